@@ -1,0 +1,41 @@
+"""Stands in for the ``cython`` module where it is not installed: the hot loops run as plain Python.
+
+Only what the loops use.  Cython itself recognises the guarded ``import cython`` in their files and
+never looks here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+compiled = False
+
+
+def _same(function: Any) -> Any:
+    return function
+
+
+def boundscheck(_on: bool) -> Any:
+    """Decorator without effect."""
+    return _same
+
+
+wraparound = cdivision = initializedcheck = boundscheck
+
+
+def exceptval(*_value: Any, check: bool = True) -> Any:
+    """Decorator without effect."""
+    return _same
+
+
+cfunc = inline = nogil = _same
+
+
+def cast(_type: Any, value: Any, **_how: Any) -> Any:
+    """The value itself: Python's integers need no width."""
+    return value
+
+
+def declare(_type: Any = None, value: Any = None, **_more: Any) -> Any:
+    """The value itself."""
+    return value
