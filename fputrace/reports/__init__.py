@@ -1,0 +1,64 @@
+"""Reports: plain values in, text or a rich renderable out.
+
+A reporter computes nothing, opens nothing and knows no terminal: what it draws for a terminal
+takes its width from the console that prints it.  The modules of a report are imported when it is
+asked for, so that ``fputrace --help`` pays for none of them.
+
+=================  ============================================================================
+module             what it renders
+=================  ============================================================================
+``rich_report``    ``analyze`` for a terminal
+``text_report``    ``analyze`` for a mailing list: ASCII, 72 columns
+``markdown_report``  ``analyze`` for a ticket
+``json_report``    ``analyze`` for programs: ``analyze.schema.json``
+``timeline``       ``timeline``: the lanes of a whole trace or a window
+``info``           ``info``: what a recording says about itself
+``rules``          ``rules`` and ``explain``
+``outline``        what the four ``analyze`` reports have in common, before any layout
+``lanes``          the drawing of a proof: lanes per CPU with the marks of its events
+``escape``         text from a trace made harmless, for every kind of output
+=================  ============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fputrace.findings import Analysis
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose about the look of a report.
+
+    ``verbose``: every witness, every finding and the whole coverage table.  ``ascii``: nothing
+    but ASCII (a locale that is not UTF-8).  ``exit_status`` and ``version`` are what JSON repeats.
+    """
+
+    verbose: bool = False
+    ascii: bool = False
+    exit_status: int = 0
+    version: str = ""
+
+
+REPORTS: Mapping[str, str] = {
+    "rich": "fputrace.reports.rich_report",
+    "text": "fputrace.reports.text_report",
+    "markdown": "fputrace.reports.markdown_report",
+    "json": "fputrace.reports.json_report",
+}
+"""``--format`` of ``analyze`` -> the module whose ``report(analyses, options)`` makes it."""
+
+
+def render(name: str, analyses: Sequence[Analysis], options: Options) -> str | RenderableType:
+    """The report ``name`` of these analyses: a rich renderable for "rich", else text that ends
+    with a newline.  Raises KeyError for a name that is not in :data:`REPORTS`.
+    """
+    module = import_module(REPORTS[name])
+    return cast("str | RenderableType", module.report(analyses, options))
