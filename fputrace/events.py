@@ -203,9 +203,7 @@ KINDS: tuple[KindSpec, ...] = (
     ),
     KindSpec(Kind.SCHED_PROCESS_EXIT, "sched", ("sched_process_exit",), (_op("pid", "pid_t"),)),
     KindSpec(Kind.SCHED_PROCESS_FREE, "sched", ("sched_process_free",), (_op("pid", "pid_t"),)),
-    KindSpec(
-        Kind.SYS_ENTER, "raw_syscalls", ("sys_enter",), (_op("id|__syscall_nr|nr", "long"),)
-    ),
+    KindSpec(Kind.SYS_ENTER, "raw_syscalls", ("sys_enter",), (_op("id|__syscall_nr|nr", "long"),)),
     KindSpec(
         Kind.SYS_EXIT,
         "raw_syscalls",
@@ -279,7 +277,7 @@ class Loss(NamedTuple):
     cpu: int | None
     after_ns: int | None
     before_ns: int | None
-    count: int | None
+    count: int | None  # type: ignore[assignment]  # hides tuple.count(), of no use here
     where: str
     placed: bool = True
     severity: str = "lost"

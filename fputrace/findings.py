@@ -23,6 +23,8 @@ class Severity(str, Enum):
 
 
 class Verdict(str, Enum):
+    """Whether the events prove it, or another reading of them exists."""
+
     CONFIRMED = "confirmed"
     POSSIBLE = "possible"
 
