@@ -1,0 +1,1 @@
+"""Small developer tools that change recordings: ``python -m tests.tools.cut_pages --help``."""
