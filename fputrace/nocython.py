@@ -1,7 +1,7 @@
 """Stands in for the ``cython`` module where it is not installed: the hot loops run as plain Python.
 
 Only what the loops use.  Cython itself recognises the guarded ``import cython`` in their files and
-never looks here.
+never looks here.  :func:`uncompiled` says which loops that concerns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 compiled = False
+
+LOOPS = ("fputrace.parsers.ringbuffer", "fputrace.replay.loop")
+"""The modules with hot loops: the ext-modules of pyproject.toml."""
+
+
+def uncompiled() -> list[str]:
+    """Those of :data:`LOOPS` that this installation runs as plain Python, without importing them."""
+    from importlib.util import find_spec
+
+    specs = {name: find_spec(name) for name in LOOPS}
+    return [name for name, spec in specs.items() if spec and str(spec.origin).endswith(".py")]
 
 
 def _same(function: Any) -> Any:
