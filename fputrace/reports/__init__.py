@@ -4,28 +4,27 @@ A reporter computes nothing, opens nothing and knows no terminal: what it draws 
 takes its width from the console that prints it.  The modules of a report are imported when it is
 asked for, so that ``fputrace --help`` pays for none of them.
 
-=================  ============================================================================
-module             what it renders
-=================  ============================================================================
-``rich_report``    ``analyze`` for a terminal
-``text_report``    ``analyze`` for a mailing list: ASCII, 72 columns
+===================  ==========================================================================
+module               what it renders
+===================  ==========================================================================
+``rich_report``      ``analyze`` for a terminal
+``text_report``      ``analyze`` for a mailing list: ASCII, 72 columns
 ``markdown_report``  ``analyze`` for a ticket
-``json_report``    ``analyze`` for programs: ``analyze.schema.json``
-``timeline``       ``timeline``: the lanes of a whole trace or a window
-``info``           ``info``: what a recording says about itself
-``rules``          ``rules`` and ``explain``
-``outline``        what the four ``analyze`` reports have in common, before any layout
-``lanes``          the drawing of a proof: lanes per CPU with the marks of its events
-``escape``         text from a trace made harmless, for every kind of output
-=================  ============================================================================
+``json_report``      ``analyze`` for programs: ``analyze.schema.json``
+``timeline``         ``timeline``: the lanes of a whole trace or a window
+``info``             ``info``: what a recording says about itself
+``rules``            ``rules`` and ``explain``
+``outline``          what the reports of ``analyze`` have in common, before any layout
+``lanes``            the drawing of a proof: lanes per CPU with the marks of its events
+``escape``           text from a trace made harmless, for every kind of output
+===================  ==========================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from fputrace.findings import Analysis
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the user chose about the look of a report.
 
     ``verbose``: every witness, every finding and the whole coverage table.  ``ascii``: nothing

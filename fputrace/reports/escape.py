@@ -1,0 +1,78 @@
+"""Text from a trace made harmless: a task may call itself anything.
+
+Names of tasks, hosts, files and events come from the recording, and with them whatever somebody put
+there: terminal control sequences, line breaks, Markdown, HTML.  Everything a report prints passes
+through :func:`clean` (or, for JSON, :func:`decoded`); Markdown passes through :func:`markdown` or
+:func:`code` as well.  Reports for the terminal build ``rich.text.Text`` and never rich markup, so
+square brackets need no escape there.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SPECIAL = re.compile(r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_ENTITY = re.compile("[&<>@]")
+_LINK = re.compile(r"(https?|ftp)://|www\.", re.IGNORECASE)
+_BLOCK_START = re.compile(r"^(\s*)(?:([-+=])|(\d+)([.)]))")
+
+
+def decoded(text: str) -> str:
+    """``text`` without lone surrogates: bytes that were no UTF-8 read as ``\\x80``."""
+    return _SURROGATE.sub(lambda m: _escaped(m[0]), text)
+
+
+def clean(text: str, ascii_only: bool = False) -> str:
+    """``text`` with every character that is not printable as ``\\xNN``, ``\\uNNNN`` or ``\\n``.
+
+    Not printable are control characters (also the eight-bit ones), line breaks of every kind, marks
+    that change the direction of writing, and bytes that were no UTF-8; with ``ascii_only``
+    everything beyond ASCII as well.  A backslash is left as it is, so that cleaning twice is the
+    same as once.
+    """
+    if text.isprintable() and (not ascii_only or text.isascii()):
+        return text
+    return "".join(
+        c if c.isprintable() and (c.isascii() or not ascii_only) else _escaped(c) for c in text
+    )
+
+
+def markdown(text: str) -> str:
+    """``text`` as Markdown that shows just that, in running prose and in a table's cell.
+
+    Also harmless to what code hosts make of plain text: HTML, links, mentions and formulas.
+    """
+    text = _SPECIAL.sub(lambda m: "\\" + m[0], clean(text))
+    text = _ENTITY.sub(lambda m: _ENTITIES[m[0]], text)
+    text = _LINK.sub(lambda m: m[0].replace(":", "&#58;").replace(".", "&#46;"), text)
+    return _BLOCK_START.sub(lambda m: f"{m[1]}{m[3] or ''}\\{m[2] or m[4]}", text)
+
+
+def code(text: str, in_table: bool = False) -> str:
+    """``text`` as a Markdown code span; a table's cell needs its pipes escaped even there."""
+    text = clean(text)
+    if not text:
+        return ""
+    fence = "`" * (1 + _longest_run(text))
+    space = " " if text[0] in "` " or text[-1] in "` " else ""
+    span = f"{fence}{space}{text}{space}{fence}"
+    return span.replace("|", "\\|") if in_table else span
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """``text`` (several lines) as a fenced block that nothing in it can close."""
+    fence = "`" * max(3, 1 + _longest_run(text))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python carries a byte that was no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return char.encode("unicode_escape", "backslashreplace").decode("ascii")

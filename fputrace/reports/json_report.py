@@ -1,0 +1,146 @@
+"""``analyze`` for programs: JSON as ``analyze.schema.json`` (beside this file) describes it.
+
+Times are integers in ns of the trace's clock, addresses strings of hexadecimal (JavaScript's
+numbers end at 53 bits), every other number an integer.  A byte that was no UTF-8 reads ``\\x80``.
+Steps that no event shows belong to a report for people and are left out of ``witnesses``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fputrace.events import ABSENT
+from fputrace.reports.escape import decoded
+from fputrace.reports.outline import MASKS, POINTERS, sorted_findings
+
+if TYPE_CHECKING:
+    from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.reports import Options
+
+SCHEMA_VERSION = 1
+
+_U64 = (1 << 64) - 1
+
+
+def report(analyses: Sequence[Analysis], options: Options) -> str:
+    """The JSON text of these analyses; ends with a newline."""
+    return analyze_json(analyses, options.exit_status, options.version)
+
+
+def analyze_json(analyses: Sequence[Analysis], exit_status: int, version: str) -> str:
+    """One JSON object for all traces, indented; ASCII, so that any locale can print it."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "fputrace", "version": version},
+        "traces": [_trace(analysis) for analysis in analyses],
+        "exit_status": exit_status,
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _trace(analysis: Analysis) -> dict[str, Any]:
+    trace, generation = analysis.trace, analysis.generation
+    return {
+        "path": decoded(trace.path),
+        "sha256": analysis.sha256,
+        "format": decoded(trace.format),
+        "kernel": _text(trace.kernel),
+        "host": _text(trace.host),
+        "cpus": len(trace.cpus),
+        "clock": _text(trace.clock),
+        "events": sum(trace.counts.values()),
+        "events_by_name": {decoded(name): count for name, count in sorted(trace.counts.items())},
+        "first_ns": trace.first_ns,
+        "last_ns": trace.last_ns,
+        "generation": {
+            "code": generation.code,
+            "decided": generation.decided,
+            "forced": generation.forced,
+            "candidates": list(generation.candidates),
+            "evidence": [decoded(line) for line in generation.evidence],
+        },
+        "losses": [
+            {
+                "cpu": loss.cpu,
+                "after_ns": loss.after_ns,
+                "before_ns": loss.before_ns,
+                "count": loss.count,
+                "where": decoded(loss.where),
+            }
+            for loss in analysis.losses
+        ],
+        "coverage": [
+            {
+                "code": row.code,
+                "status": row.status.value,
+                "missing": list(row.missing),
+                "why": decoded(row.why),
+            }
+            for row in analysis.coverage
+        ],
+        "findings": [_finding(finding) for finding in sorted_findings(analysis.findings)],
+        "costs": {},
+        "record": _text(analysis.record),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity.value,
+        "verdict": finding.verdict.value,
+        "count": finding.count,
+        "pid": finding.pid,
+        "comm": _text(finding.comm),
+        "vcpu": finding.vcpu,
+        "tgid": finding.tgid,
+        "cpus": list(finding.cpus),
+        "first_ns": finding.first_ns,
+        "last_ns": finding.last_ns,
+        "message": decoded(finding.message),
+        "witnesses": [_witness(witness) for witness in finding.witnesses],
+        "cost": finding.cost and {"bytes": finding.cost.bytes, "ns": finding.cost.ns},
+    }
+
+
+def _witness(witness: Witness) -> dict[str, Any]:
+    return {
+        "ns": witness.ns,
+        "cpu": witness.cpu,
+        "events": [
+            {
+                "ns": event.ns,
+                "cpu": event.cpu,
+                "pid": event.pid,
+                "comm": decoded(event.comm),
+                "name": decoded(event.name),
+                "fields": _fields(event.fields),
+                "role": decoded(event.role),
+            }
+            for event in witness.events
+            if not event.inferred
+        ],
+    }
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an event; one that this kernel's event lacks is left out."""
+    return {decoded(name): _value(name, v) for name, v in fields.items() if v != ABSENT}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_value(name, item) for item in value]
+    if isinstance(value, (str, bytes)):
+        return decoded(value if isinstance(value, str) else value.decode(errors="surrogateescape"))
+    number = int(value)
+    if name in POINTERS:
+        return f"0x{number & _U64:x}"
+    return number & _U64 if name in MASKS else number
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else decoded(text)

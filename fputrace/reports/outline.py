@@ -1,0 +1,459 @@
+"""What the reports of ``analyze`` say, in their order and words, before any layout.
+
+Strings made here hold text from the trace as it is; whoever lays them out escapes them (module
+``escape``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fputrace.events import ABSENT
+from fputrace.findings import Severity, Status, Verdict
+
+if TYPE_CHECKING:
+    from fputrace.events import Loss, Trace
+    from fputrace.findings import Analysis, Coverage, Finding, Witness, WitnessEvent
+
+HEADINGS = {
+    Severity.ERROR: "Errors",
+    Severity.PERFORMANCE: "Performance",
+    Severity.TRACE: "About the trace",
+    Severity.INFO: "Information",
+}
+STATUS_WORDS = {
+    Status.CHECKED: "checked",
+    Status.PARTLY: "partly checked",
+    Status.NOT_DECIDABLE: "not decidable",
+    Status.NOT_APPLICABLE: "not applicable",
+}
+CHAINS = frozenset({"FPU101", "FPU201"})
+"""Rules whose proof is one chain of calls, each step leading to the next."""
+
+POINTERS = frozenset(
+    {"fpu", "rip", "guest_rip", "ip", "address", "sa_handler", "parent_ip"}
+    | {"__probe_ip", "__probe_func", "__probe_ret_ip"}
+)
+"""Fields that hold an address: hexadecimal everywhere, and strings in JSON."""
+
+MASKS = frozenset({"xfeatures", "xcomp_bv"})
+"""``u64`` bit masks, which the kernel prints as hexadecimal (x86/asm/trace/fpu.h)."""
+
+_U64 = (1 << 64) - 1
+_PROOFS_PER_GROUP = 3
+_ROWS_PER_GROUP = 20
+_LOSSES_SHOWN = 5
+
+
+class Clock(NamedTuple):
+    """How times of a trace are written; a clock that does not count ns is never given as seconds."""
+
+    name: str | None
+    in_ns: bool
+
+    def at(self, time: int | None) -> str:
+        """A point in time: ``3.436146 s``, or ``1234567 x86-tsc ticks``."""
+        if time is None:
+            return "unknown"
+        if not self.in_ns:
+            return f"{time} {self.name or 'clock'} ticks"
+        return f"{_decimal(time, 1000, 6)} s"
+
+    def length(self, time: int) -> str:
+        """A stretch of time, in the unit that suits it."""
+        if not self.in_ns:
+            return f"{time} {self.name or 'clock'} ticks"
+        if time < 1_000_000:
+            return f"{_decimal(time, 1, 3)} us"
+        if time < 1_000_000_000:
+            return f"{_decimal(time, 1000, 3)} ms"
+        return f"{_decimal(time, 1000, 6)} s"
+
+    def after(self, time: int, first: int) -> str:
+        """A time relative to ``first``: ``+12.345 us``, or ``+678 ticks``."""
+        sign, distance = ("+", time - first) if time >= first else ("-", first - time)
+        return f"{sign}{_decimal(distance, 1, 3)} us" if self.in_ns else f"{sign}{distance} ticks"
+
+
+def _decimal(value: int, divide: int, places: int) -> str:
+    """``value / divide`` rounded, with the point before the last ``places`` digits."""
+    sign = "-" if value < 0 else ""
+    whole, rest = divmod((abs(value) + divide // 2) // divide, 10**places)
+    return f"{sign}{whole}.{rest:0{places}d}"
+
+
+def clock_of(trace: Trace) -> Clock:
+    return Clock(trace.clock, trace.clock_in_ns)
+
+
+class Step(NamedTuple):
+    """One step of a proof: an event of the trace, or what must have happened between two events."""
+
+    number: int
+    time: str
+    cpu: int
+    task: str
+    name: str
+    fields: str
+    role: str
+    inferred: bool
+
+
+def steps(witness: Witness, clock: Clock) -> list[Step]:
+    """The events of a proof in time order, times relative to the first."""
+    if not witness.events:
+        return []
+    first = witness.events[0].ns
+    return [
+        Step(
+            number,
+            "" if event.inferred else clock.after(event.ns, first),
+            event.cpu,
+            task(event.comm, event.pid),
+            event.name.partition(":")[2] or event.name,
+            "" if event.inferred else fields_text(event),
+            event.role,
+            event.inferred,
+        )
+        for number, event in enumerate(witness.events, 1)
+    ]
+
+
+def fields_text(event: WitnessEvent) -> str:
+    """The main fields of an event, in the words ``trace-cmd report`` has for them."""
+    fields = {k: v for k, v in event.fields.items() if v != ABSENT}
+    name = event.name.partition(":")[2] or event.name
+    if name == "kvm_fpu" and "load" in fields:
+        return "load" if fields["load"] else "unload"
+    if name == "sched_switch" and {"prev_pid", "next_pid"} <= fields.keys():
+        sides = [
+            f"{fields.get(side + '_comm', 'pid')}:{fields[side + '_pid']}"
+            for side in ("prev", "next")
+        ]
+        return f"{sides[0]} {prev_state(fields.get('prev_state'))}==> {sides[1]}"
+    hidden = {"xcomp_bv"} if name.startswith("x86_fpu_") else set()
+    return " ".join(f"{k}={field_text(k, v)}" for k, v in fields.items() if k not in hidden)
+
+
+def field_text(name: str, value: Any) -> str:
+    """A field's value for people: addresses and masks in hexadecimal."""
+    if isinstance(value, int) and (name in POINTERS or name in MASKS):
+        return f"0x{value & _U64:x}"
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def prev_state(state: Any) -> str:
+    """``prev_state`` as a letter where one is enough: 0 is R, 1 S, 2 D (include/linux/sched.h)."""
+    if state is None:
+        return ""
+    return {0: "R ", 1: "S ", 2: "D "}.get(state, f"prev_state={state} ")
+
+
+def task(comm: str | None, pid: int | None) -> str:
+    """``comm-pid``, as trace-cmd and the kernel's trace file write a task."""
+    if pid is None:
+        return comm or ""
+    return f"{comm or '<...>'}-{pid}"
+
+
+class Row(NamedTuple):
+    """A labelled value; several lines where the value is a list."""
+
+    label: str
+    lines: list[str]
+
+
+def head(analysis: Analysis) -> list[Row]:
+    """What was looked at."""
+    trace, clock = analysis.trace, clock_of(analysis.trace)
+    rows = [
+        Row("File", [trace.path]),
+        Row("Format", [trace.format]),
+        Row("Kernel", [(trace.kernel or "not recorded") + (f" on {trace.host}" * bool(trace.host))]),
+        Row("Generation", [generation(analysis), *(f"- {e}" for e in analysis.generation.evidence)]),
+        Row("CPUs", [cpus(trace.cpus)]),
+        Row("Time span", time_span(trace, clock)),
+        Row("Events", [number(sum(trace.counts.values()))]),
+        Row("Losses", losses(analysis.losses, trace, clock)),
+    ]
+    if analysis.sha256:
+        rows.insert(1, Row("SHA-256", [analysis.sha256]))
+    return rows
+
+
+def generation(analysis: Analysis) -> str:
+    found = analysis.generation
+    if found.forced:
+        return f"{found.code}, forced"
+    if found.decided:
+        return f"{found.code}"
+    if not found.candidates:
+        return "undecided: nothing in the trace tells"
+    return f"undecided: {either(found.candidates)}"
+
+
+def time_span(trace: Trace, clock: Clock) -> list[str]:
+    if trace.first_ns is None or trace.last_ns is None:
+        return ["no events"]
+    name = f", clock {trace.clock}" if trace.clock and clock.in_ns else ""
+    length = clock.length(trace.last_ns - trace.first_ns)
+    return [f"{length}, from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}{name}"]
+
+
+def losses(rows: Sequence[Loss], trace: Trace, clock: Clock) -> list[str]:
+    """How many events are missing and where; the first few places."""
+    if not rows:
+        return ["none" if trace.losses_known else "this recording cannot tell"]
+    known = sum(row.count or 0 for row in rows)
+    uncounted = sum(row.count is None for row in rows)
+    amount = f"{number(known)} events" if known else "an unknown number of events"
+    if known and uncounted:
+        amount += ", and more that nobody counted,"
+    lines = [f"{amount} in {plural(len(rows), 'place')}"]
+    lines += [f"- {loss(row, clock)}" for row in rows[:_LOSSES_SHOWN]]
+    if len(rows) > _LOSSES_SHOWN:
+        lines.append(f"- and {number(len(rows) - _LOSSES_SHOWN)} more")
+    return lines
+
+
+def loss(row: Loss, clock: Clock) -> str:
+    amount = "an unknown number of events" if row.count is None else plural(row.count, "event")
+    where = "a CPU that is not told" if row.cpu is None else f"CPU {row.cpu}"
+    if row.after_ns is not None and row.before_ns is not None:
+        when = f" between {clock.at(row.after_ns)} and {clock.at(row.before_ns)}"
+    elif row.after_ns is not None:
+        when = f" after {clock.at(row.after_ns)}"
+    elif row.before_ns is not None:
+        when = f" before {clock.at(row.before_ns)}"
+    else:
+        when = ", time unknown"
+    kind = "damaged" if row.severity == "damaged" else "lost"
+    return f"{amount} {kind} on {where}{when} ({row.where})"
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """Sentences a reader should know before the findings, each once."""
+    return list(dict.fromkeys([*analysis.notes, *analysis.trace.notes]))
+
+
+class Group(NamedTuple):
+    """The findings of one severity: those with a proof, and those of which a line must do."""
+
+    severity: Severity
+    proved: list[Finding]
+    listed: list[Finding]
+    hidden: int
+
+
+def groups(findings: Iterable[Finding], verbose: bool) -> list[Group]:
+    """By severity, then code, then count; a few tasks of each code and verdict unless verbose."""
+    found: list[Group] = []
+    ordered = sorted_findings(findings)
+    for severity in Severity:
+        group = Group(severity, [], [], 0)
+        hidden = 0
+        seen: dict[tuple[str, Verdict], int] = {}
+        for finding in (f for f in ordered if f.severity is severity):
+            place = seen[finding.code, finding.verdict] = (
+                seen.get((finding.code, finding.verdict), 0) + 1
+            )
+            if verbose or place <= _PROOFS_PER_GROUP:
+                group.proved.append(finding)
+            elif place <= _ROWS_PER_GROUP:
+                group.listed.append(finding)
+            else:
+                hidden += 1
+        if group.proved:
+            found.append(group._replace(hidden=hidden))
+    return found
+
+
+def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first; then by code, confirmed before possible, many before few."""
+    severities, verdicts = list(Severity), list(Verdict)
+    return sorted(
+        findings,
+        key=lambda f: (
+            severities.index(f.severity),
+            f.code,
+            verdicts.index(f.verdict),
+            -f.count,
+            -1 if f.pid is None else f.pid,
+        ),
+    )
+
+
+def title(finding: Finding) -> str:
+    return (
+        f"{finding.code} {finding.name}: {finding.verdict.value}, {plural(finding.count, 'time')}"
+    )
+
+
+def one_line(finding: Finding) -> str:
+    """A finding without its proof."""
+    who = f", {subject(finding)}" if subject(finding) else ""
+    return f"{title(finding)}{who}"
+
+
+def subject(finding: Finding) -> str:
+    """Whose finding it is: task, vCPU and VM, as far as the trace tells."""
+    parts = [task(finding.comm, finding.pid)] if finding.comm or finding.pid is not None else []
+    if finding.vcpu is not None:
+        parts.append(f"vCPU {finding.vcpu}" + (f" of {finding.vm}" if finding.vm else ""))
+    elif finding.vm:
+        parts.append(finding.vm)
+    if finding.tgid is not None and str(finding.tgid) not in (finding.vm or ""):
+        parts.append(f"tgid {finding.tgid}")
+    return ", ".join(parts)
+
+
+def facts(finding: Finding, clock: Clock) -> list[Row]:
+    """Who, where and when."""
+    rows = []
+    if subject(finding):
+        rows.append(Row("Task", [subject(finding)]))
+    if finding.cpus:
+        rows.append(Row("CPU" if len(finding.cpus) == 1 else "CPUs", [cpu_list(finding.cpus)]))
+    if finding.first_ns is not None:
+        last = f", last {clock.at(finding.last_ns)}" if finding.count > 1 else ""
+        rows.append(Row("First", [clock.at(finding.first_ns) + last]))
+    if finding.cost is not None:
+        source = f" ({finding.cost.source})" if finding.cost.source else ""
+        moved = f"{number(finding.cost.bytes)} bytes moved, {number(finding.cost.ns)} ns{source}"
+        rows.append(Row("Cost", [moved]))
+    return rows
+
+
+def proof_title(finding: Finding, index: int, clock: Clock) -> str:
+    witness = finding.witnesses[index]
+    which = f"Proof {index + 1} of {len(finding.witnesses)}" if index else "Proof"
+    return f"{which}: CPU {witness.cpu}, {clock.at(witness.ns)}"
+
+
+def more_proofs(finding: Finding, shown: int) -> str:
+    """What of the proofs is not shown, as a sentence; "" when nothing is."""
+    kept = len(finding.witnesses) - shown
+    more = finding.count - max(shown, 1)
+    if more <= 0 or not finding.witnesses:
+        return ""
+    told = f" ({kept} of them with -v)" if kept > 0 else ""
+    return f"And {number(more)} more{told}."
+
+
+def verdict_line(analysis: Analysis) -> str:
+    """One sentence that says how it ended."""
+    counts = []
+    for severity, word in ((Severity.ERROR, "error"), (Severity.PERFORMANCE, "performance")):
+        for verdict in Verdict:
+            found = [
+                f for f in analysis.findings if f.severity is severity and f.verdict is verdict
+            ]
+            if found:
+                counts.append(f"{plural(len(found), f'{verdict.value} {word} finding')}")
+    if counts:
+        return f"{', '.join(counts)}."
+    answered = codes(analysis.coverage, Status.CHECKED, Status.PARTLY)
+    if not answered:
+        return "Nothing was found, and the trace could answer none of the rules."
+    open_ = codes(analysis.coverage, Status.NOT_DECIDABLE)
+    line = f"Nothing is wrong as far as the {plural(len(answered), 'rule')} this trace can answer"
+    line += " tell." if len(answered) > 1 else " tells."
+    if open_:
+        line += f" It could not answer {either(open_, 'or')}."
+    return line
+
+
+def codes(coverage: Iterable[Coverage], *statuses: Status) -> list[str]:
+    return [row.code for row in coverage if row.status in statuses]
+
+
+def coverage_lines(analysis: Analysis) -> list[Row]:
+    """Coverage in a few lines: the codes of each status, and what the undecidable ones need."""
+    rows = []
+    for status in (Status.CHECKED, Status.PARTLY, Status.NOT_DECIDABLE, Status.NOT_APPLICABLE):
+        chosen = [row for row in analysis.coverage if row.status is status]
+        if not chosen:
+            continue
+        lines = [" ".join(row.code for row in chosen)]
+        if status is Status.NOT_DECIDABLE or status is Status.PARTLY:
+            lines += _needs(chosen)
+        rows.append(Row(STATUS_WORDS[status], lines))
+    return rows
+
+
+def _needs(rows: Sequence[Coverage]) -> list[str]:
+    """One line for each different thing that is missing, with the rules that miss it."""
+    needs: dict[str, list[str]] = {}
+    for row in rows:
+        need = f"missing {', '.join(row.missing)}" if row.missing else row.why
+        needs.setdefault(need, []).append(row.code)
+    return [f"- {' '.join(names)}: {need}" for need, names in needs.items() if need]
+
+
+RECORD_WORDS = "To record what is missing:"
+
+_SHELL_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*"|['"\\])+""")
+
+
+def command_lines(command: str, width: int) -> list[str]:
+    """A shell command on lines of at most ``width``, continued with backslashes.
+
+    Words are never broken, so that the command can be copied; one that is longer than a line
+    stays as long as it is.
+    """
+    lines = []
+    for part in command.strip().splitlines():
+        indent = ""
+        line = ""
+        for word in _words(part):
+            if line and len(indent) + len(line) + 1 + len(word) > width - 2:
+                lines.append(f"{indent}{line} \\")
+                indent, line = "    ", word
+            else:
+                line = f"{line} {word}" if line else word
+        lines.append(f"{indent}{line}")
+    return lines
+
+
+def _words(line: str) -> list[str]:
+    """The words of a shell line; a one-letter option stays with its argument."""
+    words: list[str] = []
+    for word in _SHELL_WORD.findall(line):
+        if words and re.fullmatch("-[A-Za-z]", words[-1]) and not word.startswith("-"):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    return words
+
+
+def cpus(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "none"
+    if list(numbers) == list(range(len(numbers))):
+        return str(len(numbers))
+    return f"{len(numbers)} ({cpu_list(numbers)})"
+
+
+def cpu_list(numbers: Iterable[int]) -> str:
+    """``0-3,7``, as the kernel writes CPU lists."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(set(numbers)):
+        if ranges and cpu == ranges[-1][1] + 1:
+            ranges[-1][1] = cpu
+        else:
+            ranges.append([cpu, cpu])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def number(value: int) -> str:
+    return f"{value:,}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def either(names: Sequence[str], word: str = "or") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -1,0 +1,146 @@
+"""``analyze`` as plain text for a mailing list: ASCII, no tabs, lines of at most 72 columns.
+
+The one exception to the width is the ``record`` command, whose words are never broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from fputrace.reports import lanes, outline
+from fputrace.reports.escape import clean
+
+if TYPE_CHECKING:
+    from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.reports import Options
+
+WIDTH = 72
+
+
+def report(analyses: Sequence[Analysis], options: Options) -> str:
+    """The report of every trace, one under the other; ends with a newline."""
+    return "\n\n".join("\n".join(_lines(a, options.verbose)) for a in analyses) + "\n"
+
+
+def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
+    clock = outline.clock_of(analysis.trace)
+    yield from rows(outline.head(analysis))
+    for note in outline.notes(analysis):
+        yield ""
+        yield from paragraph(f"Note: {note}")
+    yield ""
+    yield from paragraph(outline.verdict_line(analysis))
+    explained = False
+    for group in outline.groups(analysis.findings, verbose):
+        yield from _heading(outline.HEADINGS[group.severity], "=")
+        for index, finding in enumerate(group.proved):
+            yield from [""] * (index > 0)
+            yield from _finding(finding, clock, verbose, not explained)
+            explained = explained or any(w.events for w in finding.witnesses)
+        for finding in group.listed:
+            yield from paragraph(outline.one_line(finding), "", "  ")
+        if group.hidden:
+            yield f"and {outline.number(group.hidden)} more, shown with -v"
+    yield from _heading("Coverage", "=")
+    yield from coverage(analysis, verbose)
+    if analysis.record:
+        yield ""
+        yield outline.RECORD_WORDS
+        yield ""
+        for line in outline.command_lines(analysis.record, WIDTH - 2):
+            yield f"  {clean(line, ascii_only=True)}"
+
+
+def _finding(
+    finding: Finding, clock: outline.Clock, verbose: bool, with_legend: bool
+) -> Iterator[str]:
+    yield from paragraph(outline.title(finding))
+    yield from rows(outline.facts(finding, clock), "  ")
+    yield ""
+    yield from paragraph(finding.message, "  ")
+    shown = finding.witnesses if verbose else finding.witnesses[:1]
+    for index, witness in enumerate(shown):
+        yield ""
+        yield f"  {outline.proof_title(finding, index, clock)}"
+        yield ""
+        yield from proof(witness, clock, finding.code in outline.CHAINS, with_legend and not index)
+    more = outline.more_proofs(finding, len(shown))
+    if more:
+        yield ""
+        yield f"  {more}"
+
+
+def proof(
+    witness: Witness, clock: outline.Clock, chain: bool, with_legend: bool, indent: str = "  "
+) -> Iterator[str]:
+    """A proof: the drawing, its legend if asked for, and the steps."""
+    drawn = lanes.draw(witness, WIDTH - len(indent))
+    for line in drawn:
+        yield indent + "".join(text for text, _ in line).rstrip()
+    if drawn:
+        yield ""
+        if with_legend:
+            yield from paragraph(lanes.legend(witness), indent)
+            yield ""
+    yield from step_lines(outline.steps(witness, clock), chain, WIDTH, indent)
+
+
+def step_lines(
+    steps: Sequence[outline.Step], chain: bool, width: int, indent: str
+) -> Iterator[str]:
+    """The steps of a proof: number, time, CPU, task and event; below, what each proves."""
+    times = max((len(step.time) for step in steps), default=0)
+    for step in steps:
+        arrow = ("-> " if step.number > 1 else "   ") if chain else ""
+        lead = f"{indent}{arrow}{step.number:2} "
+        below = " " * (len(lead) + 2)
+        if step.inferred:
+            yield from paragraph(f"{'':{times}} {step.name} (inferred)", lead, below, width)
+        else:
+            event = f"{step.name}: {step.fields}" if step.fields else step.name
+            text = f"{step.time:>{times}} [{step.cpu:03}] {step.task}: {event}"
+            yield from paragraph(text, lead, below + " " * 6, width)
+        yield from paragraph(step.role, below, below, width)
+
+
+def coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
+    """Coverage in a few lines, or rule by rule."""
+    if not verbose:
+        yield from rows(outline.coverage_lines(analysis))
+        return
+    for row in analysis.coverage:
+        yield from paragraph(f"{row.code} {row.name}: {outline.STATUS_WORDS[row.status]}", "", "  ")
+        missing = [f"missing {', '.join(row.missing)}"] if row.missing else []
+        for line in [*missing, *([row.why] if row.why else [])]:
+            yield from paragraph(line, "  ", "    ")
+
+
+def rows(chosen: Iterable[outline.Row], indent: str = "") -> Iterator[str]:
+    """Labelled values, the values aligned."""
+    table = list(chosen)
+    column = max((len(row.label) for row in table), default=0) + 2
+    for label, lines in table:
+        lead = f"{indent}{label}:".ljust(len(indent) + column)
+        for line in lines:
+            hang = "  " if line.startswith("- ") else ""
+            yield from paragraph(line, lead, " " * len(lead) + hang)
+            lead = " " * len(lead)
+
+
+def paragraph(
+    text: str, first: str = "", rest: str | None = None, width: int = WIDTH
+) -> list[str]:
+    """``text`` made harmless and wrapped; ``first`` and ``rest`` stand before its lines."""
+    return wrap(
+        clean(text, ascii_only=True),
+        width,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_on_hyphens=False,
+    )
+
+
+def _heading(text: str, line: str) -> list[str]:
+    return ["", text, line * len(text), ""]
