@@ -13,10 +13,10 @@ import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
-_ENTITY = re.compile("[&<>@]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;"}
+_ENTITY = re.compile("[&<@]")
 _LINK = re.compile(r"(https?|ftp)://|www\.", re.IGNORECASE)
-_BLOCK_START = re.compile(r"^(\s*)(?:([-+=])|(\d+)([.)]))")
+_BLOCK_START = re.compile(r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))")
 
 
 def decoded(text: str) -> str:
@@ -47,7 +47,7 @@ def markdown(text: str) -> str:
     text = _SPECIAL.sub(lambda m: "\\" + m[0], clean(text))
     text = _ENTITY.sub(lambda m: _ENTITIES[m[0]], text)
     text = _LINK.sub(lambda m: m[0].replace(":", "&#58;").replace(".", "&#46;"), text)
-    return _BLOCK_START.sub(lambda m: f"{m[1]}{m[3] or ''}\\{m[2] or m[4]}", text)
+    return _BLOCK_START.sub(lambda m: f"{m[1]}\\{m[2]}", text)
 
 
 def code(text: str, in_table: bool = False) -> str:
