@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Span(NamedTuple):
@@ -21,6 +26,32 @@ class Span(NamedTuple):
     owner: int
     image: str
     certainty: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The state before each row of a block (docs/model.md); undefined on marks.
+
+    All arrays have the block's length.  ``cur``: int32 pid, -1 unknown.  ``win``: int8, 0 none,
+    1 open, 2 unknown.  ``own``: int64 token (two's complement), valid where ``own_state`` (int8: 0
+    unknown, 1 NULL, 2 token) is 2; ``own_pid`` int32 its acquirer, 0 for NULL, -1 unknown.
+    Of the ``subject`` (int32 pid): ``fpu`` int64 token where ``fpu_known`` (int8); ``last`` int32
+    CPU, -1 INVALID, -2 unknown; ``tif`` int8, -1 unknown; ``kvm`` int8, 0 OUT, 1 LOADED, -1
+    unknown.  ``image`` int8 of the CPU: 0 unknown, 1 user, 2 guest, 3 kernel, 4 init.
+    """
+
+    cur: NDArray[np.int32]
+    win: NDArray[np.int8]
+    own: NDArray[np.int64]
+    own_state: NDArray[np.int8]
+    own_pid: NDArray[np.int32]
+    subject: NDArray[np.int32]
+    fpu: NDArray[np.int64]
+    fpu_known: NDArray[np.int8]
+    last: NDArray[np.int32]
+    tif: NDArray[np.int8]
+    kvm: NDArray[np.int8]
+    image: NDArray[np.int8]
 
 
 class LaneCell(NamedTuple):

@@ -1,0 +1,162 @@
+"""Replay: events in, the state before each event out (docs/model.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fputrace.errors import FormatError
+from fputrace.replay import layout, loop
+from fputrace.replay.layout import Before, Cpu, Own, Task, Win
+from fputrace.replay.model import TABLES
+from fputrace.timeline import Facts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fputrace.events import EventBlock, Trace
+
+PART = 8192
+"""Rows replayed at once: their facts (1 MiB) stay in the cache until the judge has read them."""
+
+MAX_CPU = 65535
+"""A CPU number beyond this is damage (NR_CPUS of x86 is 8192)."""
+
+
+def action_table(generation: str) -> NDArray[np.int64]:
+    """Transition table of a generation: int64[256, 3], ``Act`` bits by Kind and Win."""
+    table = np.zeros((256, len(Win)), dtype=np.int64)
+    for (kind, win), act in TABLES[generation].rows.items():
+        table[int(kind), int(win)] = int(act)
+    return table
+
+
+def new_cpus(count: int, listed: list[int]) -> NDArray[np.int64]:
+    """CPU rows at the start of a trace: all unknown; those the recording lists are blind."""
+    cpus = np.zeros((count, Cpu.WIDTH), dtype=np.int64)
+    cpus[:, Cpu.CUR] = layout.NO_PID
+    cpus[:, Cpu.WIN] = Win.UNKNOWN
+    cpus[:, Cpu.OWN_STATE] = Own.UNKNOWN
+    cpus[:, Cpu.OWN_PID] = -1
+    cpus[:, Cpu.STAY_START] = layout.FAR_PAST
+    cpus[:, Cpu.PREV_TS] = layout.FAR_PAST - 1
+    cpus[[c for c in listed if 0 <= c < count], Cpu.BLIND] = 1
+    return cpus
+
+
+class Replay:
+    """The ownership loop with its state, fed block by block.
+
+    ``part(block, start)`` gives the facts of up to ``PART`` rows from ``start`` on as
+    int64[rows, Before.WIDTH]; the array is reused by the next call.
+    """
+
+    def __init__(self, trace: Trace, generation: str, *, module: Any = loop) -> None:
+        model = TABLES[generation]
+        count = max([c for c in trace.cpus if c <= MAX_CPU], default=0) + 1
+        self._cpus = new_cpus(count, trace.cpus)
+        self._tasks = np.zeros((1024, Task.WIDTH), dtype=np.int64)
+        self._free = np.zeros(1024, dtype=np.int32)
+        # 16 MiB of address space, of which the kernel hands out only the pages in use.
+        self._pids = np.zeros(layout.PID_MAX + 1, dtype=np.int32)
+        self._facts = np.zeros((PART, Before.WIDTH), dtype=np.int64)
+        self._path = trace.path
+        self.loop = module.Ownership(
+            memoryview(self._cpus),
+            memoryview(self._tasks),
+            memoryview(self._pids),
+            memoryview(self._free),
+            memoryview(action_table(generation)),
+            model.eager,
+            model.tif_at_switch_in,
+        )
+        self._columns: tuple[Any, ...] = ()
+        self._block: EventBlock | None = None
+
+    @property
+    def cpu_rows(self) -> int:
+        """Length per-CPU tables need."""
+        return len(self._cpus)
+
+    @property
+    def task_rows(self) -> int:
+        """Length per-task tables need."""
+        return len(self._tasks)
+
+    @property
+    def gaps(self) -> int:
+        """Undeclared holes found so far."""
+        return int(self.loop.undeclared())
+
+    def columns(self, block: EventBlock) -> tuple[Any, ...]:
+        """Views of a block's columns as the loops take them; checks its CPU numbers.
+
+        Raises FormatError for a CPU number no Linux has.
+        """
+        if self._block is not block:
+            if len(block):
+                top = int(block.cpu.max())
+                if top > MAX_CPU or int(block.cpu.min()) < 0:
+                    raise FormatError(f"CPU number {top} is no CPU of Linux", path=self._path)
+                if top >= len(self._cpus):
+                    grown = new_cpus(top + 1, [])
+                    grown[: len(self._cpus)] = self._cpus
+                    self._cpus = grown
+                    self.loop.grow_cpus(memoryview(grown))
+            self._block = block
+            self._columns = tuple(
+                memoryview(np.ascontiguousarray(column))
+                for column in (block.ts, block.cpu, block.pid, block.kind, block.event, block.op)
+            )
+        return self._columns
+
+    def part(self, block: EventBlock, start: int) -> NDArray[np.int64]:
+        """Replay the next rows of ``block`` from ``start`` on."""
+        ts, cpu, pid, kind, _event, op = self.columns(block)
+        stop = min(start + PART, len(block))
+        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, memoryview(self._facts))
+        if done < stop:
+            self._tasks = np.concatenate([self._tasks, np.zeros_like(self._tasks)])
+            self._free = np.concatenate([self._free, np.zeros_like(self._free)])
+            self.loop.grow_tasks(memoryview(self._tasks), memoryview(self._free))
+        return self._facts[: done - start]
+
+
+def facts_of(table: NDArray[np.int64]) -> Facts:
+    """A facts table (int64[n, Before.WIDTH]) as named columns."""
+    known = table[:, Before.F_KNOWN]
+    token = table[:, Before.OWN_STATE] == Own.TOKEN
+    return Facts(
+        cur=table[:, Before.CUR].astype(np.int32),
+        win=table[:, Before.WIN].astype(np.int8),
+        own=np.where(token, table[:, Before.OWN], 0),
+        own_state=table[:, Before.OWN_STATE].astype(np.int8),
+        own_pid=table[:, Before.OWN_PID].astype(np.int32),
+        subject=table[:, Before.SUBJECT].astype(np.int32),
+        fpu=np.where(known, table[:, Before.F], 0),
+        fpu_known=known.astype(np.int8),
+        last=table[:, Before.LAST].astype(np.int32),
+        tif=table[:, Before.TIF].astype(np.int8),
+        kvm=table[:, Before.KVM].astype(np.int8),
+        image=table[:, Before.IMAGE].astype(np.int8),
+    )
+
+
+def replay(trace: Trace, generation: str, *, module: Any = loop) -> Iterator[tuple[EventBlock, Facts]]:
+    """Every block of a trace with the facts before each of its events.
+
+    ``generation``: a code of ``model.GENERATIONS``; ``module``: the loop to use (a test gives the
+    uncompiled one).  Raises what reading the trace raises.
+    """
+    machine = Replay(trace, generation, module=module)
+    for block in trace.blocks():
+        parts = []
+        start = 0
+        while start < len(block):
+            part = machine.part(block, start)
+            parts.append(part.copy())
+            start += len(part)
+        table = np.concatenate(parts) if parts else np.zeros((0, Before.WIDTH), dtype=np.int64)
+        yield block, facts_of(table)

@@ -1,0 +1,684 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The loop that turns the state before each event into facts the rules select on.
+
+It reads events beside the facts table of :mod:`fputrace.replay.loop` and follows what spans
+several events: a switch window, a task's stay on a CPU, a reload that comes late, a switch-out
+that waits for the next kvm_entry.  An event that shows something notable becomes a row of ``out``
+(:class:`layout.Out`): its :class:`layout.Fact` bits and the earlier events that prove them.  What
+these mean in a generation, and how sure it is, is the rules' business.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+except ImportError:
+    from fputrace import nocython as cython
+
+from fputrace.events import Kind
+from fputrace.replay import layout
+from fputrace.replay.layout import Before, Fact, JudgeCpu, JudgeTask, Out, Seen
+
+COMPILED = bool(cython.compiled)
+
+REF = cython.declare(cython.Py_ssize_t, layout.REF)
+LAST_UNKNOWN = cython.declare(cython.longlong, layout.LAST_UNKNOWN)
+KVM_OUT = cython.declare(cython.longlong, layout.KVM_OUT)
+KVM_LOADED = cython.declare(cython.longlong, layout.KVM_LOADED)
+WIN_OPEN = cython.declare(cython.longlong, int(layout.Win.OPEN))
+OWN_NULL = cython.declare(cython.longlong, int(layout.Own.NULL))
+OWN_TOKEN = cython.declare(cython.longlong, int(layout.Own.TOKEN))
+ONCE_CLEAR = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[0]))
+ONCE_FOREIGN = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[1]))
+ONCE_LOADED = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[2]))
+C_ENTRY_BITS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.ENTRY_BITS))
+C_ENTRY_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.ENTRY_SLOT))
+C_KNOW = cython.declare(cython.Py_ssize_t, int(JudgeCpu.KNOW))
+C_LAST_ACT_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_ACT_TS))
+C_LAST_KIND = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KIND))
+C_LAST_KVM_FPU_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KVM_FPU_TS))
+C_LAST_PID = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_PID))
+C_REF_OWN = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_OWN))
+C_REF_SWITCH = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_SWITCH))
+C_STAY_ACTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_ACTED))
+C_STAY_FIRST = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_FIRST))
+C_STAY_INIT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_INIT))
+C_STAY_KNOWN = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_KNOWN))
+C_STAY_REPORTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_REPORTED))
+C_STAY_SYS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_SYS))
+C_SWITCHING = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SWITCHING))
+C_SW_ACTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_ACTED))
+C_SW_LOADED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_LOADED))
+C_SW_SAVED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SAVED))
+C_SW_SERIAL = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SERIAL))
+C_SW_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SLOT))
+C_SW_UNLOADED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_UNLOADED))
+C_TWO_PID = cython.declare(cython.Py_ssize_t, int(JudgeCpu.TWO_PID))
+C_TWO_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.TWO_SLOT))
+T_ACT_BITS = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_BITS))
+T_ACT_CPU = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_CPU))
+T_ACT_FLAG = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_FLAG))
+T_ACT_FRESH = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_FRESH))
+T_DEAD = cython.declare(cython.Py_ssize_t, int(JudgeTask.DEAD))
+T_EXEC = cython.declare(cython.Py_ssize_t, int(JudgeTask.EXEC))
+T_KNOW = cython.declare(cython.Py_ssize_t, int(JudgeTask.KNOW))
+T_PENDING = cython.declare(cython.Py_ssize_t, int(JudgeTask.PENDING))
+T_PID = cython.declare(cython.Py_ssize_t, int(JudgeTask.PID))
+T_PREV_KIND = cython.declare(cython.Py_ssize_t, int(JudgeTask.PREV_KIND))
+T_PUT_AT_OUT = cython.declare(cython.Py_ssize_t, int(JudgeTask.PUT_AT_OUT))
+T_REF_ACT = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_ACT))
+T_REF_ENTRY = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_ENTRY))
+T_REF_IN = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_IN))
+T_REF_KVM = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_KVM))
+T_REF_SAVE = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_SAVE))
+T_SERIAL = cython.declare(cython.Py_ssize_t, int(JudgeTask.SERIAL))
+T_VCPU = cython.declare(cython.Py_ssize_t, int(JudgeTask.VCPU))
+T_WIDTH = cython.declare(cython.Py_ssize_t, int(JudgeTask.WIDTH))
+F_BAD_FLAG = cython.declare(cython.longlong, int(Fact.BAD_FLAG))
+F_CLEAR_ELSEWHERE = cython.declare(cython.longlong, int(Fact.CLEAR_ELSEWHERE))
+F_CLEAR_FOREIGN = cython.declare(cython.longlong, int(Fact.CLEAR_FOREIGN))
+F_ENTRY_ELSEWHERE = cython.declare(cython.longlong, int(Fact.ENTRY_ELSEWHERE))
+F_ENTRY_FOREIGN = cython.declare(cython.longlong, int(Fact.ENTRY_FOREIGN))
+F_ENTRY_NOT_LOADED = cython.declare(cython.longlong, int(Fact.ENTRY_NOT_LOADED))
+F_LIVE_NOT_SAVED = cython.declare(cython.longlong, int(Fact.LIVE_NOT_SAVED))
+F_LOAD_AFTER_IN = cython.declare(cython.longlong, int(Fact.LOAD_AFTER_IN))
+F_LOAD_TWICE = cython.declare(cython.longlong, int(Fact.LOAD_TWICE))
+F_RAW_ELSEWHERE = cython.declare(cython.longlong, int(Fact.RAW_ELSEWHERE))
+F_RAW_FLAGGED = cython.declare(cython.longlong, int(Fact.RAW_FLAGGED))
+F_RAW_FOREIGN = cython.declare(cython.longlong, int(Fact.RAW_FOREIGN))
+F_SAVED_LOADED_ENTRY = cython.declare(cython.longlong, int(Fact.SAVED_LOADED_ENTRY))
+F_SAVED_LOADED_OPEN = cython.declare(cython.longlong, int(Fact.SAVED_LOADED_OPEN))
+F_SAVE_NO_RESTORE = cython.declare(cython.longlong, int(Fact.SAVE_NO_RESTORE))
+F_TWO_CPUS = cython.declare(cython.longlong, int(Fact.TWO_CPUS))
+F_TWO_CPUS_OPEN = cython.declare(cython.longlong, int(Fact.TWO_CPUS_OPEN))
+F_UNLOAD_THEN_SAVE = cython.declare(cython.longlong, int(Fact.UNLOAD_THEN_SAVE))
+F_UNLOAD_TWICE = cython.declare(cython.longlong, int(Fact.UNLOAD_TWICE))
+F_USER_FOREIGN = cython.declare(cython.longlong, int(Fact.USER_FOREIGN))
+F_USER_LOADED = cython.declare(cython.longlong, int(Fact.USER_LOADED))
+E_DOUBLE_LOAD = cython.declare(cython.Py_ssize_t, int(Seen.DOUBLE_LOAD))
+E_ENTRIES = cython.declare(cython.Py_ssize_t, int(Seen.ENTRIES))
+E_KVM_FPUS = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPUS))
+E_KVM_FPU_AFTER_ACT = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPU_AFTER_ACT))
+E_KVM_FPU_WITHOUT_ACT = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPU_WITHOUT_ACT))
+E_OUT_SAVE_FLAG_0 = cython.declare(cython.Py_ssize_t, int(Seen.OUT_SAVE_FLAG_0))
+E_OUT_SAVE_FLAG_1 = cython.declare(cython.Py_ssize_t, int(Seen.OUT_SAVE_FLAG_1))
+E_OUT_WHILE_LOADED = cython.declare(cython.Py_ssize_t, int(Seen.OUT_WHILE_LOADED))
+E_RELOAD_AFTER_ENTRY = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_AFTER_ENTRY))
+E_RELOAD_AT_SWITCH_IN = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_AT_SWITCH_IN))
+E_RELOAD_BEFORE_ENTRY = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_BEFORE_ENTRY))
+E_SAVES = cython.declare(cython.Py_ssize_t, int(Seen.SAVES))
+E_UNLOAD_IN_WINDOW = cython.declare(cython.Py_ssize_t, int(Seen.UNLOAD_IN_WINDOW))
+E_USER_EVENTS = cython.declare(cython.Py_ssize_t, int(Seen.USER_EVENTS))
+E_USER_EXIT_WHILE_LOADED = cython.declare(cython.Py_ssize_t, int(Seen.USER_EXIT_WHILE_LOADED))
+E_USER_EXIT_WHILE_OUT = cython.declare(cython.Py_ssize_t, int(Seen.USER_EXIT_WHILE_OUT))
+K_ACTIVATE_STATE = cython.declare(cython.Py_ssize_t, int(Kind.ACTIVATE_STATE))
+K_BEFORE_SAVE = cython.declare(cython.Py_ssize_t, int(Kind.BEFORE_SAVE))
+K_CPU_END = cython.declare(cython.Py_ssize_t, int(Kind.CPU_END))
+K_DROPPED = cython.declare(cython.Py_ssize_t, int(Kind.DROPPED))
+K_KVM_ENTRY = cython.declare(cython.Py_ssize_t, int(Kind.KVM_ENTRY))
+K_KVM_FPU = cython.declare(cython.Py_ssize_t, int(Kind.KVM_FPU))
+K_KVM_USERSPACE_EXIT = cython.declare(cython.Py_ssize_t, int(Kind.KVM_USERSPACE_EXIT))
+K_LOSS = cython.declare(cython.Py_ssize_t, int(Kind.LOSS))
+K_LOSS_END = cython.declare(cython.Py_ssize_t, int(Kind.LOSS_END))
+K_OTHER = cython.declare(cython.Py_ssize_t, int(Kind.OTHER))
+K_PAGE_FAULT_USER = cython.declare(cython.Py_ssize_t, int(Kind.PAGE_FAULT_USER))
+K_PROBE_SAVE = cython.declare(cython.Py_ssize_t, int(Kind.PROBE_SAVE))
+K_REGS_ACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_ACTIVATED))
+K_REGS_DEACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_DEACTIVATED))
+K_SCHED_PROCESS_EXEC = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_PROCESS_EXEC))
+K_SCHED_SWITCH = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_SWITCH))
+K_SYS_ENTER = cython.declare(cython.Py_ssize_t, int(Kind.SYS_ENTER))
+K_SYS_EXIT = cython.declare(cython.Py_ssize_t, int(Kind.SYS_EXIT))
+B_CPU_KNOW = cython.declare(cython.Py_ssize_t, int(Before.CPU_KNOW))
+B_F = cython.declare(cython.Py_ssize_t, int(Before.F))
+B_F_KNOWN = cython.declare(cython.Py_ssize_t, int(Before.F_KNOWN))
+B_KVM = cython.declare(cython.Py_ssize_t, int(Before.KVM))
+B_LAST = cython.declare(cython.Py_ssize_t, int(Before.LAST))
+B_OWN = cython.declare(cython.Py_ssize_t, int(Before.OWN))
+B_OWN_PID = cython.declare(cython.Py_ssize_t, int(Before.OWN_PID))
+B_OWN_STATE = cython.declare(cython.Py_ssize_t, int(Before.OWN_STATE))
+B_SERIAL = cython.declare(cython.Py_ssize_t, int(Before.SERIAL))
+B_SLOT = cython.declare(cython.Py_ssize_t, int(Before.SLOT))
+B_SUBJECT = cython.declare(cython.Py_ssize_t, int(Before.SUBJECT))
+B_TASK_KNOW = cython.declare(cython.Py_ssize_t, int(Before.TASK_KNOW))
+B_WIN = cython.declare(cython.Py_ssize_t, int(Before.WIN))
+O_ACTED = cython.declare(cython.Py_ssize_t, int(Out.ACTED))
+O_COUNT = cython.declare(cython.Py_ssize_t, int(Out.COUNT))
+O_ENTRY = cython.declare(cython.Py_ssize_t, int(Out.ENTRY))
+O_EVENT = cython.declare(cython.Py_ssize_t, int(Out.EVENT))
+O_FACTS = cython.declare(cython.Py_ssize_t, int(Out.FACTS))
+O_IN = cython.declare(cython.Py_ssize_t, int(Out.IN))
+O_KVM = cython.declare(cython.Py_ssize_t, int(Out.KVM))
+O_NEXT = cython.declare(cython.Py_ssize_t, int(Out.NEXT))
+O_OWN = cython.declare(cython.Py_ssize_t, int(Out.OWN))
+O_OWNER = cython.declare(cython.Py_ssize_t, int(Out.OWNER))
+O_SAVE = cython.declare(cython.Py_ssize_t, int(Out.SAVE))
+O_SERIAL = cython.declare(cython.Py_ssize_t, int(Out.SERIAL))
+O_SUBJECT = cython.declare(cython.Py_ssize_t, int(Out.SUBJECT))
+O_SWITCH = cython.declare(cython.Py_ssize_t, int(Out.SWITCH))
+O_VCPU = cython.declare(cython.Py_ssize_t, int(Out.VCPU))
+
+
+@cython.cclass
+class Judge:
+    """What spans events, carried from call to call.
+
+    cpus: int64[ncpu, JudgeCpu.WIDTH]; tasks: int64[cap, JudgeTask.WIDTH], rows as the ownership
+    loop numbers them; seen: int64[Seen.WIDTH]; out: int64[rows, Out.WIDTH]; row: int64[REF] to
+    work in; wanted: the Fact bits
+    some rule asks for; grace: kvm_entry is printed before a late reload; out_flag: what
+    ``load_fpu`` a switch-out save prints, or -1.
+    """
+
+    cpus: cython.longlong[:, ::1]
+    tasks: cython.longlong[:, ::1]
+    seen: cython.longlong[::1]
+    out: cython.longlong[:, ::1]
+    row: cython.longlong[::1]
+    nout: cython.Py_ssize_t
+    wanted: cython.longlong
+    out_flag: cython.longlong
+    eager: cython.bint
+    grace: cython.bint
+
+    def __init__(self, cpus, tasks, seen, out, row, wanted, eager, grace, out_flag):
+        self.cpus = cpus
+        self.tasks = tasks
+        self.seen = seen
+        self.out = out
+        self.row = row
+        self.nout = 0
+        self.wanted = wanted
+        self.eager = eager
+        self.grace = grace
+        self.out_flag = out_flag
+
+    def grow(self, cpus, tasks):
+        """Go on with longer tables (the old rows copied by the caller)."""
+        self.cpus = cpus
+        self.tasks = tasks
+
+    def take(self):
+        """How many rows ``out`` holds; it counts as empty afterwards."""
+        count = self.nout
+        self.nout = 0
+        return count
+
+    # -- rows for the rules -------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def emit(
+        self,
+        facts: cython.longlong,
+        c: cython.Py_ssize_t,
+        s: cython.Py_ssize_t,
+        owner: cython.longlong,
+    ) -> cython.Py_ssize_t:
+        """Begin an out row; returns its number or -1 when no rule asks. EVENT is still to fill."""
+        j: cython.Py_ssize_t
+        n: cython.Py_ssize_t = self.nout
+        facts &= self.wanted
+        if not facts:
+            return -1
+        self.nout += 1
+        self.out[n, O_FACTS] = facts
+        self.out[n, O_SUBJECT] = self.tasks[s, T_PID]
+        self.out[n, O_SERIAL] = self.tasks[s, T_SERIAL]
+        self.out[n, O_VCPU] = self.tasks[s, T_VCPU] - 1
+        self.out[n, O_COUNT] = 1
+        self.out[n, O_OWNER] = owner
+        for j in range(REF):
+            self.out[n, O_OWN + j] = self.cpus[c, C_REF_OWN + j]
+            self.out[n, O_SWITCH + j] = self.cpus[c, C_REF_SWITCH + j]
+            self.out[n, O_IN + j] = self.tasks[s, T_REF_IN + j]
+            self.out[n, O_KVM + j] = self.tasks[s, T_REF_KVM + j]
+            self.out[n, O_SAVE + j] = self.tasks[s, T_REF_SAVE + j]
+            self.out[n, O_ENTRY + j] = self.tasks[s, T_REF_ENTRY + j]
+            self.out[n, O_ACTED + j] = self.tasks[s, T_REF_ACT + j]
+            self.out[n, O_NEXT + j] = 0
+        return n
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def emit_task(
+        self,
+        facts: cython.longlong,
+        c: cython.Py_ssize_t,
+        s: cython.Py_ssize_t,
+        owner: cython.longlong,
+        column: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        """Hand out facts of an earlier event that task s keeps at ``column``."""
+        j: cython.Py_ssize_t
+        n: cython.Py_ssize_t = self.emit(facts, c, s, owner)
+        if n >= 0:
+            for j in range(REF):
+                self.out[n, O_EVENT + j] = self.tasks[s, column + j]
+        return n
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def emit_switch(
+        self, facts: cython.longlong, c: cython.Py_ssize_t, s: cython.Py_ssize_t
+    ) -> cython.void:
+        """Hand out facts of CPU c's last sched_switch."""
+        j: cython.Py_ssize_t
+        n: cython.Py_ssize_t = self.emit(facts, c, s, -1)
+        if n >= 0:
+            for j in range(REF):
+                self.out[n, O_EVENT + j] = self.cpus[c, C_REF_SWITCH + j]
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def fresh_task(
+        self, s: cython.Py_ssize_t, f: cython.Py_ssize_t, facts: cython.longlong[:, ::1]
+    ) -> cython.void:
+        """Drop what was followed of row s when its task changed or was out of sight."""
+        j: cython.Py_ssize_t
+        if self.tasks[s, T_KNOW] == facts[f, B_TASK_KNOW]:
+            return
+        if self.tasks[s, T_PENDING]:
+            self.settle(F_SAVED_LOADED_OPEN, 0, s, -1)
+        if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
+            for j in range(T_WIDTH):
+                self.tasks[s, j] = 0
+        self.tasks[s, T_SERIAL] = facts[f, B_SERIAL]
+        self.tasks[s, T_KNOW] = facts[f, B_TASK_KNOW]
+        self.tasks[s, T_PID] = facts[f, B_SUBJECT]
+        self.tasks[s, T_DEAD] = 0
+        self.tasks[s, T_PREV_KIND] = 0
+        self.tasks[s, T_ACT_BITS] = 0
+        self.tasks[s, T_PUT_AT_OUT] = 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def fresh_cpu(self, c: cython.Py_ssize_t, know: cython.longlong) -> cython.void:
+        """Drop what was followed of CPU c when it was out of sight."""
+        j: cython.Py_ssize_t
+        if self.cpus[c, C_KNOW] == know:
+            return
+        for j in range(C_KNOW, C_TWO_SLOT):
+            self.cpus[c, j] = 0
+        self.cpus[c, C_KNOW] = know
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def settle(
+        self,
+        fact: cython.longlong,
+        c: cython.Py_ssize_t,
+        s: cython.Py_ssize_t,
+        owner: cython.longlong,
+    ) -> cython.Py_ssize_t:
+        """Task s's switch-outs with the guest loaded, all since its last kvm_entry, are decided."""
+        n: cython.Py_ssize_t = self.emit_task(fact, c, s, owner, T_REF_SAVE)
+        if n >= 0:
+            self.out[n, O_COUNT] = self.tasks[s, T_PENDING]
+        self.tasks[s, T_PENDING] = 0
+        return n
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def two_cpus(self, c: cython.Py_ssize_t, fact: cython.longlong) -> cython.void:
+        """The activation elsewhere of CPU c's task is settled."""
+        s: cython.Py_ssize_t = self.cpus[c, C_TWO_SLOT]
+        if self.tasks[s, T_PID] == self.cpus[c, C_TWO_PID]:
+            self.emit_task(fact, c, s, -1, T_REF_ACT)
+        self.cpus[c, C_TWO_PID] = 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def close_window(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
+        """The incoming task s speaks for the first time: the switch on CPU c is over."""
+        j: cython.Py_ssize_t
+        p: cython.Py_ssize_t = self.cpus[c, C_SW_SLOT]
+        if self.tasks[p, T_SERIAL] == self.cpus[c, C_SW_SERIAL]:
+            if self.cpus[c, C_SW_LOADED] and not self.cpus[c, C_SW_UNLOADED]:
+                self.seen[E_OUT_WHILE_LOADED] += 1
+            if (
+                self.eager
+                and self.cpus[c, C_STAY_KNOWN]
+                and self.cpus[c, C_STAY_ACTED]
+                and not self.cpus[c, C_SW_SAVED]
+                and not self.tasks[p, T_DEAD]
+            ):
+                self.emit_switch(F_LIVE_NOT_SAVED, c, p)
+            self.tasks[p, T_PUT_AT_OUT] = self.cpus[c, C_SW_UNLOADED]
+        self.cpus[c, C_SWITCHING] = 0
+        self.cpus[c, C_STAY_KNOWN] = 1
+        self.cpus[c, C_STAY_ACTED] = self.cpus[c, C_SW_ACTED]
+        self.cpus[c, C_STAY_FIRST] = 1
+        self.cpus[c, C_STAY_INIT] = 0
+        self.cpus[c, C_STAY_SYS] = 0
+        self.cpus[c, C_STAY_REPORTED] = 0
+        for j in range(REF):
+            self.tasks[s, T_REF_IN + j] = self.cpus[c, C_REF_SWITCH + j]
+
+    def finish(self):
+        """End of the trace: what still waits stays open. Call until it returns True."""
+        c: cython.Py_ssize_t
+        s: cython.Py_ssize_t
+        room: cython.Py_ssize_t = self.out.shape[0] - 4
+        for c in range(self.cpus.shape[0]):
+            if self.cpus[c, C_TWO_PID]:
+                if self.nout > room:
+                    return False
+                self.two_cpus(c, F_TWO_CPUS_OPEN)
+        for s in range(self.tasks.shape[0]):
+            if self.tasks[s, T_PENDING]:
+                if self.nout > room:
+                    return False
+                self.settle(F_SAVED_LOADED_OPEN, 0, s, -1)
+        return True
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        start: cython.Py_ssize_t,
+        first: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        ts_: cython.longlong[::1],
+        cpu_: cython.int[::1],
+        pid_: cython.int[::1],
+        kind_: cython.uchar[::1],
+        event_: cython.int[::1],
+        op_: cython.longlong[:, ::1],
+        facts: cython.longlong[:, ::1],
+    ) -> int:
+        """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
+        not done: fewer than asked when ``out`` could overflow (then ``take``).
+        """
+        i: cython.Py_ssize_t
+        f: cython.Py_ssize_t
+        j: cython.Py_ssize_t
+        c: cython.Py_ssize_t
+        s: cython.Py_ssize_t
+        n: cython.Py_ssize_t
+        kind: cython.Py_ssize_t
+        ts: cython.longlong
+        p: cython.longlong
+        op0: cython.longlong
+        op1: cython.longlong
+        own_state: cython.longlong
+        last: cython.longlong
+        kvm: cython.longlong
+        bits: cython.longlong
+        row: cython.longlong[::1] = self.row
+        foreign: cython.bint
+        unlike: cython.bint
+        elsewhere: cython.bint
+        tail: cython.bint
+        soft: cython.bint
+        room: cython.Py_ssize_t = self.out.shape[0] - 16
+
+        for i in range(first, stop):
+            if self.nout > room:
+                return i
+            f = i - start
+            c = cpu_[i]
+            kind = kind_[i]
+            self.fresh_cpu(c, facts[f, B_CPU_KNOW])
+            if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
+                if self.cpus[c, C_TWO_PID]:
+                    self.two_cpus(c, F_TWO_CPUS_OPEN)
+                self.cpus[c, C_LAST_PID] = 0
+                continue
+            ts = ts_[i]
+            p = pid_[i]
+            op0 = op_[i, 0]
+            op1 = op_[i, 1]
+            s = facts[f, B_SLOT]
+            self.fresh_task(s, f, facts)
+            tail = facts[f, B_WIN] == WIN_OPEN
+            soft = kind == K_OTHER or kind >= K_PROBE_SAVE
+            own_state = facts[f, B_OWN_STATE]
+            last = facts[f, B_LAST]
+            kvm = facts[f, B_KVM]
+            if self.cpus[c, C_SWITCHING] and not tail:
+                self.close_window(c, s)
+
+            row[0] = ts
+            row[1] = c
+            row[2] = p
+            row[3] = kind
+            row[4] = event_[i]
+            row[5] = op0
+            row[6] = op1
+            row[7] = op_[i, 2]
+            row[8] = op_[i, 3]
+
+            # What waited for this CPU's next event.
+            if self.cpus[c, C_ENTRY_BITS] and not soft:
+                n = self.cpus[c, C_ENTRY_SLOT]
+                if not (kind == K_REGS_ACTIVATED and n == s):
+                    n = self.emit_task(
+                        self.cpus[c, C_ENTRY_BITS], c, n, facts[f, B_OWN_PID], T_REF_ENTRY
+                    )
+                    if n >= 0:
+                        for j in range(REF):
+                            self.out[n, O_NEXT + j] = row[j]
+                self.cpus[c, C_ENTRY_BITS] = 0
+            if self.cpus[c, C_TWO_PID]:
+                self.two_cpus(
+                    c,
+                    F_TWO_CPUS
+                    if self.cpus[c, C_TWO_PID] == p and kind != K_SCHED_SWITCH
+                    else F_TWO_CPUS_OPEN,
+                )
+
+            # What this event shows, by the state before it.  ``foreign``: somebody else (or
+            # nobody) acquired the registers after F(subject) did; ``unlike``: after the printed fpu did.
+            foreign = facts[f, B_F_KNOWN] and (
+                own_state == OWN_NULL
+                or (own_state == OWN_TOKEN and facts[f, B_OWN] != facts[f, B_F])
+            )
+            unlike = own_state == OWN_NULL or (own_state == OWN_TOKEN and facts[f, B_OWN] != op0)
+            elsewhere = last != LAST_UNKNOWN and last != c
+            bits = 0
+            if kind == K_REGS_ACTIVATED:
+                self.cpus[c, C_LAST_ACT_TS] = ts
+                if self.eager:
+                    if op1 == 0:
+                        bits = F_BAD_FLAG
+                else:
+                    self.tasks[s, T_ACT_FLAG] = op1
+                    self.tasks[s, T_ACT_BITS] = 0
+                    if op1 == 0:
+                        if not self.tasks[s, T_DEAD]:
+                            if unlike:
+                                bits |= F_CLEAR_FOREIGN
+                            if elsewhere:
+                                bits |= F_CLEAR_ELSEWHERE
+                    else:
+                        if self.cpus[c, C_STAY_KNOWN] and not self.cpus[c, C_STAY_FIRST]:
+                            self.tasks[s, T_ACT_BITS] = F_RAW_FLAGGED
+                            if unlike:
+                                self.tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
+                            if elsewhere:
+                                self.tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
+                        if self.tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
+                            self.seen[E_RELOAD_AFTER_ENTRY] += 1
+                        elif self.cpus[c, C_STAY_FIRST] and kvm == KVM_LOADED:
+                            self.seen[E_RELOAD_AT_SWITCH_IN] += 1
+                    # Two CPUs that both claim to run this task: the other one's next event tells.
+                    j = self.tasks[s, T_ACT_CPU]
+                    if (
+                        j >= 0
+                        and j != c
+                        and self.tasks[s, T_ACT_FRESH]
+                        and self.cpus[j, C_LAST_PID] == p
+                        and self.cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
+                        and self.cpus[j, C_REF_OWN + 5] == op0
+                    ):
+                        self.cpus[j, C_TWO_PID] = p
+                        self.cpus[j, C_TWO_SLOT] = s
+            elif kind == K_REGS_DEACTIVATED:
+                if tail:
+                    self.seen[E_SAVES] += 1
+                    if self.eager:
+                        if (
+                            self.cpus[c, C_STAY_KNOWN]
+                            and not self.cpus[c, C_STAY_ACTED]
+                            and not self.cpus[c, C_STAY_INIT]
+                        ):
+                            bits |= F_SAVE_NO_RESTORE
+                    else:
+                        if op1 == 0:
+                            self.seen[E_OUT_SAVE_FLAG_0] += 1
+                        elif op1 == 1:
+                            self.seen[E_OUT_SAVE_FLAG_1] += 1
+                        if self.out_flag >= 0 and op1 != self.out_flag:
+                            bits |= F_BAD_FLAG
+                        if not self.tasks[s, T_DEAD]:
+                            if unlike:
+                                bits |= F_CLEAR_FOREIGN
+                            if elsewhere:
+                                bits |= F_CLEAR_ELSEWHERE
+                    if self.cpus[c, C_SW_UNLOADED]:
+                        bits |= F_UNLOAD_THEN_SAVE
+            elif kind == K_KVM_FPU:
+                self.cpus[c, C_LAST_KVM_FPU_TS] = ts
+                self.seen[E_KVM_FPUS] += 1
+                if op0:
+                    if kvm == KVM_LOADED:
+                        bits |= F_LOAD_TWICE
+                        self.seen[E_DOUBLE_LOAD] += 1
+                    if self.tasks[s, T_PUT_AT_OUT]:
+                        bits |= F_LOAD_AFTER_IN
+                else:
+                    if kvm == KVM_OUT:
+                        bits |= F_UNLOAD_TWICE
+                    if tail:
+                        self.seen[E_UNLOAD_IN_WINDOW] += 1
+                        self.cpus[c, C_SW_UNLOADED] = 1
+                self.tasks[s, T_PUT_AT_OUT] = 0
+                if self.tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED:
+                    self.seen[E_KVM_FPU_AFTER_ACT] += 1
+                    bits |= self.tasks[s, T_ACT_BITS]
+                elif self.tasks[s, T_PREV_KIND]:
+                    self.seen[E_KVM_FPU_WITHOUT_ACT] += 1
+                if self.tasks[s, T_PENDING]:
+                    self.settle(F_SAVED_LOADED_OPEN, c, s, facts[f, B_OWN_PID])
+            elif kind == K_KVM_ENTRY:
+                self.seen[E_ENTRIES] += 1
+                self.tasks[s, T_VCPU] = op0 + 1
+                if kvm == KVM_OUT:
+                    bits |= F_ENTRY_NOT_LOADED
+                if foreign:
+                    bits |= F_ENTRY_FOREIGN
+                if elsewhere:
+                    bits |= F_ENTRY_ELSEWHERE
+                if self.tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and self.tasks[s, T_ACT_FLAG]:
+                    self.seen[E_RELOAD_BEFORE_ENTRY] += 1
+                if self.tasks[s, T_PENDING] and kvm == KVM_LOADED:
+                    n = self.settle(F_SAVED_LOADED_ENTRY, c, s, facts[f, B_OWN_PID])
+                    if n >= 0:
+                        for j in range(REF):
+                            self.out[n, O_NEXT + j] = row[j]
+                for j in range(REF):
+                    self.tasks[s, T_REF_ENTRY + j] = row[j]
+                if self.grace and bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE):
+                    self.cpus[c, C_ENTRY_BITS] = bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
+                    self.cpus[c, C_ENTRY_SLOT] = s
+                    bits &= ~(F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
+            elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
+                self.seen[E_USER_EVENTS] += 1
+                self.tasks[s, T_PUT_AT_OUT] = 0
+                if kvm == KVM_LOADED:
+                    bits |= F_USER_LOADED
+                if (
+                    foreign
+                    and not self.eager
+                    and not self.tasks[s, T_EXEC]
+                    and (kind == K_PAGE_FAULT_USER or self.cpus[c, C_STAY_SYS])
+                ):
+                    bits |= F_USER_FOREIGN
+                if kind == K_SYS_ENTER:
+                    self.cpus[c, C_STAY_SYS] = 1
+            elif kind == K_SYS_EXIT:
+                self.cpus[c, C_STAY_SYS] = 1
+            elif kind == K_KVM_USERSPACE_EXIT:
+                self.tasks[s, T_PUT_AT_OUT] = 0
+                if kvm == KVM_LOADED:
+                    self.seen[E_USER_EXIT_WHILE_LOADED] += 1
+                elif kvm == KVM_OUT:
+                    self.seen[E_USER_EXIT_WHILE_OUT] += 1
+            elif kind == K_BEFORE_SAVE:
+                if not self.eager and op1 == 0 and not self.tasks[s, T_DEAD]:
+                    if unlike:
+                        bits |= F_CLEAR_FOREIGN
+                    if elsewhere:
+                        bits |= F_CLEAR_ELSEWHERE
+            elif kind == K_ACTIVATE_STATE:
+                self.cpus[c, C_STAY_INIT] = 1
+
+            bits &= self.wanted
+            if bits & (ONCE_CLEAR | ONCE_FOREIGN | ONCE_LOADED):
+                # A stay counts once for facts that repeat while it lasts.
+                if bits & ONCE_CLEAR:
+                    if self.cpus[c, C_STAY_REPORTED] & ONCE_CLEAR:
+                        bits &= ~ONCE_CLEAR
+                    self.cpus[c, C_STAY_REPORTED] |= ONCE_CLEAR
+                if bits & ONCE_FOREIGN:
+                    if self.cpus[c, C_STAY_REPORTED] & ONCE_FOREIGN:
+                        bits &= ~ONCE_FOREIGN
+                    self.cpus[c, C_STAY_REPORTED] |= ONCE_FOREIGN
+                if bits & ONCE_LOADED:
+                    if self.cpus[c, C_STAY_REPORTED] & ONCE_LOADED:
+                        bits &= ~ONCE_LOADED
+                    self.cpus[c, C_STAY_REPORTED] |= ONCE_LOADED
+            if bits:
+                n = self.emit(bits, c, s, facts[f, B_OWN_PID])
+                if n >= 0:
+                    for j in range(REF):
+                        self.out[n, O_EVENT + j] = row[j]
+
+            # What later events are judged by.
+            if kind == K_REGS_ACTIVATED:
+                self.tasks[s, T_DEAD] = 0
+                self.tasks[s, T_EXEC] = 0
+                self.tasks[s, T_ACT_CPU] = c
+                self.tasks[s, T_ACT_FRESH] = 1
+                if tail:
+                    self.cpus[c, C_SW_ACTED] = 1
+                else:
+                    self.cpus[c, C_STAY_ACTED] = 1
+                for j in range(REF):
+                    self.cpus[c, C_REF_OWN + j] = row[j]
+                    self.tasks[s, T_REF_ACT + j] = row[j]
+            elif kind == K_REGS_DEACTIVATED:
+                if tail:
+                    self.cpus[c, C_SW_SAVED] = 1
+                    if kvm == KVM_LOADED and not self.tasks[s, T_DEAD]:
+                        self.tasks[s, T_PENDING] += 1
+                    for j in range(REF):
+                        self.tasks[s, T_REF_SAVE + j] = row[j]
+            elif kind == K_DROPPED:
+                if self.cpus[c, C_LAST_KIND] == K_REGS_DEACTIVATED and not tail:
+                    self.tasks[s, T_DEAD] = 1
+                    self.cpus[c, C_STAY_ACTED] = 0
+            elif kind == K_KVM_FPU:
+                for j in range(REF):
+                    self.tasks[s, T_REF_KVM + j] = row[j]
+            elif kind == K_SCHED_SWITCH:
+                self.tasks[s, T_ACT_FRESH] = 0
+                self.cpus[c, C_SWITCHING] = 1
+                self.cpus[c, C_SW_SLOT] = s
+                self.cpus[c, C_SW_SERIAL] = self.tasks[s, T_SERIAL]
+                self.cpus[c, C_SW_LOADED] = kvm == KVM_LOADED
+                self.cpus[c, C_SW_SAVED] = 0
+                self.cpus[c, C_SW_UNLOADED] = 0
+                self.cpus[c, C_SW_ACTED] = 0
+                for j in range(REF):
+                    self.cpus[c, C_REF_SWITCH + j] = row[j]
+            elif kind == K_SCHED_PROCESS_EXEC:
+                self.tasks[s, T_EXEC] = 1
+            if not tail and kind != K_SCHED_SWITCH:
+                self.cpus[c, C_STAY_FIRST] = 0
+            if not soft:
+                self.tasks[s, T_PREV_KIND] = kind
+            self.cpus[c, C_LAST_KIND] = kind
+            self.cpus[c, C_LAST_PID] = p
+        return stop

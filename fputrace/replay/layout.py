@@ -1,0 +1,294 @@
+"""Where the replay keeps what: columns of its state arrays, bits of its facts, rows it hands out.
+
+The compiled loop works on plain int64 arrays; these enums are the only place that numbers their
+columns.  A *reference* is one event kept for a proof: ``REF`` int64 values in the order of
+:class:`Ref`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+PID_MAX = 4 * 1024 * 1024
+"""PID_MAX_LIMIT of a 64-bit kernel (include/linux/threads.h); a pid beyond it is nobody."""
+
+NO_PID = -(1 << 40)
+"""``cur`` is unknown."""
+
+FAR_PAST = -(1 << 62)
+FAR_FUTURE = 1 << 62
+"""Before any time a trace can hold."""
+
+
+class Ref(IntEnum):
+    """One kept event."""
+
+    TS = 0
+    CPU = 1
+    PID = 2
+    KIND = 3
+    EVENT = 4
+    OP0 = 5
+    OP1 = 6
+    OP2 = 7
+    OP3 = 8
+
+
+REF = len(Ref)
+
+
+class Win(IntEnum):
+    """State of a CPU's switch window (docs/model.md)."""
+
+    NONE = 0
+    OPEN = 1
+    UNKNOWN = 2
+
+
+class Own(IntEnum):
+    """What is known of ``fpu_fpregs_owner_ctx``."""
+
+    UNKNOWN = 0
+    NULL = 1
+    TOKEN = 2
+
+
+class Image(IntEnum):
+    """Whose image the registers of a CPU hold."""
+
+    UNKNOWN = 0
+    USER = 1
+    GUEST = 2
+    KERNEL = 3
+    INIT = 4
+
+
+LAST_UNKNOWN = -2
+LAST_INVALID = -1
+KVM_OUT, KVM_LOADED = 0, 1
+
+
+class Before(IntEnum):
+    """Columns of the facts table: what is known before each event, for its CPU and its subject.
+
+    Row i of the table is event i of the part replayed; see docs/model.md for the values.
+    """
+
+    CUR = 0
+    WIN = 1
+    OWN = 2
+    OWN_STATE = 3
+    SUBJECT = 4
+    F = 5
+    F_KNOWN = 6
+    LAST = 7
+    TIF = 8
+    KVM = 9
+    IMAGE = 10
+    OWN_PID = 11  # pid of the task that acquired ``OWN``; 0 NULL, -1 unknown
+    SLOT = 12  # the subject's row in per-task tables
+    SERIAL = 13  # grows with every new task: tells users of a row apart
+    TASK_KNOW = 14  # changes whenever something about the subject was forgotten
+    CPU_KNOW = 15  # changes whenever this CPU was out of sight
+    WIDTH = 16
+
+
+class Cpu(IntEnum):
+    """Columns of a CPU's row in the ownership loop."""
+
+    SEEN = 0
+    BLIND = 1
+    CUR = 2
+    WIN = 3
+    PREV = 4
+    NEXT = 5
+    WIN_TS = 6
+    WIN_BLIND = 7
+    OWN = 8
+    OWN_STATE = 9
+    OWN_PID = 10
+    IMAGE = 11
+    STAY_START = 12
+    PREV_TS = 13
+    DROP_F = 14
+    DROP_PID = 15
+    DROP_ARMED = 16
+    KNOW = 17
+    WIDTH = 18
+
+
+class Task(IntEnum):
+    """Columns of a task's row in the ownership loop."""
+
+    PID = 0
+    SERIAL = 1
+    EPOCH = 2
+    F = 3
+    F_KNOWN = 4
+    LAST = 5
+    TIF = 6
+    KVM = 7
+    WAIT = 8
+    WAIT_KNOWN = 9
+    HOME = 10  # CPU on which it is cur, prev or next; -1 none
+    KNOW = 11
+    WIDTH = 12
+
+
+class JudgeCpu(IntEnum):
+    """Columns of a CPU's row in the judge; those before TWO_SLOT start anew after a hole."""
+
+    KNOW = 0
+    SWITCHING = 1  # a switch window is open
+    SW_SLOT = 2  # its prev's row
+    SW_SERIAL = 3
+    SW_LOADED = 4  # prev's guest was loaded at the sched_switch
+    SW_SAVED = 5  # regs_deactivated of prev seen in this window
+    SW_UNLOADED = 6  # kvm_fpu unload of prev seen in this window
+    SW_ACTED = 7  # eager: regs_activated for next seen in this window
+    STAY_KNOWN = 8
+    STAY_ACTED = 9  # regs_activated of cur since its switch-in
+    STAY_FIRST = 10  # no event of cur since its switch-in
+    STAY_INIT = 11  # activate_state of cur since its switch-in
+    STAY_SYS = 12  # sys_enter or sys_exit of cur since its switch-in
+    STAY_REPORTED = 13  # Fact bits already handed out for this stay
+    ENTRY_BITS = 14  # verdict on a kvm_entry that waits for a late reload
+    ENTRY_SLOT = 15
+    TWO_SLOT = 16  # row of the task whose activation elsewhere waits for this CPU's next event
+    TWO_PID = 17
+    LAST_PID = 18
+    LAST_KIND = 19
+    LAST_ACT_TS = 20
+    LAST_KVM_FPU_TS = 21
+    REF_OWN = 22  # the last acquisition
+    REF_SWITCH = REF_OWN + REF  # the last sched_switch
+    WIDTH = REF_SWITCH + REF
+
+
+class JudgeTask(IntEnum):
+    """Columns of a task's row in the judge."""
+
+    SERIAL = 0
+    KNOW = 1
+    PID = 2
+    VCPU = 3  # vCPU id + 1 of its last kvm_entry, 0 none
+    DEAD = 4  # dropped and not activated since
+    EXEC = 5  # sched_process_exec and not activated since
+    PREV_KIND = 6
+    ACT_FLAG = 7  # flag of its last activation
+    ACT_BITS = 8  # what that activation found: Fact.RAW_* candidates
+    ACT_CPU = 9
+    ACT_FRESH = 10  # no sched_switch of it since
+    PUT_AT_OUT = 11  # guest unloaded in the last switch window, user image not used since
+    PENDING = 12  # switch-outs with the guest loaded that wait for a kvm_entry
+    REF_KVM = 13  # its last kvm_fpu
+    REF_SAVE = REF_KVM + REF  # its last switch-out save
+    REF_ENTRY = REF_SAVE + REF  # its last kvm_entry
+    REF_IN = REF_ENTRY + REF  # the sched_switch that brought it in
+    REF_ACT = REF_IN + REF  # its last activation
+    WIDTH = REF_ACT + REF
+
+
+class Fact(IntFlag):
+    """What an event shows beyond the state before it; rules select on these bits."""
+
+    SAVED_LOADED_ENTRY = 1 << 1  # switch-out save, guest loaded: the next kvm_entry proves it
+    SAVED_LOADED_OPEN = 1 << 2  # the same, settled by a kvm_fpu, a hole or the end: not proven
+    ENTRY_FOREIGN = 1 << 3  # kvm_entry, registers acquired by somebody else (or nobody)
+    ENTRY_ELSEWHERE = 1 << 4  # kvm_entry, registers last acquired on another CPU
+    ENTRY_NOT_LOADED = 1 << 5  # kvm_entry while the guest is not loaded
+    CLEAR_FOREIGN = 1 << 6  # TIF_NEED_FPU_LOAD clear, registers are somebody else's
+    CLEAR_ELSEWHERE = 1 << 7  # TIF_NEED_FPU_LOAD clear, registers are on another CPU
+    USER_FOREIGN = 1 << 8  # user mode with somebody else's registers
+    USER_LOADED = 1 << 9  # user mode while the guest is loaded
+    SAVE_NO_RESTORE = 1 << 10  # switch-out save, nothing restored since switch-in
+    LIVE_NOT_SAVED = 1 << 11  # switch-out of live registers without a save (eager)
+    LOAD_TWICE = 1 << 12
+    UNLOAD_TWICE = 1 << 13
+    RAW_FOREIGN = 1 << 14  # KVM saved registers another task had acquired
+    RAW_ELSEWHERE = 1 << 15  # KVM saved registers although the task's were on another CPU
+    RAW_FLAGGED = 1 << 16  # KVM saved registers although TIF_NEED_FPU_LOAD was set
+    TWO_CPUS = 1 << 17  # acquired on two CPUs at once, both running it
+    TWO_CPUS_OPEN = 1 << 18  # the same, but the other CPU was not seen to go on
+    UNLOAD_THEN_SAVE = 1 << 19  # guest unloaded and user image saved in one switch window
+    LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
+    BAD_FLAG = 1 << 21  # a flag this generation cannot print
+
+
+ONCE_A_STAY = (
+    Fact.CLEAR_FOREIGN | Fact.CLEAR_ELSEWHERE,
+    Fact.USER_FOREIGN,
+    Fact.USER_LOADED,
+)
+"""Facts counted once for a task's stay on a CPU, however many events show them."""
+
+
+class Act(IntFlag):
+    """Effects of an event: what a generation's transition table is made of (docs/model.md)."""
+
+    LEARN_F = 1 << 0
+    OWN_F = 1 << 1
+    LAST_HERE = 1 << 2
+    TIF_0 = 1 << 3
+    TIF_1 = 1 << 4
+    TIF_FLAG = 1 << 5
+    IMAGE_BY_KVM = 1 << 6
+    IMAGE_UNKNOWN = 1 << 7
+    IMAGE_KERNEL = 1 << 8
+    SUBJECT_NEXT = 1 << 9
+    ARM_DROP = 1 << 10
+    DROP = 1 << 11
+    CHILD_TOKEN = 1 << 12
+    KVM_SET = 1 << 13
+    IMAGE_ALWAYS = 1 << 14
+    IMAGE_IF_OWNER = 1 << 15
+    SWITCH = 1 << 16
+    FORK = 1 << 17
+    EXEC = 1 << 18
+    FREE = 1 << 19
+    GAP_CPU = 1 << 20
+    GAP_ALL = 1 << 21
+    WINDOW_SAVE = 1 << 22
+
+
+class Seen(IntEnum):
+    """What the replay counts for the decision on the generation (reference C.0)."""
+
+    OUT_SAVE_FLAG_0 = 0
+    OUT_SAVE_FLAG_1 = 1
+    UNLOAD_IN_WINDOW = 2
+    OUT_WHILE_LOADED = 3
+    USER_EXIT_WHILE_LOADED = 4
+    USER_EXIT_WHILE_OUT = 5
+    KVM_FPU_AFTER_ACT = 6
+    KVM_FPU_WITHOUT_ACT = 7
+    RELOAD_AFTER_ENTRY = 8
+    RELOAD_BEFORE_ENTRY = 9
+    RELOAD_AT_SWITCH_IN = 10
+    DOUBLE_LOAD = 11
+    ENTRIES = 12
+    KVM_FPUS = 13
+    USER_EVENTS = 14
+    SAVES = 15
+    WIDTH = 16
+
+
+class Out(IntEnum):
+    """A row handed to the rules."""
+
+    FACTS = 0
+    SUBJECT = 1
+    SERIAL = 2
+    VCPU = 3
+    COUNT = 4  # occurrences this row stands for
+    OWNER = 5  # pid of the last acquirer on this CPU, 0 NULL, -1 unknown
+    EVENT = 6  # the event that shows the facts
+    OWN = EVENT + REF
+    SWITCH = OWN + REF
+    IN = SWITCH + REF
+    KVM = IN + REF
+    SAVE = KVM + REF
+    ENTRY = SAVE + REF
+    ACTED = ENTRY + REF
+    NEXT = ACTED + REF  # the event that settled it, all zero when none had to
+    WIDTH = NEXT + REF

@@ -1,0 +1,588 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The loop that runs the ownership model over events (docs/model.md).
+
+Cython's pure Python mode: compiled when a C compiler is there, the same file otherwise.  All state
+is in int64 arrays whose columns :mod:`fputrace.replay.layout` numbers; what a generation does
+with an event is its transition table (:mod:`fputrace.replay.model`), given here as ``table``.
+Indices come from checked values only: CPU numbers are checked by the caller, pids by ``slot``.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+except ImportError:
+    from fputrace import nocython as cython
+
+from fputrace.events import Kind
+from fputrace.replay import layout
+from fputrace.replay.layout import Act, Before, Cpu, Task
+
+COMPILED = bool(cython.compiled)
+
+# C copies of the layout: a Python attribute per access would cost more than the work itself.
+PID_MAX = cython.declare(cython.longlong, layout.PID_MAX)
+NO_PID = cython.declare(cython.longlong, layout.NO_PID)
+FAR_PAST = cython.declare(cython.longlong, layout.FAR_PAST)
+FAR_FUTURE = cython.declare(cython.longlong, layout.FAR_FUTURE)
+LAST_UNKNOWN = cython.declare(cython.longlong, layout.LAST_UNKNOWN)
+LAST_INVALID = cython.declare(cython.longlong, layout.LAST_INVALID)
+KVM_OUT = cython.declare(cython.longlong, layout.KVM_OUT)
+KVM_LOADED = cython.declare(cython.longlong, layout.KVM_LOADED)
+WIN_NONE = cython.declare(cython.longlong, int(layout.Win.NONE))
+WIN_OPEN = cython.declare(cython.longlong, int(layout.Win.OPEN))
+WIN_UNKNOWN = cython.declare(cython.longlong, int(layout.Win.UNKNOWN))
+OWN_UNKNOWN = cython.declare(cython.longlong, int(layout.Own.UNKNOWN))
+OWN_NULL = cython.declare(cython.longlong, int(layout.Own.NULL))
+OWN_TOKEN = cython.declare(cython.longlong, int(layout.Own.TOKEN))
+IMG_UNKNOWN = cython.declare(cython.longlong, int(layout.Image.UNKNOWN))
+IMG_USER = cython.declare(cython.longlong, int(layout.Image.USER))
+IMG_GUEST = cython.declare(cython.longlong, int(layout.Image.GUEST))
+IMG_KERNEL = cython.declare(cython.longlong, int(layout.Image.KERNEL))
+IMG_INIT = cython.declare(cython.longlong, int(layout.Image.INIT))
+C_BLIND = cython.declare(cython.Py_ssize_t, int(Cpu.BLIND))
+C_CUR = cython.declare(cython.Py_ssize_t, int(Cpu.CUR))
+C_DROP_ARMED = cython.declare(cython.Py_ssize_t, int(Cpu.DROP_ARMED))
+C_DROP_F = cython.declare(cython.Py_ssize_t, int(Cpu.DROP_F))
+C_DROP_PID = cython.declare(cython.Py_ssize_t, int(Cpu.DROP_PID))
+C_IMAGE = cython.declare(cython.Py_ssize_t, int(Cpu.IMAGE))
+C_KNOW = cython.declare(cython.Py_ssize_t, int(Cpu.KNOW))
+C_NEXT = cython.declare(cython.Py_ssize_t, int(Cpu.NEXT))
+C_OWN = cython.declare(cython.Py_ssize_t, int(Cpu.OWN))
+C_OWN_PID = cython.declare(cython.Py_ssize_t, int(Cpu.OWN_PID))
+C_OWN_STATE = cython.declare(cython.Py_ssize_t, int(Cpu.OWN_STATE))
+C_PREV = cython.declare(cython.Py_ssize_t, int(Cpu.PREV))
+C_PREV_TS = cython.declare(cython.Py_ssize_t, int(Cpu.PREV_TS))
+C_SEEN = cython.declare(cython.Py_ssize_t, int(Cpu.SEEN))
+C_STAY_START = cython.declare(cython.Py_ssize_t, int(Cpu.STAY_START))
+C_WIN = cython.declare(cython.Py_ssize_t, int(Cpu.WIN))
+C_WIN_BLIND = cython.declare(cython.Py_ssize_t, int(Cpu.WIN_BLIND))
+C_WIN_TS = cython.declare(cython.Py_ssize_t, int(Cpu.WIN_TS))
+T_EPOCH = cython.declare(cython.Py_ssize_t, int(Task.EPOCH))
+T_F = cython.declare(cython.Py_ssize_t, int(Task.F))
+T_F_KNOWN = cython.declare(cython.Py_ssize_t, int(Task.F_KNOWN))
+T_HOME = cython.declare(cython.Py_ssize_t, int(Task.HOME))
+T_KNOW = cython.declare(cython.Py_ssize_t, int(Task.KNOW))
+T_KVM = cython.declare(cython.Py_ssize_t, int(Task.KVM))
+T_LAST = cython.declare(cython.Py_ssize_t, int(Task.LAST))
+T_PID = cython.declare(cython.Py_ssize_t, int(Task.PID))
+T_SERIAL = cython.declare(cython.Py_ssize_t, int(Task.SERIAL))
+T_TIF = cython.declare(cython.Py_ssize_t, int(Task.TIF))
+T_WAIT = cython.declare(cython.Py_ssize_t, int(Task.WAIT))
+T_WAIT_KNOWN = cython.declare(cython.Py_ssize_t, int(Task.WAIT_KNOWN))
+A_ARM_DROP = cython.declare(cython.longlong, int(Act.ARM_DROP))
+A_CHILD_TOKEN = cython.declare(cython.longlong, int(Act.CHILD_TOKEN))
+A_DROP = cython.declare(cython.longlong, int(Act.DROP))
+A_EXEC = cython.declare(cython.longlong, int(Act.EXEC))
+A_FORK = cython.declare(cython.longlong, int(Act.FORK))
+A_FREE = cython.declare(cython.longlong, int(Act.FREE))
+A_GAP_ALL = cython.declare(cython.longlong, int(Act.GAP_ALL))
+A_GAP_CPU = cython.declare(cython.longlong, int(Act.GAP_CPU))
+A_IMAGE_ALWAYS = cython.declare(cython.longlong, int(Act.IMAGE_ALWAYS))
+A_IMAGE_BY_KVM = cython.declare(cython.longlong, int(Act.IMAGE_BY_KVM))
+A_IMAGE_KERNEL = cython.declare(cython.longlong, int(Act.IMAGE_KERNEL))
+A_IMAGE_UNKNOWN = cython.declare(cython.longlong, int(Act.IMAGE_UNKNOWN))
+A_KVM_SET = cython.declare(cython.longlong, int(Act.KVM_SET))
+A_LAST_HERE = cython.declare(cython.longlong, int(Act.LAST_HERE))
+A_LEARN_F = cython.declare(cython.longlong, int(Act.LEARN_F))
+A_OWN_F = cython.declare(cython.longlong, int(Act.OWN_F))
+A_SUBJECT_NEXT = cython.declare(cython.longlong, int(Act.SUBJECT_NEXT))
+A_SWITCH = cython.declare(cython.longlong, int(Act.SWITCH))
+A_TIF_0 = cython.declare(cython.longlong, int(Act.TIF_0))
+A_TIF_1 = cython.declare(cython.longlong, int(Act.TIF_1))
+A_TIF_FLAG = cython.declare(cython.longlong, int(Act.TIF_FLAG))
+K_CPU_END = cython.declare(cython.Py_ssize_t, int(Kind.CPU_END))
+K_KVM_FPU = cython.declare(cython.Py_ssize_t, int(Kind.KVM_FPU))
+K_LOSS = cython.declare(cython.Py_ssize_t, int(Kind.LOSS))
+K_LOSS_END = cython.declare(cython.Py_ssize_t, int(Kind.LOSS_END))
+K_OTHER = cython.declare(cython.Py_ssize_t, int(Kind.OTHER))
+K_PROBE_SAVE = cython.declare(cython.Py_ssize_t, int(Kind.PROBE_SAVE))
+K_REGS_ACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_ACTIVATED))
+K_REGS_DEACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_DEACTIVATED))
+K_SCHED_PROCESS_EXEC = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_PROCESS_EXEC))
+K_SCHED_SWITCH = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_SWITCH))
+B_CPU_KNOW = cython.declare(cython.Py_ssize_t, int(Before.CPU_KNOW))
+B_CUR = cython.declare(cython.Py_ssize_t, int(Before.CUR))
+B_F = cython.declare(cython.Py_ssize_t, int(Before.F))
+B_F_KNOWN = cython.declare(cython.Py_ssize_t, int(Before.F_KNOWN))
+B_IMAGE = cython.declare(cython.Py_ssize_t, int(Before.IMAGE))
+B_KVM = cython.declare(cython.Py_ssize_t, int(Before.KVM))
+B_LAST = cython.declare(cython.Py_ssize_t, int(Before.LAST))
+B_OWN = cython.declare(cython.Py_ssize_t, int(Before.OWN))
+B_OWN_PID = cython.declare(cython.Py_ssize_t, int(Before.OWN_PID))
+B_OWN_STATE = cython.declare(cython.Py_ssize_t, int(Before.OWN_STATE))
+B_SERIAL = cython.declare(cython.Py_ssize_t, int(Before.SERIAL))
+B_SLOT = cython.declare(cython.Py_ssize_t, int(Before.SLOT))
+B_SUBJECT = cython.declare(cython.Py_ssize_t, int(Before.SUBJECT))
+B_TASK_KNOW = cython.declare(cython.Py_ssize_t, int(Before.TASK_KNOW))
+B_TIF = cython.declare(cython.Py_ssize_t, int(Before.TIF))
+B_WIN = cython.declare(cython.Py_ssize_t, int(Before.WIN))
+
+
+@cython.cclass
+class Ownership:
+    """State of all CPUs and tasks, carried from call to call.
+
+    cpus: int64[ncpu, Cpu.WIDTH]; tasks: int64[cap, Task.WIDTH], row 0 is nobody; pids:
+    int32[PID_MAX+1], pid -> task row, 0 none; free: int32[cap], rows given back; table:
+    int64[256, 3], Act bits by kind and Win.
+    """
+
+    cpus: cython.longlong[:, ::1]
+    tasks: cython.longlong[:, ::1]
+    pids: cython.int[::1]
+    free: cython.int[::1]
+    table: cython.longlong[:, ::1]
+    ncpu: cython.Py_ssize_t
+    ntasks: cython.Py_ssize_t
+    nfree: cython.Py_ssize_t
+    epoch: cython.longlong
+    counter: cython.longlong
+    nblind: cython.longlong
+    gaps: cython.longlong
+    eager: cython.bint
+    tif_in: cython.bint
+
+    def __init__(self, cpus, tasks, pids, free, table, eager, tif_at_switch_in):
+        self.cpus = cpus
+        self.tasks = tasks
+        self.pids = pids
+        self.free = free
+        self.table = table
+        self.ncpu = cpus.shape[0]
+        self.ntasks = 0
+        self.nfree = 0
+        self.epoch = 1
+        self.counter = 0
+        self.nblind = 0
+        self.gaps = 0
+        self.eager = eager
+        self.tif_in = tif_at_switch_in
+        k: cython.Py_ssize_t
+        for k in range(self.ncpu):
+            if self.cpus[k, C_BLIND]:
+                self.nblind += 1
+
+    def grow_cpus(self, cpus):
+        """Go on with a longer CPU table (the old rows copied by the caller)."""
+        self.cpus = cpus
+        self.ncpu = cpus.shape[0]
+
+    def grow_tasks(self, tasks, free):
+        """Go on with longer task tables (the old rows copied by the caller)."""
+        self.tasks = tasks
+        self.free = free
+
+    def rows(self):
+        """Task rows in use or given back: how long per-task tables have to be."""
+        return self.ntasks + 1
+
+    def undeclared(self):
+        """Undeclared holes found so far: events by a task that the CPU did not run."""
+        return self.gaps
+
+    # -- tasks ------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def forget(self, s: cython.Py_ssize_t) -> cython.void:
+        self.tasks[s, T_F_KNOWN] = 0
+        self.tasks[s, T_LAST] = LAST_UNKNOWN
+        self.tasks[s, T_TIF] = -1
+        self.tasks[s, T_KVM] = -1
+        self.tasks[s, T_WAIT_KNOWN] = 0
+        self.counter += 1
+        self.tasks[s, T_KNOW] = self.counter
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def renew(self, s: cython.Py_ssize_t) -> cython.void:
+        """Another task has this pid now."""
+        self.forget(s)
+        self.tasks[s, T_SERIAL] = self.counter
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def slot(self, pid: cython.longlong) -> cython.Py_ssize_t:
+        """Row of a task, made when new, forgotten when it was out of sight meanwhile."""
+        s: cython.Py_ssize_t
+        if pid < 0 or pid > PID_MAX:
+            self.renew(0)
+            self.tasks[0, T_PID] = pid
+            self.tasks[0, T_HOME] = -1
+            return 0
+        s = self.pids[pid]
+        if s == 0:
+            if self.nfree > 0:
+                self.nfree -= 1
+                s = self.free[self.nfree]
+            else:
+                self.ntasks += 1
+                s = self.ntasks
+            self.pids[pid] = cython.cast(cython.int, s)
+            self.tasks[s, T_PID] = pid
+            self.tasks[s, T_HOME] = -1
+            self.tasks[s, T_EPOCH] = self.epoch
+            self.renew(s)
+        elif self.tasks[s, T_EPOCH] != self.epoch:
+            self.forget(s)
+            self.tasks[s, T_EPOCH] = self.epoch
+        return s
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def keep(self, pid: cython.longlong) -> cython.void:
+        """A task held elsewhere stays known over the new epoch."""
+        s: cython.Py_ssize_t
+        if 0 <= pid <= PID_MAX:
+            s = self.pids[pid]
+            if s and self.tasks[s, T_EPOCH] == self.epoch - 1:
+                self.tasks[s, T_EPOCH] = self.epoch
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def is_home(self, s: cython.Py_ssize_t) -> cython.bint:
+        """Whether some CPU still names this task as its cur, prev or next."""
+        k: cython.Py_ssize_t = self.tasks[s, T_HOME]
+        p: cython.longlong = self.tasks[s, T_PID]
+        if k < 0:
+            return False
+        if self.cpus[k, C_WIN] == WIN_OPEN:
+            return self.cpus[k, C_PREV] == p or self.cpus[k, C_NEXT] == p
+        return self.cpus[k, C_CUR] == p
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def arrive(self, s: cython.Py_ssize_t, c: cython.Py_ssize_t) -> cython.void:
+        """Task s turns up on CPU c: wherever it was thought to be, it has left."""
+        k: cython.Py_ssize_t = self.tasks[s, T_HOME]
+        p: cython.longlong = self.tasks[s, T_PID]
+        if p <= 0 or s == 0:
+            return
+        self.tasks[s, T_HOME] = c
+        if k == c or k < 0:
+            return
+        if self.cpus[k, C_WIN] == WIN_OPEN:
+            if self.cpus[k, C_NEXT] == p:
+                self.lost(k, s)
+            elif self.cpus[k, C_PREV] == p:
+                if self.cpus[k, C_WIN_BLIND]:
+                    self.forget(s)
+                self.cpus[k, C_PREV] = NO_PID
+        elif self.cpus[k, C_CUR] == p:
+            if self.cpus[k, C_WIN] == WIN_UNKNOWN:
+                self.forget(s)
+                self.cpus[k, C_CUR] = NO_PID
+            else:
+                self.lost(k, s)
+
+    # -- blindness --------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def unknow(self, c: cython.Py_ssize_t) -> cython.void:
+        self.cpus[c, C_CUR] = NO_PID
+        self.cpus[c, C_WIN] = WIN_UNKNOWN
+        self.cpus[c, C_OWN_STATE] = OWN_UNKNOWN
+        self.cpus[c, C_OWN_PID] = -1
+        self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+        self.cpus[c, C_STAY_START] = FAR_PAST
+        self.cpus[c, C_DROP_ARMED] = 0
+        self.counter += 1
+        self.cpus[c, C_KNOW] = self.counter
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def blind(self, c: cython.Py_ssize_t, since: cython.longlong) -> cython.void:
+        """CPU c was out of sight; tasks held elsewhere since before ``since`` stay known."""
+        k: cython.Py_ssize_t
+        self.epoch += 1
+        for k in range(self.ncpu):
+            if k == c or self.cpus[k, C_BLIND] or not self.cpus[k, C_SEEN]:
+                continue
+            if self.cpus[k, C_WIN] == WIN_OPEN:
+                self.cpus[k, C_WIN_BLIND] = 1
+                if self.cpus[k, C_STAY_START] <= since:
+                    self.keep(self.cpus[k, C_PREV])
+                if self.cpus[k, C_WIN_TS] <= since:
+                    self.keep(self.cpus[k, C_NEXT])
+            elif self.cpus[k, C_WIN] == WIN_NONE and self.cpus[k, C_STAY_START] <= since:
+                self.keep(self.cpus[k, C_CUR])
+        self.unknow(c)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def lost(self, k: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
+        """CPU k has an undeclared hole: its task s is elsewhere."""
+        self.gaps += 1
+        self.blind(k, self.cpus[k, C_PREV_TS])
+        self.forget(s)
+        self.tasks[s, T_EPOCH] = self.epoch
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def away(self, c: cython.Py_ssize_t) -> cython.void:
+        """CPU c itself was off: every task may have changed meanwhile."""
+        k: cython.Py_ssize_t
+        self.epoch += 1
+        for k in range(self.ncpu):
+            if k != c and self.cpus[k, C_WIN] == WIN_OPEN:
+                self.cpus[k, C_WIN_BLIND] = 1
+        if 0 <= c < self.ncpu:
+            self.unknow(c)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def close_window(self, c: cython.Py_ssize_t) -> cython.void:
+        """The incoming task runs: the switch is over."""
+        if self.cpus[c, C_WIN_BLIND] and self.cpus[c, C_PREV] != NO_PID:
+            self.forget(self.slot(self.cpus[c, C_PREV]))
+        self.cpus[c, C_CUR] = self.cpus[c, C_NEXT]
+        self.cpus[c, C_WIN] = WIN_NONE
+        self.cpus[c, C_STAY_START] = self.cpus[c, C_WIN_TS]
+        if self.tif_in:
+            self.tasks[self.slot(self.cpus[c, C_NEXT]), T_TIF] = 1
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def mark(self, c: cython.Py_ssize_t, kind: cython.Py_ssize_t) -> cython.void:
+        self.cpus[c, C_DROP_ARMED] = 0
+        if kind == K_LOSS_END:
+            if self.cpus[c, C_BLIND]:
+                self.cpus[c, C_BLIND] = 0
+                self.nblind -= 1
+            return
+        self.blind(c, FAR_FUTURE)
+        if not self.cpus[c, C_BLIND]:
+            self.nblind += 1
+        self.cpus[c, C_BLIND] = 1
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        start: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        ts_: cython.longlong[::1],
+        cpu_: cython.int[::1],
+        pid_: cython.int[::1],
+        kind_: cython.uchar[::1],
+        op_: cython.longlong[:, ::1],
+        facts: cython.longlong[:, ::1],
+    ) -> int:
+        """Replay rows ``start`` to ``stop``; returns the first row not done.
+
+        Stops early when the task table could overflow in the next row (then ``grow_tasks``).
+        ``facts``: int64[stop - start, Before.WIDTH], the state before row ``start`` + i.
+        """
+        i: cython.Py_ssize_t
+        f: cython.Py_ssize_t
+        c: cython.Py_ssize_t
+        s: cython.Py_ssize_t
+        sp: cython.Py_ssize_t
+        other: cython.Py_ssize_t
+        k: cython.Py_ssize_t
+        kind: cython.Py_ssize_t
+        ts: cython.longlong
+        p: cython.longlong
+        op0: cython.longlong
+        op1: cython.longlong
+        act: cython.longlong
+        win: cython.longlong
+        gap: cython.bint
+        in_tail: cython.bint
+        armed: cython.bint
+        room: cython.Py_ssize_t = self.tasks.shape[0] - 8
+
+        for i in range(start, stop):
+            if self.ntasks > room:
+                return i
+            f = i - start
+            ts = ts_[i]
+            c = cpu_[i]
+            kind = kind_[i]
+            if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
+                self.mark(c, kind)
+                facts[f, B_CUR] = -1
+                facts[f, B_OWN_PID] = -1
+                facts[f, B_IMAGE] = IMG_UNKNOWN
+                facts[f, B_CPU_KNOW] = self.cpus[c, C_KNOW]
+                continue
+            p = pid_[i]
+            op0 = op_[i, 0]
+            op1 = op_[i, 1]
+
+            # 1. The CPU is in sight.
+            if self.cpus[c, C_BLIND]:
+                self.cpus[c, C_BLIND] = 0
+                self.nblind -= 1
+            self.cpus[c, C_SEEN] = 1
+
+            # 2. Continuity.
+            sp = self.slot(p)
+            self.arrive(sp, c)
+            in_tail = (
+                kind == K_REGS_ACTIVATED
+                or kind == K_REGS_DEACTIVATED
+                or kind == K_KVM_FPU
+                or kind == K_OTHER
+                or kind >= K_PROBE_SAVE
+            )
+            win = self.cpus[c, C_WIN]
+            gap = kind == K_SCHED_SWITCH and op0 != p
+            if win == WIN_OPEN:
+                if p == self.cpus[c, C_NEXT]:
+                    self.close_window(c)
+                elif p != self.cpus[c, C_PREV] or not in_tail:
+                    gap = True
+            elif win == WIN_NONE and p != self.cpus[c, C_CUR]:
+                if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == self.cpus[c, C_CUR]:
+                    self.cpus[c, C_CUR] = p
+                else:
+                    gap = True
+            if gap:
+                self.gaps += 1
+                self.blind(c, self.cpus[c, C_PREV_TS])
+
+            # 3. After a hole: whoever prints is current, or the tail of an unseen switch.
+            win = self.cpus[c, C_WIN]
+            if win == WIN_UNKNOWN:
+                if self.cpus[c, C_CUR] != p:
+                    if self.cpus[c, C_CUR] != NO_PID:
+                        self.forget(self.slot(self.cpus[c, C_CUR]))
+                        win = WIN_NONE
+                    self.forget(self.slot(p))
+                    self.cpus[c, C_CUR] = p
+                if not in_tail:
+                    win = WIN_NONE
+                self.cpus[c, C_WIN] = win
+
+            act = self.table[kind, win]
+            sp = self.slot(p)
+            s = self.slot(self.cpus[c, C_NEXT]) if act & A_SUBJECT_NEXT else sp
+
+            facts[f, B_CUR] = -1 if self.cpus[c, C_CUR] == NO_PID else self.cpus[c, C_CUR]
+            facts[f, B_WIN] = win
+            facts[f, B_OWN] = self.cpus[c, C_OWN]
+            facts[f, B_OWN_STATE] = self.cpus[c, C_OWN_STATE]
+            facts[f, B_SUBJECT] = self.tasks[s, T_PID]
+            facts[f, B_F] = self.tasks[s, T_F]
+            facts[f, B_F_KNOWN] = self.tasks[s, T_F_KNOWN]
+            facts[f, B_LAST] = self.tasks[s, T_LAST]
+            facts[f, B_TIF] = self.tasks[s, T_TIF]
+            facts[f, B_KVM] = self.tasks[s, T_KVM]
+            facts[f, B_IMAGE] = self.cpus[c, C_IMAGE]
+            facts[f, B_OWN_PID] = self.cpus[c, C_OWN_PID]
+            facts[f, B_SLOT] = s
+            facts[f, B_SERIAL] = self.tasks[s, T_SERIAL]
+            facts[f, B_TASK_KNOW] = self.tasks[s, T_KNOW]
+            facts[f, B_CPU_KNOW] = self.cpus[c, C_KNOW]
+
+            # Effects.
+            armed = self.cpus[c, C_DROP_ARMED]
+            self.cpus[c, C_DROP_ARMED] = 0
+            self.cpus[c, C_PREV_TS] = ts
+            if act == 0:
+                continue
+            if act & A_LEARN_F:
+                self.tasks[s, T_F] = op0
+                self.tasks[s, T_F_KNOWN] = 1
+            if act & A_OWN_F:
+                self.cpus[c, C_OWN] = op0
+                self.cpus[c, C_OWN_STATE] = OWN_TOKEN
+                self.cpus[c, C_OWN_PID] = self.tasks[s, T_PID]
+                if act & A_IMAGE_UNKNOWN:  # eager, and whose it is cannot be told
+                    self.cpus[c, C_OWN_PID] = -1
+            if act & A_LAST_HERE:
+                self.tasks[s, T_LAST] = c
+            if act & A_TIF_0:
+                self.tasks[s, T_TIF] = 0
+            if act & A_TIF_1:
+                self.tasks[s, T_TIF] = 1
+            if act & A_TIF_FLAG:
+                self.tasks[s, T_TIF] = 1 if op1 else 0
+            if act & A_IMAGE_UNKNOWN:
+                self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+            if act & A_IMAGE_KERNEL:
+                self.cpus[c, C_IMAGE] = IMG_KERNEL
+            if act & A_IMAGE_BY_KVM:
+                if self.tasks[s, T_KVM] == KVM_LOADED:
+                    self.cpus[c, C_IMAGE] = IMG_GUEST
+                elif self.tasks[s, T_KVM] == KVM_OUT:
+                    self.cpus[c, C_IMAGE] = IMG_INIT if op_[i, 2] == 0 else IMG_USER
+                else:
+                    self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+            if act & A_DROP:
+                if armed and self.cpus[c, C_DROP_F] == op0 and self.cpus[c, C_DROP_PID] == p:
+                    self.cpus[c, C_OWN_STATE] = OWN_NULL
+                    self.cpus[c, C_OWN_PID] = 0
+                    self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+                if self.tasks[sp, T_WAIT_KNOWN] and self.tasks[sp, T_WAIT] == op0:
+                    self.tasks[sp, T_WAIT_KNOWN] = 0
+            if act & A_ARM_DROP:
+                self.cpus[c, C_DROP_ARMED] = 1
+                self.cpus[c, C_DROP_F] = op0
+                self.cpus[c, C_DROP_PID] = p
+            if act & A_CHILD_TOKEN:
+                self.tasks[s, T_WAIT] = op0
+                self.tasks[s, T_WAIT_KNOWN] = 1
+            if act & A_KVM_SET:
+                self.tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
+                if act & A_IMAGE_ALWAYS or (
+                    self.cpus[c, C_OWN_STATE] == OWN_TOKEN
+                    and self.tasks[s, T_F_KNOWN]
+                    and self.tasks[s, T_F] == self.cpus[c, C_OWN]
+                ):
+                    self.cpus[c, C_IMAGE] = IMG_GUEST if op0 else IMG_USER
+            if act & A_SWITCH:
+                self.arrive(self.slot(op_[i, 2]), c)
+                self.cpus[c, C_WIN] = WIN_OPEN
+                self.cpus[c, C_PREV] = p
+                self.cpus[c, C_NEXT] = op_[i, 2]
+                self.cpus[c, C_WIN_TS] = ts
+                self.cpus[c, C_WIN_BLIND] = self.nblind > 0
+            elif act & A_FORK:
+                other = self.slot(op1)
+                self.renew(other)
+                sp = self.slot(p)
+                if self.nblind == 0:
+                    if self.tasks[sp, T_WAIT_KNOWN]:
+                        self.tasks[other, T_F] = self.tasks[sp, T_WAIT]
+                        self.tasks[other, T_F_KNOWN] = 1
+                    self.tasks[other, T_LAST] = LAST_INVALID
+                    self.tasks[other, T_KVM] = KVM_OUT
+                    if not self.eager:
+                        self.tasks[other, T_TIF] = 1
+                self.tasks[sp, T_WAIT_KNOWN] = 0
+            elif act & A_EXEC:
+                s = self.slot(op0)
+                if op0 != op1:
+                    other = self.slot(op1)
+                    self.arrive(other, c)
+                    s = self.slot(op0)
+                    other = self.slot(op1)
+                    self.renew(s)
+                    for k in (T_F, T_F_KNOWN, T_LAST, T_TIF, T_KVM):
+                        self.tasks[s, k] = self.tasks[other, k]
+                    self.forget(other)
+                if not self.eager:
+                    self.tasks[s, T_TIF] = -1
+            elif act & A_FREE:
+                other = self.slot(op0)
+                self.renew(other)
+                if other and not self.is_home(other):
+                    self.pids[op0] = 0
+                    self.free[self.nfree] = cython.cast(cython.int, other)
+                    self.nfree += 1
+            elif act & A_GAP_CPU:
+                self.away(op0)
+                if op0 == c:
+                    self.cpus[c, C_CUR] = p
+                    self.cpus[c, C_WIN] = WIN_NONE
+            elif act & A_GAP_ALL:
+                self.away(-1)
+                for k in range(self.ncpu):
+                    self.unknow(k)
+                self.cpus[c, C_CUR] = p
+                self.cpus[c, C_WIN] = WIN_NONE
+        return stop
