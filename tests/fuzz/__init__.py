@@ -1,0 +1,1 @@
+"""Mutated recordings against the whole tool: ``python -m tests.fuzz --help``."""

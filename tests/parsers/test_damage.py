@@ -1,0 +1,113 @@
+"""Every prefix and every flipped byte of a small file: a result or a TraceError, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fputrace.errors import TraceError
+from fputrace.parsers import open_trace
+from tests.fuzz.sandbox import run_all
+from tests.writers import Compression, TraceWriter
+
+FORMS: list[tuple[int, Compression]] = [(6, "none"), (7, "none"), (7, "zstd"), (7, "zlib")]
+IDS = [f"v{version}-{compression}" for version, compression in FORMS]
+KEPT = {"sched_switch", "sched_process_exec", "x86_fpu_regs_activated", "kvm_fpu"}
+
+
+def small_file(version: int, compression: Compression) -> bytes:
+    """Two CPUs, five pages, a counted loss: everything once, in as few bytes as possible."""
+    names = {layout.spec.name for layout in TraceWriter("6.12.1").layouts.values()}
+    w = TraceWriter(
+        "6.12.1", without=names - KEPT, page_size=512, comms={1: "a"}, kallsyms="1 T f\n"
+    )
+    w.guest("vm", 77, {0: 1})
+    w.offset(5)
+    for cpu in (0, 1):
+        w.event(cpu, 1000, 1, "sched_switch", prev_pid=1, next_pid=2, next_comm="a")
+        w.event(cpu, 2000 + (1 << 28), 2, "x86_fpu_regs_activated", fpu=0xFF11000000123400)
+        w.loss(cpu, 3)
+        w.event(cpu, 3000 + (1 << 28), 2, "sched_process_exec", filename="/bin/true", pid=2)
+        w.builder(cpu).discard(3500 + (1 << 28), 8)
+        w.event(cpu, 4000 + (1 << 28), 2, "kvm_fpu", load=1, length_word=True)
+    w.page(0)
+    w.event(0, 5000 + (1 << 28), 2, "kvm_fpu", stamp="absolute")
+    return w.file().to_bytes(version, compression, option_sections=2)
+
+
+def read_everything(path: Path) -> bool:
+    """Whether the reader took the file for whole; a TraceError must say what and where."""
+    try:
+        with open_trace(path) as trace:
+            for block in trace.blocks():
+                for row in range(len(block)):
+                    if block.event[row] >= 0:
+                        block.fields_of(row)
+            damaged = any(loss.severity == "damaged" for loss in trace.losses)
+            return not damaged and not trace.notes
+    except TraceError as error:
+        assert str(path) in str(error)
+        return False
+
+
+def must_not_look_whole(path: Path) -> None:
+    assert not read_everything(path), "a truncated file looks complete"
+
+
+def must_end(path: Path) -> None:
+    read_everything(path)
+
+
+@pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
+def test_the_small_file_itself_is_whole(
+    tmp_path: Path, version: int, compression: Compression
+) -> None:
+    path = tmp_path / "trace.dat"
+    path.write_bytes(small_file(version, compression))
+    assert read_everything(path)
+    with open_trace(path) as trace:
+        assert sum(len(block) for block in trace.blocks()) > 9
+        assert [(loss.cpu, loss.count) for loss in trace.losses] == [(0, 3), (1, 3)]
+
+
+@pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
+def test_every_prefix(tmp_path: Path, version: int, compression: Compression) -> None:
+    data = small_file(version, compression)
+    prefixes = ((f"first {n} bytes", data[:n]) for n in range(len(data)))
+    assert run_all(prefixes, must_not_look_whole, tmp_path) == []
+
+
+def flipped(data: bytes, mask: int) -> Iterator[tuple[str, bytes]]:
+    for at in range(len(data)):
+        out = bytearray(data)
+        out[at] ^= mask
+        yield f"byte {at} ^ {mask:#x}", bytes(out)
+
+
+@pytest.mark.parametrize("mask", [0xFF, 0x01])
+@pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
+def test_every_flipped_byte(
+    tmp_path: Path, version: int, compression: Compression, mask: int
+) -> None:
+    assert run_all(flipped(small_file(version, compression), mask), must_end, tmp_path) == []
+
+
+def test_files_that_are_nothing(tmp_path: Path) -> None:
+    empty = {"empty": b"", "text": b"hello\n" * 50, "zeros": bytes(5000), "magic": b"\x17\x08\x44"}
+    for name, data in empty.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(TraceError, match=name):
+            open_trace(path)
+
+
+def test_a_bomb_is_refused(tmp_path: Path) -> None:
+    """Sizes in the file are not believed: a chunk that claims 4 GiB costs no 4 GiB."""
+    data = small_file(7, "zstd")
+    huge = [
+        (f"size at {at}", data[:at] + b"\xf0\xff\xff\xff" + data[at + 4 :])
+        for at in range(len(data) - 4)
+    ]
+    assert run_all(huge, must_end, tmp_path, mebibytes=256) == []
