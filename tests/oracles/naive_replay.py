@@ -324,7 +324,7 @@ class Replay:
             case Kind.SCHED_PROCESS_FORK:
                 self.fork(event.op[1], self.task(event.pid))
             case Kind.SCHED_PROCESS_EXEC:
-                self.exec(event.op[0], event.op[1])
+                self.exec(event.cpu, event.op[0], event.op[1])
             case Kind.SCHED_PROCESS_FREE:
                 self.forget(event.op[0])
             case Kind.CPUHP:
@@ -401,8 +401,9 @@ class Replay:
             newborn.kvm = "OUT"
             newborn.tif = 1 if self.deferred else None
 
-    def exec(self, pid: int, old_pid: int) -> None:
+    def exec(self, number: int, pid: int, old_pid: int) -> None:
         if old_pid != pid:
+            self.turned_up(old_pid, number)
             self.forget(pid)
             old, new = self.task(old_pid), self.task(pid)
             new.fpu, new.last, new.tif, new.kvm = old.fpu, old.last, old.tif, old.kvm
