@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from tests.writers.pages import Endian
+
 INTERESTING = (
     0,
     1,
@@ -17,7 +19,7 @@ INTERESTING = (
     (1 << 63),
     (1 << 64) - 1,
 )
-ENDIANS = ("little", "big")
+ENDIANS: tuple[Endian, ...] = ("little", "big")
 
 
 def mutate(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes]:

@@ -65,7 +65,7 @@ def _worker(
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     path = folder / "mutant.dat"
-    process = context.Process(target=_serve, args=(there, check, path, seconds, mebibytes))
+    process = context.Process(target=_serve, args=(here, there, check, path, seconds, mebibytes))
     process.start()
     there.close()
     try:
@@ -92,7 +92,11 @@ def _worker(
     return []
 
 
-def _serve(pipe: Connection, check: Check, path: Path, seconds: float, mebibytes: int) -> None:
+def _serve(
+    theirs: Connection, pipe: Connection, check: Check, path: Path, seconds: float, mebibytes: int
+) -> None:
+    # The fork copied the other end too; without this the pipe would never be found closed.
+    theirs.close()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     limit = used + mebibytes * MEBI
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

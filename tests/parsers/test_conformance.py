@@ -45,7 +45,7 @@ def assert_same(path: Path, *, fields: bool = True) -> Pass:
         for item, after in pairwise([*items, None]):
             if isinstance(item, Dropped):
                 assert isinstance(after, Event)
-                holes.append((cpu, last, after.ns, item.count))
+                holes.append((cpu, last, after.ns, item.lost))
             elif isinstance(item, Event):
                 last = item.ns
     assert not per_cpu
@@ -172,3 +172,64 @@ def every_shape(kernel: str, endian: Any, long_size: int) -> TraceWriter:
     w.builder(1).open_page(500)
     w.event(5, 1500, 2, "kvm_entry", vcpu_id=9)
     return w
+
+
+Sample = tuple[int, int, int]
+SHIFTS: dict[str, tuple[dict[int, list[Sample]], dict[int, list[int]] | None]] = {
+    "one sample": ({0: [(0, 100, 1)], 1: [(0, -200, 1)]}, None),
+    "two samples": ({0: [(0, 100, 1), (1500, 200, 1)], 1: [(0, 200, 1), (5000, 900, 1)]}, None),
+    "falling": ({0: [(0, 900, 1), (1500, 200, 1)], 1: [(0, 2, 1), (5000, -1900, 1)]}, None),
+    "three": ({cpu: [(t, t // 7, 1) for t in (10, 40_000, 10**9)] for cpu in (0, 1)}, None),
+    "scaled": (
+        {0: [(0, 100, 3), (1500, 200, 3)], 1: [(0, 200, 5), (5000, 900, 5)]},
+        {0: [1, 1], 1: [2, 2]},
+    ),
+}
+
+
+def corrected(kind: str) -> TraceWriter:
+    """A recording whose times are not those in its pages."""
+    what, _, how = kind.partition(": ")
+    w = TraceWriter("6.12.1", clock=how if what == "raw" else "mono")
+    if what == "offset":
+        w.offset(int(how))
+    elif what == "date":
+        w.date(0x5D0000000)
+        w.offset(int(how))
+    elif what == "tsc":
+        w = TraceWriter("6.12.1", clock="x86-tsc")
+        mult, shift = map(int, how.split(">>"))
+        w.tsc2nsec(mult, shift, 99)
+    elif what in ("shift", "interpolate"):
+        samples, fractions = SHIFTS[how]
+        w.time_shift(5, samples, interpolate=what == "interpolate", fractions=fractions)
+    # Exact to the ns also where a product needs more than 64 bits.
+    for number in range(200):
+        ts = 2000 + number * number * 3_141_592_653 + number * 271
+        w.event(0, ts, 1, "kvm_entry", vcpu_id=number)
+        w.event(1, ts + number % 3, 1, "kvm_entry", vcpu_id=number)
+    return w
+
+
+@pytest.mark.parametrize("version", [6, 7])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "offset: 123",
+        "offset: -500",
+        "date: 0",
+        "date: 7",
+        "tsc: 1048576>>21",
+        "tsc: 1431655765>>32",
+        "tsc: 2147483647>>31",
+        "raw: x86-tsc",
+        "raw: counter",
+        "raw: boot",
+        *(f"{what}: {name}" for what in ("shift", "interpolate") for name in SHIFTS),
+    ],
+)
+def test_corrected_times(tmp_path: Path, kind: str, version: int) -> None:
+    path = corrected(kind).write(tmp_path / "trace.dat", version)
+    mine = assert_same(path)
+    assert len(mine.rows) == 400
+    assert mine.trace.clock_in_ns == (kind not in ("raw: x86-tsc", "raw: counter"))

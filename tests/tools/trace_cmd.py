@@ -19,7 +19,7 @@ from tests.writers.container import EVENTS, FTRACE, KALLSYMS, TraceFile
 MISSING = "trace-cmd is not installed (Debian: apt install trace-cmd)"
 INSTALLED = shutil.which("trace-cmd") is not None
 
-_LINE = re.compile(r"\s*(.*?)-(\d+)\s+\[(\d+)\]\s+(\d+)\.(\d{9}): (\S+):\s*(.*)", re.DOTALL)
+_LINE = re.compile(r"\s*(.*?)-(\d+)\s+\[(\d+)\]\s*(\d+)(?:\.(\d{9}))?: (\S+):\s*(.*)", re.DOTALL)
 _DROPPED = re.compile(r"CPU:(\d+) \[(?:(\d+) )?EVENTS DROPPED\]")
 _FIELD = re.compile(
     r"\s(?:field|field special|special):([^;]+);\s*offset:(\d+);\s*size:(\d+);\s*(?:signed:(\d);)?"
@@ -27,7 +27,10 @@ _FIELD = re.compile(
 
 
 class Event(NamedTuple):
-    """One line: ``text`` is what stands after the event's name."""
+    """One line: ``text`` is what stands after the event's name.
+
+    ``ns`` is in the clock's own unit where that is no time (x86-tsc, counter).
+    """
 
     cpu: int
     ns: int
@@ -38,10 +41,10 @@ class Event(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """``CPU:N [M EVENTS DROPPED]``; ``count`` None when the number is not known."""
+    """``CPU:N [M EVENTS DROPPED]``; ``lost`` None when the number is not known."""
 
     cpu: int
-    count: int | None
+    lost: int | None
 
 
 def run(*arguments: str | Path) -> str:
@@ -61,7 +64,7 @@ def report(path: Path, instance: str = "") -> Iterator[Event | Dropped]:
             yield Dropped(int(found[1]), int(found[2]) if found[2] else None)
         elif found := _LINE.fullmatch(line):
             comm, pid, cpu, seconds, ns, name, text = found.groups()
-            yield Event(int(cpu), int(seconds + ns), int(pid), comm, name, text)
+            yield Event(int(cpu), int(seconds + (ns or '')), int(pid), comm, name, text)
         elif line and not line.startswith(("cpus=", "CPU ")):
             raise ValueError(f"trace-cmd report says {line!r}")
 
