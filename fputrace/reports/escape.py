@@ -20,12 +20,12 @@ _BLOCK_START = re.compile(r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))")
 
 
 def decoded(text: str) -> str:
-    """``text`` without lone surrogates: bytes that were no UTF-8 read as ``\\x80``."""
+    r"""``text`` without lone surrogates: bytes that were no UTF-8 read as ``\x80``."""
     return _SURROGATE.sub(lambda m: _escaped(m[0]), text)
 
 
 def clean(text: str, ascii_only: bool = False) -> str:
-    """``text`` with every character that is not printable as ``\\xNN``, ``\\uNNNN`` or ``\\n``.
+    r"""``text`` with every character that is not printable as ``\xNN``, ``\uNNNN`` or ``\n``.
 
     Not printable are control characters (also the eight-bit ones), line breaks of every kind, marks
     that change the direction of writing, and bytes that were no UTF-8; with ``ascii_only``

@@ -1,7 +1,7 @@
-"""``analyze`` for programs: JSON as ``analyze.schema.json`` (beside this file) describes it.
+r"""``analyze`` for programs: JSON as ``analyze.schema.json`` (beside this file) describes it.
 
 Times are integers in ns of the trace's clock, addresses strings of hexadecimal (JavaScript's
-numbers end at 53 bits), every other number an integer.  A byte that was no UTF-8 reads ``\\x80``.
+numbers end at 53 bits), every other number an integer.  A byte that was no UTF-8 reads ``\x80``.
 Steps that no event shows belong to a report for people and are left out of ``witnesses``.
 """
 

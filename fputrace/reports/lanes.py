@@ -131,12 +131,13 @@ def state(span: Span) -> str:
 def _cpus(witness: Witness, events: Sequence[WitnessEvent]) -> list[int]:
     """The CPUs the proof is about: where its events are, and where its tasks owned registers."""
     pids = {event.pid for event in events}
-    cpus = {event.cpu for event in events} | {span.cpu for span in witness.spans if span.owner in pids}
+    cpus = {event.cpu for event in events}
+    cpus |= {span.cpu for span in witness.spans if span.owner in pids}
     return sorted(cpus, key=lambda cpu: (cpu != witness.cpu, cpu))[:_MAX_LANES]
 
 
 def _columns(times: Sequence[int], room: int) -> list[int]:
-    """A column for each event: at least two apart, the rest of the room by the logarithm of gaps."""
+    """A column for each event: two apart at least, the rest of the room by logarithms of gaps."""
     gaps = [after - before for before, after in pairwise(times)]
     shortest = min((gap for gap in gaps if gap > 0), default=1)
     weights = [log2(1 + gap / shortest) for gap in gaps]

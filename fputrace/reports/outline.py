@@ -48,7 +48,7 @@ _LOSSES_SHOWN = 5
 
 
 class Clock(NamedTuple):
-    """How times of a trace are written; a clock that does not count ns is never given as seconds."""
+    """How times of a trace are written: a clock that does not count ns never as seconds."""
 
     name: str | None
     in_ns: bool
@@ -85,6 +85,7 @@ def _decimal(value: int, divide: int, places: int) -> str:
 
 
 def clock_of(trace: Trace) -> Clock:
+    """How this trace's times are written."""
     return Clock(trace.clock, trace.clock_in_ns)
 
 
@@ -168,11 +169,13 @@ class Row(NamedTuple):
 def head(analysis: Analysis) -> list[Row]:
     """What was looked at."""
     trace, clock = analysis.trace, clock_of(analysis.trace)
+    host = f" on {trace.host}" if trace.host else ""
+    evidence = [f"- {line}" for line in analysis.generation.evidence]
     rows = [
         Row("File", [trace.path]),
         Row("Format", [trace.format]),
-        Row("Kernel", [(trace.kernel or "not recorded") + (f" on {trace.host}" * bool(trace.host))]),
-        Row("Generation", [generation(analysis), *(f"- {e}" for e in analysis.generation.evidence)]),
+        Row("Kernel", [f"{trace.kernel or 'not recorded'}{host}"]),
+        Row("Generation", [generation(analysis), *evidence]),
         Row("CPUs", [cpus(trace.cpus)]),
         Row("Time span", time_span(trace, clock)),
         Row("Events", [number(sum(trace.counts.values()))]),
@@ -184,6 +187,7 @@ def head(analysis: Analysis) -> list[Row]:
 
 
 def generation(analysis: Analysis) -> str:
+    """The generation, or what it may be."""
     found = analysis.generation
     if found.forced:
         return f"{found.code}, forced"
@@ -195,6 +199,7 @@ def generation(analysis: Analysis) -> str:
 
 
 def time_span(trace: Trace, clock: Clock) -> list[str]:
+    """How long the trace is, and from when to when."""
     if trace.first_ns is None or trace.last_ns is None:
         return ["no events"]
     name = f", clock {trace.clock}" if trace.clock and clock.in_ns else ""
@@ -219,6 +224,7 @@ def losses(rows: Sequence[Loss], trace: Trace, clock: Clock) -> list[str]:
 
 
 def loss(row: Loss, clock: Clock) -> str:
+    """One hole: how much, where and when."""
     amount = "an unknown number of events" if row.count is None else plural(row.count, "event")
     where = "a CPU that is not told" if row.cpu is None else f"CPU {row.cpu}"
     if row.after_ns is not None and row.before_ns is not None:
@@ -286,6 +292,7 @@ def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def title(finding: Finding) -> str:
+    """Rule, verdict and count."""
     return (
         f"{finding.code} {finding.name}: {finding.verdict.value}, {plural(finding.count, 'time')}"
     )
@@ -327,6 +334,7 @@ def facts(finding: Finding, clock: Clock) -> list[Row]:
 
 
 def proof_title(finding: Finding, index: int, clock: Clock) -> str:
+    """Where and when the proof of that index happened."""
     witness = finding.witnesses[index]
     which = f"Proof {index + 1} of {len(finding.witnesses)}" if index else "Proof"
     return f"{which}: CPU {witness.cpu}, {clock.at(witness.ns)}"
@@ -366,6 +374,7 @@ def verdict_line(analysis: Analysis) -> str:
 
 
 def codes(coverage: Iterable[Coverage], *statuses: Status) -> list[str]:
+    """The rules with one of these statuses."""
     return [row.code for row in coverage if row.status in statuses]
 
 
@@ -429,6 +438,7 @@ def _words(line: str) -> list[str]:
 
 
 def cpus(numbers: Sequence[int]) -> str:
+    """How many CPUs, and which where they are not simply the first ones."""
     if not numbers:
         return "none"
     if list(numbers) == list(range(len(numbers))):
@@ -448,12 +458,15 @@ def cpu_list(numbers: Iterable[int]) -> str:
 
 
 def number(value: int) -> str:
+    """``1,234,567``."""
     return f"{value:,}"
 
 
 def plural(count: int, noun: str) -> str:
+    """``1 event``, ``2 events``."""
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def either(names: Sequence[str], word: str = "or") -> str:
+    """``A, B or C``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

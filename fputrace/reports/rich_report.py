@@ -38,7 +38,9 @@ def report(analyses: Sequence[Analysis], options: Options) -> RenderableType:
     """A renderable of every trace, one under the other."""
     views: list[RenderableType] = []
     for analysis in analyses:
-        views += [Text(""), AnalysisView(analysis, options)] if views else [AnalysisView(analysis, options)]
+        if views:
+            views.append(Text(""))
+        views.append(AnalysisView(analysis, options))
     return Group(*views)
 
 
@@ -83,9 +85,7 @@ class AnalysisView:
             for line in outline.command_lines(analysis.record, min(options.max_width, _PROSE) - 2):
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
-    def _finding(
-        self, finding: Finding, ink: Ink, with_legend: bool
-    ) -> Iterator[RenderableType]:
+    def _finding(self, finding: Finding, ink: Ink, with_legend: bool) -> Iterator[RenderableType]:
         verdict = "" if finding.verdict is Verdict.CONFIRMED else "italic"
         yield Text.assemble(
             (finding.code, palette.SEVERITIES[finding.severity.value]),
@@ -126,6 +126,19 @@ class AnalysisView:
                 Text(ink("; ".join(part for part in (missing, row.why) if part))),
             )
         return table
+
+
+class RowsView:
+    """Labelled values on their own, for ``info``."""
+
+    def __init__(self, rows: Sequence[outline.Row], ascii_only: bool) -> None:
+        self.rows = rows
+        self.ascii = ascii_only
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield Ink(self.ascii or options.ascii_only).rows(self.rows)
 
 
 class ProofView:
@@ -197,6 +210,7 @@ class Ink:
         self.ascii = ascii_only
 
     def __call__(self, text: str) -> str:
+        """``text`` made harmless for this console."""
         return clean(text, self.ascii)
 
     def prose(self, text: str, style: str = "") -> RenderableType:
@@ -220,7 +234,9 @@ class Ink:
         return table
 
     def heading(self, text: str, options: ConsoleOptions) -> Iterator[RenderableType]:
-        line = ("-" if self.ascii else "─") * max(min(options.max_width, _PROSE) - len(text) - 1, 0)
+        """A title with a line to its right."""
+        rest = min(options.max_width, _PROSE) - len(text) - 1
+        line = ("-" if self.ascii else "─") * max(rest, 0)
         yield Text("")
         yield Text.assemble((text, "bold"), " ", (line, "dim"))
         yield Text("")

@@ -129,9 +129,7 @@ def rows(chosen: Iterable[outline.Row], indent: str = "") -> Iterator[str]:
             lead = " " * len(lead)
 
 
-def paragraph(
-    text: str, first: str = "", rest: str | None = None, width: int = WIDTH
-) -> list[str]:
+def paragraph(text: str, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
     """``text`` made harmless and wrapped; ``first`` and ``rest`` stand before its lines."""
     return wrap(
         clean(text, ascii_only=True),

@@ -7,15 +7,15 @@
                   x                               ~
     CPU 1  U:91UUU
 
-A cell shows the state that held for most of its time.  What is rare and matters must not vanish with
-that: findings are marked in a row of their own above a lane, losses in one below.
+A cell shows the state that held for most of its time.  What is rare and matters must not vanish
+with that: findings are marked in a row of their own above a lane, losses in one below.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from fputrace.reports import palette
@@ -126,7 +126,7 @@ def _fitted(lane: Sequence[LaneCell], room: int) -> list[LaneCell]:
     if count <= room:
         return list(lane)
     edges = [column * count // room for column in range(room + 1)]
-    return [_joined(lane[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [_joined(lane[a:b]) for a, b in pairwise(edges)]
 
 
 def _joined(cells: Sequence[LaneCell]) -> LaneCell:
@@ -159,7 +159,8 @@ def _lane(lane: Sequence[LaneCell], ascii_only: bool) -> list[Piece]:
             label = state
         pieces.append((label, state))
         rest = "".join(_fill(cell, ascii_only) for cell in cells[len(label) :])
-        pieces.append((rest, state if ascii_only or state not in palette.FILLED else f"fill {state}"))
+        plain = ascii_only or state not in palette.FILLED
+        pieces.append((rest, state if plain else f"fill {state}"))
     return pieces
 
 
@@ -223,11 +224,8 @@ def _legend(
     cells = [cell for lane in lanes for cell in lane]
     states = {cell.state for cell in cells}
     words = [f"{letter} {word}" for letter, word in STATE_WORDS.items() if letter in states]
-    mixed = "small letter" if ascii_only else "lighter"
-    yield (
-        f"What the registers hold: {', '.join(words)}; "
-        f"{mixed}: for {'less than half' if ascii_only else 'part'} of the column."
-    )
+    mixed = "a small letter: for less than half" if ascii_only else "lighter: for a part"
+    yield f"What the registers hold: {', '.join(words)}; {mixed} of the column."
     marks = [
         f"{mark} {word}"
         for mark, word, there in (

@@ -43,11 +43,15 @@ def fpu(kind: str, ns: int, cpu: int, pid: int, comm: str, token: int, role: str
     return WitnessEvent(ns, cpu, pid, comm, f"x86_fpu:x86_fpu_{kind}", fields, role)
 
 
-def event(ns: int, cpu: int, pid: int, comm: str, name: str, role: str, **fields: Any) -> WitnessEvent:
+def event(
+    ns: int, cpu: int, pid: int, comm: str, name: str, role: str, **fields: Any
+) -> WitnessEvent:
     return WitnessEvent(ns, cpu, pid, comm, name, fields, role)
 
 
-def switch(ns: int, cpu: int, prev: tuple[int, str], to: tuple[int, str], role: str) -> WitnessEvent:
+def switch(
+    ns: int, cpu: int, prev: tuple[int, str], to: tuple[int, str], role: str
+) -> WitnessEvent:
     return event(
         ns, cpu, *prev, "sched:sched_switch", role,
         prev_comm=prev[1], prev_pid=prev[0], prev_state=0, next_comm=to[1], next_pid=to[0],
@@ -118,7 +122,11 @@ def trace(**changes: Any) -> Trace:
         kernel="4.14.5",
         cpus=[0, 1],
         clock="local",
-        counts={"sched:sched_switch": 6092, "kvm:kvm_fpu": 4000, "x86_fpu:x86_fpu_regs_activated": 29},
+        counts={
+            "sched:sched_switch": 6092,
+            "kvm:kvm_fpu": 4000,
+            "x86_fpu:x86_fpu_regs_activated": 29,
+        },
         first_ns=2_104_000_000,
         last_ns=6_304_312_000,
     )
@@ -165,7 +173,9 @@ def hostile(name: str) -> Analysis:
     finding.vm = f"VM {name}"
     finding.message = f"{name} did it"
     witness = finding.witnesses[0]
-    events = tuple(replace(e, comm=name, name=f"x:{name}", fields={name: name}) for e in witness.events)
+    events = tuple(
+        replace(e, comm=name, name=f"x:{name}", fields={name: name}) for e in witness.events
+    )
     finding.witnesses = (replace(witness, events=events),)
     return analysis(
         finding,
