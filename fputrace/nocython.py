@@ -10,12 +10,12 @@ from typing import Any
 
 compiled = False
 
-LOOPS = ("fputrace.parsers.ringbuffer", "fputrace.replay.loop")
+LOOPS = ("fputrace.parsers.ringbuffer", "fputrace.replay.loop", "fputrace.replay.judge")
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 
 
 def uncompiled() -> list[str]:
-    """Those of :data:`LOOPS` that this installation runs as plain Python, without importing them."""
+    """Those of :data:`LOOPS` that run as plain Python in this installation."""
     from importlib.util import find_spec
 
     specs = {name: find_spec(name) for name in LOOPS}

@@ -57,7 +57,7 @@ class Screen(NamedTuple):
             return Console(file=file, color_system=None, highlight=False, width=width)
         if self.color == "auto":
             return Console(file=file, highlight=False, width=width)
-        # Asked for by name, so neither NO_COLOR nor TERM=dumb counts; what the terminal can do does.
+        # Asked for by name: neither NO_COLOR nor TERM=dumb counts, what the terminal can do does.
         found = Console(file=file, force_terminal=True).color_system
         return Console(
             file=file,
@@ -101,6 +101,7 @@ class Progress:
         self._bar: Any = None
 
     def __call__(self, trace: Trace) -> None:
+        """Show how far ``trace`` is."""
         if trace.total_bytes < PROGRESS_BYTES:
             return
         if self._bar is None:
