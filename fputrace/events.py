@@ -377,6 +377,8 @@ class Trace:
     symbols: dict[str, int] = field(default_factory=dict)
     """Kernel functions that tell a generation, as far as the recording's kallsyms has them."""
     has_kallsyms: bool = False
+    probes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Probe event -> (function it was seen on, "kallsyms" or "name": what says so)."""
     comms: dict[int, str] = field(default_factory=dict)
     guests: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Host TID -> (guest name, vCPU id), from the GUEST option."""

@@ -1,0 +1,184 @@
+"""The container of trace.dat: its blocks and options, not yet what they mean.
+
+Version 6 is one sequence of blocks without lengths around them, version 7 a chain of sections
+(trace-cmd's Documentation/trace-cmd/trace-cmd.dat.v6.5.txt and v7).  Both come out as one
+:class:`Container`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fputrace.errors import FormatError
+from fputrace.parsers.source import Cursor, Source
+
+MAGIC = b"\x17\x08\x44tracing"
+LARGEST_TEXT = 1 << 26
+"""Bytes of the largest block of formats or command lines this reads."""
+
+# Option and section ids (trace-cmd: include/trace-cmd/trace-cmd-private.h).
+DONE, DATE, CPUSTAT, BUFFER, TRACECLOCK, UNAME, HOOK, OFFSET = range(8)
+CPUCOUNT, VERSION, PROCMAPS, TRACEID, TIME_SHIFT, GUEST, TSC2NSEC, STRINGS = range(8, 16)
+HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, PRINTK, CMDLINES, BUFFER_TEXT = range(16, 23)
+
+
+class Option(NamedTuple):
+    """One option: its id, its bytes, and where in the file they are."""
+
+    id: int
+    data: bytes
+    offset: int
+
+
+class CpuData(NamedTuple):
+    """Where one CPU's ring-buffer data is in the file, in bytes."""
+
+    cpu: int
+    offset: int
+    size: int
+
+
+@dataclass
+class Buffer:
+    """One ring buffer: the top one (name "") or an instance."""
+
+    name: str
+    cpus: list[CpuData]
+    clock: str = ""
+    page_size: int = 0
+    compressed: bool = False
+    latency: bool = False
+
+
+@dataclass
+class Container:
+    """What a trace.dat holds.  ``kallsyms`` yields its text in pieces, read when asked for."""
+
+    source: Source
+    version: int
+    big: bool
+    long_size: int
+    page_size: int
+    compression: str = "none"
+    header_page: bytes = b""
+    ftrace_formats: list[bytes] = field(default_factory=list)
+    event_formats: list[tuple[str, bytes]] = field(default_factory=list)
+    kallsyms: Callable[[], Iterator[bytes]] = lambda: iter(())
+    cmdlines: bytes = b""
+    options: list[Option] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        """Name of the file, for messages."""
+        return self.source.path
+
+    def note(self, sentence: str, offset: int) -> None:
+        """Remember damage at an offset of the file."""
+        self.notes.append(f"{self.path} at byte {offset} (0x{offset:x}): {sentence}")
+
+
+def read_start(source: Source) -> tuple[Container, Cursor]:
+    """The part that v6 and v7 have in common; the cursor stands behind it.
+
+    Raises FormatError when this is no trace.dat of a version that this reads.
+    """
+    head = source.read(0, min(source.size, len(MAGIC)), "magic")
+    if head != MAGIC:
+        raise FormatError(
+            f"expected the magic {MAGIC!r} of trace.dat, found {head!r}",
+            path=source.path,
+            offset=0,
+        )
+    cursor = Cursor(source, len(MAGIC), big=False)
+    at = cursor.at
+    text = cursor.string("version", 16)
+    version = int(text) if text.isdigit() else -1
+    if version not in (6, 7):
+        raise FormatError(
+            f"trace.dat version {text.decode('ascii', 'backslashreplace')!r}: this version reads "
+            "6 and 7",
+            path=source.path,
+            offset=at,
+            hint="trace-cmd convert --file-version 7 -i IN -o OUT",
+        )
+    at = cursor.at
+    endian, long_size = cursor.take(2, "endianness and long size")
+    if endian > 1 or long_size not in (4, 8):
+        raise FormatError(
+            "expected endianness 0 or 1 and a long of 4 or 8 bytes, "
+            f"found {endian} and {long_size}",
+            path=source.path,
+            offset=at,
+        )
+    cursor.order = ">" if endian else "<"
+    page_size = cursor.u32("page size")
+    return Container(source, version, bool(endian), long_size, page_size), cursor
+
+
+def read_headers(container: Container, cursor: Cursor) -> None:
+    """``header_page`` and ``header_event``: step 1 of v6, the body of section 16 of v7."""
+    for name in (b"header_page\0", b"header_event\0"):
+        at = cursor.at
+        found = cursor.take(len(name), name[:-1].decode())
+        if found != name:
+            raise FormatError(
+                f"expected {name!r}, found {found!r}", path=container.path, offset=at
+            )
+        size = cursor.u64("size of the header text")
+        text = cursor.take(_text_size(container, size, cursor.at), "header text")
+        if name.startswith(b"header_page"):
+            container.header_page = text
+
+
+def _text_size(container: Container, size: int, at: int) -> int:
+    """The size when it can be that of a text, FormatError otherwise."""
+    if size > LARGEST_TEXT:
+        raise FormatError(f"a text of {size} bytes cannot be", path=container.path, offset=at)
+    return size
+
+
+def _count(container: Container, cursor: Cursor, what: str) -> int:
+    """A number of formats: event ids have 16 bits, so no more can be in use."""
+    count = cursor.u32(f"number of {what}")
+    if count + len(container.event_formats) > 1 << 17:
+        raise FormatError(f"{count} {what} cannot be", path=container.path, offset=cursor.at - 4)
+    return count
+
+
+def read_ftrace_formats(container: Container, cursor: Cursor) -> None:
+    """Formats of the ``ftrace`` system: step 2 of v6, section 17 of v7."""
+    for _ in range(_count(container, cursor, "ftrace formats")):
+        size = cursor.u64("size of an ftrace format")
+        text = cursor.take(_text_size(container, size, cursor.at), "ftrace format")
+        container.ftrace_formats.append(text)
+
+
+def read_event_formats(container: Container, cursor: Cursor) -> None:
+    """Formats of all other systems: step 3 of v6, section 18 of v7."""
+    for _ in range(_count(container, cursor, "event systems")):
+        system = cursor.string("name of an event system").decode("utf-8", "backslashreplace")
+        for _ in range(_count(container, cursor, "events of a system")):
+            size = cursor.u64("size of an event format")
+            text = cursor.take(_text_size(container, size, cursor.at), "event format")
+            container.event_formats.append((system, text))
+
+
+def read_buffer_option(container: Container, option: Option, latency: bool) -> Buffer:
+    """The BUFFER option of v7: a ring buffer and its CPU table."""
+    cursor = Cursor(container.source, 0, container.big, option.data, option.offset)
+    cursor.u64("offset of the buffer section")
+    name = cursor.string("buffer name").decode("utf-8", "backslashreplace")
+    clock = cursor.string("buffer clock").decode("utf-8", "backslashreplace").strip()
+    if latency:
+        return Buffer(name, [], clock, latency=True)
+    page_size = cursor.u32("page size of the buffer")
+    cpus = []
+    for _ in range(cursor.u32("number of CPUs")):
+        cpus.append(
+            CpuData(cursor.u32("CPU"), cursor.u64("data offset"), cursor.u64("data size"))
+        )
+    return Buffer(name, cpus, clock, page_size, container.compression != "none")

@@ -1,0 +1,460 @@
+"""One pass over a buffer's events: every CPU walked, corrected, and merged into blocks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
+from fputrace.parsers import layout, ringbuffer
+from fputrace.parsers.clocks import Correction
+from fputrace.parsers.container import Buffer, Container, CpuData
+from fputrace.parsers.records import BlockRecords, RecordDecoder
+from fputrace.parsers.streams import Chunk, chunk_bytes, chunks
+from fputrace.parsers.tables import EventTable
+
+_COLUMNS = (
+    ("ts", np.int64, 1),
+    ("pid", np.int32, 1),
+    ("kind", np.uint8, 1),
+    ("flags", np.uint16, 1),
+    ("event", np.int32, 1),
+    ("op", np.int64, 4),
+    ("raw", np.int64, 1),
+)
+_ROWS = 1 << 16  # of all CPUs together, waiting to be merged
+_REPORTS = 64
+_CHANGES = 256
+_NOTES = 8  # sentences about damage that a pass writes; the rest is counted
+
+WHY = {
+    layout.WHY_TIME: "the time does not fit its neighbours",
+    layout.WHY_LENGTH: "the page claims more data than it has room for",
+    layout.WHY_RECORD: "a record does not fit its page",
+    layout.WHY_SHORT: "a record is too short for its event",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every pass over a buffer needs, fixed when the trace is opened."""
+
+    container: Container
+    buffer: Buffer
+    page_size: int
+    geometry: np.ndarray[Any, np.dtype[np.int64]]
+    table: EventTable
+    corrections: Correction
+    decoder: RecordDecoder
+    comms: dict[int, str]
+    notes: list[str]
+    overruns: dict[int, tuple[int, int]]
+    """CPU -> events its buffer overran or failed to commit, and events it dropped (CPUSTAT)."""
+
+
+class _Cpu:
+    """Where the pass is in one CPU's data."""
+
+    def __init__(self, slot: int, position: int, place: CpuData, stream: Iterator[Chunk]) -> None:
+        self.slot = slot
+        self.position = position
+        self.place = place
+        self.stream = stream
+        self.state = np.zeros(layout.STATE, dtype=np.int64)
+        self.state[layout.NEXT] = -1
+        self.state[layout.LAST] = self.state[layout.SEEN] = self.state[layout.PEEK] = -1
+        self.state_view = memoryview(self.state)
+        self.data = memoryview(b"")
+        self.words = memoryview(b"").cast("I")
+        self.serial = -1
+        self.live: dict[int, memoryview] = {}
+        self.ahead = next(stream, None)
+        self.reason = ""
+        self.offset = 0
+        self.done = False
+        self.counted = 0
+        self.uncounted: list[int] = []
+
+
+class Pass:
+    """One run over the events.  ``blocks()`` is the iterator that ``Trace.blocks`` returns."""
+
+    def __init__(self, trace: Trace, plan: Plan) -> None:
+        self.trace = trace
+        self.plan = plan
+        self.table = plan.table
+        places = sorted(
+            (place, position)
+            for position, place in enumerate(plan.buffer.cpus)
+            if place.size > 0
+        )
+        most = chunk_bytes(len(places), plan.page_size)
+        self.cpus = [
+            _Cpu(
+                slot,
+                position,
+                place,
+                chunks(plan.container, place, plan.page_size, plan.buffer.compressed, most),
+            )
+            for slot, (place, position) in enumerate(places)
+        ]
+        self.rows = max(64, min(4096, _ROWS // max(len(places), 1)))
+        total = self.rows * len(places)
+        self.columns = {
+            name: np.empty(total * width, dtype=dtype) for name, dtype, width in _COLUMNS
+        }
+        self.views = [memoryview(column) for column in self.columns.values()]
+        self.comms_cache = memoryview(np.full(2 * layout.COMMS, -1, dtype=np.int64))
+        self.reports = memoryview(np.zeros(_REPORTS * layout.REPORT, dtype=np.int64))
+        self.changes = memoryview(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
+        self.geometry = memoryview(plan.geometry)
+        self.head = np.zeros(len(places), dtype=np.int64)
+        self.tail = np.zeros(len(places), dtype=np.int64)
+        self.comm_times: dict[int, int] = {}
+        self.serials = 0
+        self.block_buffers: dict[int, memoryview] = {}
+        self.damaged = 0
+
+    def blocks(self) -> Iterator[EventBlock]:
+        """All rows in global order, in blocks.  Raises ReadError when the file shrinks."""
+        trace = self.trace
+        trace.losses.clear()
+        trace.counts.clear()
+        trace.notes[:] = self.plan.notes
+        trace.comms.clear()
+        trace.comms.update(self.plan.comms)
+        trace.first_ns = trace.last_ns = None
+        trace.read_bytes = 0
+        for cpu in self.cpus:
+            self._refill(cpu)
+        filled = [cpu.slot for cpu in self.cpus if self.head[cpu.slot] < self.tail[cpu.slot]]
+        heap = np.array(filled, dtype=np.int64)
+        ringbuffer.heapify(
+            memoryview(heap), len(heap), self.views[0], memoryview(self.head)
+        )
+        count = np.array([len(heap), 0], dtype=np.int64)
+        numbers = memoryview(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
+        shared = (
+            memoryview(heap),
+            memoryview(count),
+            memoryview(self.head),
+            memoryview(self.tail),
+            numbers,
+            *self.views,
+        )
+        status = 0
+        while status != layout.ALL_DONE and len(heap):
+            out = self._new_block()
+            views = [memoryview(column) for column in out]
+            count[1] = 0
+            while True:
+                status = ringbuffer.merge(*shared, *views)
+                if status < 0:
+                    break
+                self._refill(self.cpus[status])
+            if count[1]:
+                yield self._finish_block(out, int(count[1]))
+        self._finish()
+
+    def _new_block(self) -> list[Any]:
+        self.block_buffers = {
+            serial: data for cpu in self.cpus for serial, data in cpu.live.items()
+        }
+        return [
+            np.empty(BLOCK_ROWS, dtype=np.int64),
+            np.empty(BLOCK_ROWS, dtype=np.int32),
+            np.empty(BLOCK_ROWS, dtype=np.int32),
+            np.empty(BLOCK_ROWS, dtype=np.uint8),
+            np.empty(BLOCK_ROWS, dtype=np.uint16),
+            np.empty(BLOCK_ROWS, dtype=np.int32),
+            np.empty(BLOCK_ROWS * 4, dtype=np.int64),
+            np.empty(BLOCK_ROWS, dtype=np.int64),
+        ]
+
+    def _finish_block(self, out: list[Any], rows: int) -> EventBlock:
+        trace = self.trace
+        ts, cpu, pid, kind, flags, event, op, raw = out
+        counts = np.bincount(event[:rows] + 1, minlength=1)
+        for index in np.flatnonzero(counts[1:]):
+            name = trace.event_names[index]
+            trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
+        if trace.first_ns is None:
+            trace.first_ns = int(ts[0])
+        trace.last_ns = int(ts[rows - 1])
+        records = BlockRecords(
+            raw[:rows], event[:rows], self.block_buffers, self.table.formats, self.plan.decoder
+        )
+        return EventBlock(
+            ts[:rows],
+            cpu[:rows],
+            pid[:rows],
+            kind[:rows],
+            flags[:rows],
+            event[:rows],
+            op.reshape(-1, 4)[:rows],
+            trace.event_names,
+            records,
+        )
+
+    def _refill(self, cpu: _Cpu) -> None:
+        """Walk on until this CPU's rows are full or its data ends."""
+        start = cpu.slot * self.rows
+        state = cpu.state_view
+        state[layout.ROW] = start
+        state[layout.REPORTS] = 0
+        cpu.live = {cpu.serial: cpu.data} if cpu.serial >= 0 else {}
+        while not cpu.done:
+            status = ringbuffer.walk(
+                cpu.data,
+                cpu.words,
+                len(cpu.data),
+                cpu.serial,
+                self.geometry,
+                state,
+                memoryview(self.table.index_of),
+                memoryview(self.table.rows),
+                memoryview(self.table.ips),
+                len(self.table.ips) // 3 - 1,
+                self.comms_cache,
+                *self.views,
+                start + self.rows - 2,
+                self.reports,
+                self.changes,
+            )
+            self._note_comms(cpu)
+            if status == layout.ASK:
+                at, length = state[layout.WHERE], state[layout.LENGTH]
+                self.table.learn(
+                    state[layout.ASKED],
+                    bytes(cpu.data[at : at + length]),
+                    self.plan.decoder.order,
+                )
+            elif status != layout.NEED_CHUNK:
+                break
+            elif not self._next_chunk(cpu):
+                self._end(cpu)
+        end = state[layout.ROW]
+        self._correct(cpu, start, end)
+        self._report(cpu)
+        self.head[cpu.slot], self.tail[cpu.slot] = start, end
+
+    def _next_chunk(self, cpu: _Cpu) -> bool:
+        """Give the walk the next chunk of pages; holes on the way become damage."""
+        state = cpu.state
+        while cpu.ahead is not None:
+            chunk, cpu.ahead = cpu.ahead, next(cpu.stream, None)
+            self.trace.read_bytes += chunk.consumed
+            if chunk.missing:
+                if state[layout.BAD] == 0:
+                    state[layout.BAD_AT] = chunk.base
+                    state[layout.BAD_WHY] = layout.WHY_CHUNK
+                    cpu.reason, cpu.offset = chunk.reason, chunk.offset
+                state[layout.BAD] += 1
+                continue
+            cpu.data = memoryview(chunk.data)
+            cpu.words = cpu.data.cast("I")
+            cpu.serial = self.serials
+            self.serials += 1
+            cpu.live[cpu.serial] = self.block_buffers[cpu.serial] = cpu.data
+            state[layout.PAGE] = 0
+            state[layout.NEXT] = -1
+            state[layout.BASE] = chunk.base
+            state[layout.PEEK] = -1
+            if cpu.ahead is not None and not cpu.ahead.missing:
+                geometry = self.plan.geometry
+                state[layout.PEEK] = ringbuffer.page_time(
+                    memoryview(cpu.ahead.data).cast("I"),
+                    int(geometry[layout.TIME_OFF]),
+                    int(geometry[layout.SWAP]),
+                    int(geometry[layout.BIG]),
+                )
+            return True
+        return False
+
+    def _end(self, cpu: _Cpu) -> None:
+        """The marks behind a CPU's last event: LOSS when something is missing there, CPU_END."""
+        state = cpu.state
+        row = int(state[layout.ROW])
+        last = int(state[layout.LAST])
+        cpu.done = True
+        if state[layout.LOST] or state[layout.BAD]:
+            at = int(state[layout.REPORTS]) * layout.REPORT
+            fields = (layout.LOST, layout.LOST_COUNT, layout.LOST_AT)
+            bad = (layout.BAD, layout.BAD_AT, layout.BAD_WHY)
+            values = [-1 if last < 0 else row, *(int(state[i]) for i in fields + bad), 2]
+            for i, value in enumerate(values):
+                self.reports[at + i] = value
+            state[layout.REPORTS] += 1
+            if last >= 0:
+                count = -1 if state[layout.BAD] else int(state[layout.LOST_COUNT])
+                self._mark(row, Kind.LOSS, last, count, last)
+                row += 1
+        if last >= 0:
+            self._mark(row, Kind.CPU_END, last, ABSENT, ABSENT)
+            row += 1
+        state[layout.ROW] = row
+
+    def _mark(self, row: int, kind: Kind, when: int, count: int, before: int) -> None:
+        columns = self.columns
+        columns["ts"][row] = when
+        columns["pid"][row] = columns["event"][row] = columns["raw"][row] = -1
+        columns["kind"][row] = kind
+        columns["flags"][row] = 0
+        columns["op"][row * 4 : row * 4 + 4] = (count, before, ABSENT, ABSENT)
+
+    def _correct(self, cpu: _Cpu, start: int, end: int) -> None:
+        """Recorded times to the trace's times, still in order."""
+        correction = self.plan.corrections
+        if start == end or not correction.applies(cpu.position):
+            return
+        ts = self.columns["ts"][start:end]
+        correction.apply(ts, cpu.position)
+        np.maximum.accumulate(ts, out=ts)
+
+    def _report(self, cpu: _Cpu) -> None:
+        """Rows of ``Trace.losses`` and notes for the LOSS marks the walk has made."""
+        ts = self.columns["ts"]
+        op = self.columns["op"]
+        number = cpu.place.cpu
+        for i in range(int(cpu.state[layout.REPORTS])):
+            at = i * layout.REPORT
+            row, lost, count, lost_at, bad, bad_at, why, before = self.reports[
+                at : at + layout.REPORT
+            ].tolist()
+            after_ns = int(ts[row]) if row >= 0 and before else None
+            before_ns = int(ts[row + 1]) if row >= 0 and before != 2 else None
+            if row >= 0:
+                op[row * 4 + 1] = -1 if after_ns is None else after_ns
+            if lost:
+                if count < 0:
+                    cpu.uncounted.append(len(self.trace.losses))
+                else:
+                    cpu.counted += count
+                where = f"page at byte {lost_at} of CPU {number}"
+                self.trace.losses.append(
+                    Loss(number, after_ns, before_ns, None if count < 0 else count, where)
+                )
+            if bad:
+                reason = cpu.reason if why == layout.WHY_CHUNK else WHY[why]
+                where = f"data from byte {bad_at} of CPU {number}: {reason}"
+                self.trace.losses.append(
+                    Loss(number, after_ns, before_ns, None, where, severity="damaged")
+                )
+                self._note_damage(cpu, why, bad_at, reason)
+        back = int(cpu.state[layout.BACK])
+        if cpu.done and back:
+            at = int(cpu.state[layout.BACK_AT])
+            self.trace.clock_global = False
+            self.trace.notes.append(
+                f"the clock of CPU {number} went back at its page at byte {at}: {back} events "
+                "are shown at the last time before"
+            )
+
+    def _note_damage(self, cpu: _Cpu, why: int, at: int, reason: str) -> None:
+        self.damaged += 1
+        if self.damaged > _NOTES:
+            return
+        path = self.plan.container.path
+        if why == layout.WHY_CHUNK:
+            place = f"{path} at byte {cpu.offset} (0x{cpu.offset:x})"
+        elif not self.plan.buffer.compressed:
+            offset = cpu.place.offset + at
+            place = f"{path} at byte {offset} (0x{offset:x})"
+        else:
+            place = f"{path}, byte {at} of the unpacked data"
+        self.trace.notes.append(f"{place} of CPU {cpu.place.cpu}: {reason}")
+
+    def _note_comms(self, cpu: _Cpu) -> None:
+        """Names of tasks that the walk saw change; the latest by time counts."""
+        state = cpu.state_view
+        for i in range(state[layout.CHANGES]):
+            pid, at, row = self.changes[i * layout.CHANGE : (i + 1) * layout.CHANGE].tolist()
+            when = int(self.columns["ts"][row])
+            if pid == 0 or self.comm_times.get(pid, -1) > when:
+                continue
+            kind = self.columns["kind"][row]
+            if kind == Kind.SCHED_SWITCH:
+                comm = bytes(cpu.data[at : at + 64]).split(b"\0")[0]
+                size = int(self.table.rows[self._table_row(row) + layout.COMM_SIZE])
+                name = comm[:size].decode("utf-8", "backslashreplace")
+            else:
+                name = self._comm_in_record(cpu, row, kind)
+            if name:
+                self.comm_times[pid] = when
+                self.trace.comms[pid] = name
+        state[layout.CHANGES] = 0
+
+    def _table_row(self, row: int) -> int:
+        return int(self.columns["event"][row]) * layout.TABLE
+
+    def _comm_in_record(self, cpu: _Cpu, row: int, kind: int) -> str:
+        """``child_comm`` of a fork, or what exec makes the comm: the file's name, cut to 15."""
+        records = BlockRecords(
+            self.columns["raw"][row : row + 1],
+            self.columns["event"][row : row + 1],
+            cpu.live,
+            self.table.formats,
+            self.plan.decoder,
+        )
+        fields = records(0)
+        if kind == Kind.SCHED_PROCESS_FORK:
+            return str(fields.get("child_comm", ""))
+        return str(fields.get("filename", "")).rpartition("/")[2][:15]
+
+    def _finish(self) -> None:
+        """What is known only at the end: losses that CPUSTAT counts and no page does."""
+        trace = self.trace
+        for cpu in self.cpus:
+            over, dropped = self.plan.overruns.get(cpu.place.cpu, (0, 0))
+            self._add_overruns(cpu, over, dropped)
+        seen = {cpu.place.cpu for cpu in self.cpus}
+        for number, (over, dropped) in self.plan.overruns.items():
+            if number not in seen and over + dropped:
+                where = f"statistics of CPU {number}, which has no data"
+                trace.losses.append(Loss(number, None, None, over + dropped, where, placed=False))
+        if self.damaged > _NOTES:
+            trace.notes.append(f"{self.damaged - _NOTES} more places are damaged")
+        never = (1 << 63) - 1
+        trace.losses.sort(
+            key=lambda loss: (
+                not loss.placed,
+                loss.after_ns if loss.after_ns is not None else -1,
+                loss.before_ns if loss.before_ns is not None else never,
+                -1 if loss.cpu is None else loss.cpu,
+            )
+        )
+
+    def _add_overruns(self, cpu: _Cpu, over: int, dropped: int) -> None:
+        losses = self.trace.losses
+        number = cpu.place.cpu
+        excess = max(0, over - cpu.counted)
+        if excess and cpu.uncounted:
+            first, last = losses[cpu.uncounted[0]], losses[cpu.uncounted[-1]]
+            where = f"overruns in the statistics of CPU {number}"
+            if len(cpu.uncounted) == 1:
+                losses[cpu.uncounted[0]] = first._replace(
+                    count=excess, where=f"{first.where}, counted by {where}"
+                )
+            else:
+                losses.append(Loss(number, first.after_ns, last.before_ns, excess, where))
+        elif excess:
+            where = f"overruns in the statistics of CPU {number}"
+            losses.append(Loss(number, None, None, excess, where, placed=False))
+        left = max(0, over + dropped - max(cpu.counted, over))
+        if left:
+            where = f"dropped events in the statistics of CPU {number}"
+            losses.append(Loss(number, None, None, left, where, placed=False))
+
+
+def blocks_of(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
+    """What ``Trace.blocks`` calls: a new pass each time."""
+    return lambda trace: Pass(trace, plan).blocks()
+
+
+def byte_order_differs(big: bool) -> bool:
+    """Whether the recording's byte order is not this machine's."""
+    return big != (sys.byteorder == "big")

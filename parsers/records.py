@@ -1,0 +1,140 @@
+"""One record decoded completely, by its event's format: what reports show of a witness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fputrace.events import EventFormat, FormatField
+from fputrace.parsers.formats import is_pointer, is_string
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Buffers = Mapping[int, bytes | memoryview]
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0")[0].decode("utf-8", "backslashreplace")
+
+
+_SIZES = {
+    "char": 1, "bool": 1, "_Bool": 1, "u8": 1, "s8": 1, "uint8_t": 1, "int8_t": 1,
+    "short": 2, "u16": 2, "s16": 2, "uint16_t": 2, "int16_t": 2,
+    "int": 4, "u32": 4, "s32": 4, "uint32_t": 4, "int32_t": 4, "pid_t": 4, "unsigned": 4,
+    "u64": 8, "s64": 8, "uint64_t": 8, "int64_t": 8,
+}  # fmt: skip
+
+
+def _element_size(field: FormatField, long_size: int) -> int:
+    """Bytes of one element of an array: by its length where that is a number, else by its type."""
+    declared, _, length = field.ctype.partition("[")
+    length = length.rstrip("] ")
+    if not field.dynamic and length.isdecimal() and 0 < int(length) <= field.size:
+        size = field.size // int(length)
+        if size in (1, 2, 4, 8):
+            return size
+    words = declared.replace("__", "").split()
+    if "*" in declared or words.count("long") == 1:
+        return long_size
+    if "long" in words:
+        return 8
+    known = [_SIZES[word] for word in words if word in _SIZES and word != "unsigned"]
+    return known[0] if known else 4 if "unsigned" in words else 1
+
+
+class RecordDecoder:
+    """Decodes payloads of one recording.  ``long_size`` is the kernel's."""
+
+    def __init__(self, big: bool, long_size: int) -> None:
+        self.order: Any = "big" if big else "little"
+        self.long_size = long_size
+
+    def fields(self, form: EventFormat, payload: bytes) -> dict[str, Any]:
+        """Every field of the event except the common ones, under the kernel's names.
+
+        Integers by size and sign, pointers as hex strings, text as str (cut at NUL, bytes that
+        are not UTF-8 as backslash escapes), other arrays as tuples of int.  A field that lies
+        beyond the record is left out; dynamic fields are clamped to it.
+        """
+        decoded: dict[str, Any] = {}
+        for field in form.fields:
+            if field.name.startswith("common_"):
+                continue
+            if field.dynamic:
+                data = self._dynamic(field, payload)
+            else:
+                data = payload[field.offset : field.offset + field.size]
+                if len(data) < field.size and not field.array:
+                    continue
+            if field.array or field.dynamic:
+                decoded[field.name] = self._array(field, data)
+            elif is_pointer(field):
+                decoded[field.name] = hex(int.from_bytes(data, self.order))
+            elif field.size in (1, 2, 4, 8):
+                decoded[field.name] = int.from_bytes(data, self.order, signed=field.signed)
+            else:
+                decoded[field.name] = tuple(data)
+        return decoded
+
+    def _dynamic(self, field: FormatField, payload: bytes) -> bytes:
+        """What a ``__data_loc`` or ``__rel_loc`` word points at (offset low, length high)."""
+        word = payload[field.offset : field.offset + field.size]
+        value = int.from_bytes(word, self.order)
+        start = value & 0xFFFF
+        length = value >> 16 if field.size == 4 else len(payload)  # old form: offset only
+        if field.dynamic == "rel_loc":
+            start += field.offset + field.size
+        return payload[start : start + length]
+
+    def _array(self, field: FormatField, data: bytes) -> Any:
+        if is_string(field):
+            return _text(data)
+        size = _element_size(field, self.long_size)
+        return tuple(
+            int.from_bytes(data[at : at + size], self.order, signed=field.signed)
+            for at in range(0, len(data) - size + 1, size)
+        )
+
+
+class BlockRecords:
+    """Where the records of one block are: ``fields_of`` of that block.
+
+    ``raw`` holds, for each row, the number of a chunk and the offset of the record's header in it
+    (``chunk << 32 | offset``), -1 on marks; ``buffers`` keeps those chunks.
+    """
+
+    def __init__(
+        self,
+        raw: NDArray[np.int64],
+        event: NDArray[np.int32],
+        buffers: Buffers,
+        formats: list[EventFormat | None],
+        decoder: RecordDecoder,
+    ) -> None:
+        self.raw = raw
+        self.event = event
+        self.buffers = buffers
+        self.formats = formats
+        self.decoder = decoder
+
+    def payload(self, row: int) -> bytes:
+        """The record's bytes behind its header; empty on marks."""
+        place = int(self.raw[row])
+        if place < 0:
+            return b""
+        data = self.buffers[place >> 32]
+        at = place & 0xFFFFFFFF
+        word = int.from_bytes(data[at : at + 4], self.decoder.order)
+        size = word >> 27 if self.decoder.order == "big" else word & 31
+        if size:
+            return bytes(data[at + 4 : at + 4 + 4 * size])
+        length = int.from_bytes(data[at + 4 : at + 8], self.decoder.order) - 4
+        return bytes(data[at + 8 : at + 8 + length])
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        """The fields of a row; empty on marks and for events without a format."""
+        index = int(self.event[row])
+        form = self.formats[index] if index >= 0 else None
+        return self.decoder.fields(form, self.payload(row)) if form is not None else {}

@@ -1,0 +1,668 @@
+"""The hot loops of the trace.dat reader: ring-buffer pages to columns, and CPUs into one order.
+
+A Python file in Cython's pure-Python mode: compiled when it can be, plain Python otherwise, with
+the same results.  Both loops take memoryviews and numbers only; everything that needs thought
+(an unknown event id, the function behind a probe) is handed back to the caller by status.
+
+Page layout: kernel/trace/ring_buffer.c, ``struct buffer_data_page`` and ``rb_update_event()``;
+missed-event flags: ``ring_buffer_read_page()``.  All offsets come from the recording's own
+``header_page`` text.  Every read of trace bytes is checked against the page it lies in first, and
+Cython's own bounds checks stay on besides.
+"""
+
+# The annotations are C types, which mypy cannot read.
+# mypy: ignore-errors
+from __future__ import annotations
+
+try:
+    import cython
+except ImportError:
+    from fputrace import nocython as cython
+
+from fputrace import events
+from fputrace.events import Kind
+from fputrace.parsers import layout
+
+# C constants of what `layout` names.
+NEED_CHUNK = cython.declare(cython.longlong, layout.NEED_CHUNK)
+ROWS_FULL = cython.declare(cython.longlong, layout.ROWS_FULL)
+ASK = cython.declare(cython.longlong, layout.ASK)
+REPORTS_FULL = cython.declare(cython.longlong, layout.REPORTS_FULL)
+BLOCK_FULL = cython.declare(cython.longlong, layout.BLOCK_FULL)
+ALL_DONE = cython.declare(cython.longlong, layout.ALL_DONE)
+PAGE = cython.declare(cython.longlong, layout.PAGE)
+NEXT = cython.declare(cython.longlong, layout.NEXT)
+END = cython.declare(cython.longlong, layout.END)
+TIME = cython.declare(cython.longlong, layout.TIME)
+LAST = cython.declare(cython.longlong, layout.LAST)
+LIMIT = cython.declare(cython.longlong, layout.LIMIT)
+PEEK = cython.declare(cython.longlong, layout.PEEK)
+LOST = cython.declare(cython.longlong, layout.LOST)
+LOST_COUNT = cython.declare(cython.longlong, layout.LOST_COUNT)
+LOST_AT = cython.declare(cython.longlong, layout.LOST_AT)
+BAD = cython.declare(cython.longlong, layout.BAD)
+BAD_AT = cython.declare(cython.longlong, layout.BAD_AT)
+BAD_WHY = cython.declare(cython.longlong, layout.BAD_WHY)
+SEEN = cython.declare(cython.longlong, layout.SEEN)
+BACK = cython.declare(cython.longlong, layout.BACK)
+BACK_AT = cython.declare(cython.longlong, layout.BACK_AT)
+BASE = cython.declare(cython.longlong, layout.BASE)
+ASKED = cython.declare(cython.longlong, layout.ASKED)
+WHERE = cython.declare(cython.longlong, layout.WHERE)
+LENGTH = cython.declare(cython.longlong, layout.LENGTH)
+ROW = cython.declare(cython.longlong, layout.ROW)
+REPORTS = cython.declare(cython.longlong, layout.REPORTS)
+CHANGES = cython.declare(cython.longlong, layout.CHANGES)
+PAGE_SIZE = cython.declare(cython.longlong, layout.PAGE_SIZE)
+TIME_OFF = cython.declare(cython.longlong, layout.TIME_OFF)
+COMMIT_OFF = cython.declare(cython.longlong, layout.COMMIT_OFF)
+LONG = cython.declare(cython.longlong, layout.LONG)
+DATA_OFF = cython.declare(cython.longlong, layout.DATA_OFF)
+SWAP = cython.declare(cython.longlong, layout.SWAP)
+BIG = cython.declare(cython.longlong, layout.BIG)
+TYPE_OFF = cython.declare(cython.longlong, layout.TYPE_OFF)
+PID_OFF = cython.declare(cython.longlong, layout.PID_OFF)
+FLAGS_OFF = cython.declare(cython.longlong, layout.FLAGS_OFF)
+COUNT_OFF = cython.declare(cython.longlong, layout.COUNT_OFF)
+HEAD = cython.declare(cython.longlong, layout.HEAD)
+SLACK = cython.declare(cython.longlong, layout.SLACK)
+TYPE_SIZE = cython.declare(cython.longlong, layout.TYPE_SIZE)
+KIND = cython.declare(cython.longlong, layout.KIND)
+NEED = cython.declare(cython.longlong, layout.NEED)
+IP_OFF = cython.declare(cython.longlong, layout.IP_OFF)
+IP_SIZE = cython.declare(cython.longlong, layout.IP_SIZE)
+COMM_PID = cython.declare(cython.longlong, layout.COMM_PID)
+COMM_OFF = cython.declare(cython.longlong, layout.COMM_OFF)
+COMM_SIZE = cython.declare(cython.longlong, layout.COMM_SIZE)
+COMM_PID2 = cython.declare(cython.longlong, layout.COMM_PID2)
+COMM_OFF2 = cython.declare(cython.longlong, layout.COMM_OFF2)
+OPERAND = cython.declare(cython.longlong, layout.OPERAND)
+TABLE = cython.declare(cython.longlong, layout.TABLE)
+WHY_TIME = cython.declare(cython.longlong, layout.WHY_TIME)
+WHY_LENGTH = cython.declare(cython.longlong, layout.WHY_LENGTH)
+WHY_RECORD = cython.declare(cython.longlong, layout.WHY_RECORD)
+WHY_SHORT = cython.declare(cython.longlong, layout.WHY_SHORT)
+REPORT = cython.declare(cython.longlong, layout.REPORT)
+CHANGE = cython.declare(cython.longlong, layout.CHANGE)
+LATEST = cython.declare(cython.longlong, layout.LATEST)
+COMMS = cython.declare(cython.longlong, layout.COMMS)
+LOSS = cython.declare(cython.uchar, int(Kind.LOSS))
+LOSS_END = cython.declare(cython.uchar, int(Kind.LOSS_END))
+ABSENT = cython.declare(cython.longlong, events.ABSENT)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+def _u32(
+    words: cython.const[cython.uint][::1], at: cython.longlong, swap: cython.longlong
+) -> cython.longlong:
+    """The word at byte `at` (a multiple of four) in the recording's byte order."""
+    w: cython.longlong = words[at >> 2]
+    if swap:
+        w = (w & 0xFF) << 24 | (w & 0xFF00) << 8 | (w >> 8) & 0xFF00 | w >> 24
+    return w
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+def _number(
+    data: cython.const[cython.uchar][::1],
+    words: cython.const[cython.uint][::1],
+    at: cython.longlong,
+    size: cython.longlong,
+    signed: cython.longlong,
+    swap: cython.longlong,
+    big: cython.longlong,
+) -> cython.longlong:
+    """An integer of 1, 2, 4 or 8 bytes; 64-bit ones as their two's complement."""
+    low: cython.longlong
+    high: cython.longlong
+    i: cython.longlong
+    if size == 1:
+        low = data[at]
+        if signed and low > 0x7F:
+            low -= 0x100
+        return low
+    if size == 2:
+        if big:
+            low = data[at] << 8 | data[at + 1]
+        else:
+            low = data[at + 1] << 8 | data[at]
+        if signed and low > 0x7FFF:
+            low -= 0x10000
+        return low
+    if at & 3 == 0:
+        low = _u32(words, at, swap)
+        high = _u32(words, at + 4, swap) if size == 8 else 0
+        if big and size == 8:
+            low, high = high, low
+    else:
+        low = 0
+        high = 0
+        for i in range(4):
+            if big:
+                low = low << 8 | data[at + size - 4 + i]
+            else:
+                low = low << 8 | data[at + 3 - i]
+        if size == 8:
+            for i in range(4):
+                high = high << 8 | (data[at + i] if big else data[at + 7 - i])
+    if size == 8:
+        if high > 0x7FFFFFFF:
+            high -= 0x100000000
+        return high * 0x100000000 + low
+    if signed and low > 0x7FFFFFFF:
+        low -= 0x100000000
+    return low
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+def _page_time(
+    words: cython.const[cython.uint][::1],
+    at: cython.longlong,
+    swap: cython.longlong,
+    big: cython.longlong,
+) -> cython.longlong:
+    """Base time of a page; -2 when no clock can say that."""
+    low: cython.longlong = _u32(words, at, swap)
+    high: cython.longlong = _u32(words, at + 4, swap)
+    if big:
+        low, high = high, low
+    if high > 0x3FFFFFFF:
+        return -2
+    return high * 0x100000000 + low
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+def _comm_changed(
+    data: cython.const[cython.uchar][::1],
+    pid: cython.longlong,
+    at: cython.longlong,
+    size: cython.longlong,
+    comms: cython.longlong[::1],
+) -> cython.longlong:
+    """Whether the cache knows another name for this pid; it knows this one afterwards."""
+    h: cython.longlong = 0 if size else -1
+    i: cython.longlong
+    c: cython.longlong
+    for i in range(size):
+        c = data[at + i]
+        if c == 0:
+            break
+        h = (h * 257 + c) & 0xFFFFFFFFFFFF ^ h >> 43
+    i = (pid & (COMMS - 1)) * 2
+    if size and comms[i] == pid and comms[i + 1] == h:
+        return 0
+    comms[i] = pid
+    comms[i + 1] = h
+    return 1
+
+
+def page_time(
+    words: cython.const[cython.uint][::1],
+    at: cython.longlong,
+    swap: cython.longlong,
+    big: cython.longlong,
+) -> cython.longlong:
+    """Base time of the page whose ``timestamp`` is at byte `at`; negative when implausible."""
+    return _page_time(words, at, swap, big)
+
+
+@cython.wraparound(False)
+def walk(
+    data: cython.const[cython.uchar][::1],
+    words: cython.const[cython.uint][::1],
+    length: cython.longlong,
+    serial: cython.longlong,
+    geo: cython.longlong[::1],
+    state: cython.longlong[::1],
+    index_of: cython.int[::1],
+    table: cython.longlong[::1],
+    ips: cython.longlong[::1],
+    ip_mask: cython.longlong,
+    comms: cython.longlong[::1],
+    ts: cython.longlong[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flags: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+    row_end: cython.longlong,
+    reports: cython.longlong[::1],
+    changes: cython.longlong[::1],
+) -> cython.longlong:
+    """Decode records of one CPU from `state` on, until a status above says why it stopped.
+
+    `data` and `words` are the same chunk of whole pages (`length` bytes) in bytes and in 32-bit
+    words.  Rows go to the columns from ``state[ROW]``; `raw` gets ``serial << 32 | offset`` of the
+    record's header.  Times are raw; marks are LOSS (time of the event before, or of the next when
+    there is none) and LOSS_END, written together once the next event is found.
+
+    A record that cannot be (beyond its page, too short for its event, later than the next page)
+    ends its page: what follows it there is lost.  A page whose base time lies before the events
+    already seen, or after the next page's, is dropped as a whole unless the pages after it agree
+    with it; then the clock went back, and times are held at the last one seen.
+    """
+    page_size: cython.longlong = geo[PAGE_SIZE]
+    data_off: cython.longlong = geo[DATA_OFF]
+    long_size: cython.longlong = geo[LONG]
+    swap: cython.longlong = geo[SWAP]
+    big: cython.longlong = geo[BIG]
+    type_off: cython.longlong = geo[TYPE_OFF]
+    type_size: cython.longlong = geo[TYPE_SIZE]
+    pid_off: cython.longlong = geo[PID_OFF]
+    flags_off: cython.longlong = geo[FLAGS_OFF]
+    count_off: cython.longlong = geo[COUNT_OFF]
+    head: cython.longlong = geo[HEAD]
+    slack: cython.longlong = geo[SLACK]
+
+    page: cython.longlong = state[PAGE]
+    at: cython.longlong = state[NEXT]
+    end: cython.longlong = state[END]
+    time: cython.longlong = state[TIME]
+    last: cython.longlong = state[LAST]
+    seen: cython.longlong = state[SEEN]
+    limit: cython.longlong = state[LIMIT]
+    row: cython.longlong = state[ROW]
+    n_reports: cython.longlong = state[REPORTS]
+    n_changes: cython.longlong = state[CHANGES]
+    max_reports: cython.longlong = reports.shape[0] // REPORT
+    max_changes: cython.longlong = changes.shape[0] // CHANGE - 2
+
+    status: cython.longlong = NEED_CHUNK
+    why: cython.longlong
+    word: cython.longlong
+    size: cython.longlong
+    delta: cython.longlong
+    following: cython.longlong
+    payload: cython.longlong
+    long_at: cython.longlong
+    then: cython.longlong
+    eid: cython.longlong
+    index: cython.longlong
+    t: cython.longlong
+    k: cython.longlong
+    ip: cython.longlong
+    slot: cython.longlong
+    o: cython.longlong
+    i: cython.longlong
+    field: cython.longlong
+    width: cython.longlong
+    when: cython.longlong
+
+    while True:
+        why = 0
+        if at < 0:  # open the page
+            if page + page_size > length:
+                status = NEED_CHUNK
+                break
+            time = _page_time(words, page + geo[TIME_OFF], swap, big)
+            long_at = page + geo[COMMIT_OFF]
+            word = _u32(words, long_at + 4 if big and long_size == 8 else long_at, swap)
+            size = word & 0x7FFFFFF
+            end = page + data_off + size
+            if page + 2 * page_size <= length:
+                following = _page_time(words, page + page_size + geo[TIME_OFF], swap, big)
+            else:
+                following = state[PEEK]
+            limit = -1
+            if time < 0:
+                why = WHY_TIME
+            elif size > page_size - data_off:
+                why = WHY_LENGTH
+            elif time + slack < seen and (following < time or following >= seen):
+                why = WHY_TIME  # the clock went back only if the next page says so too
+            elif following >= 0:
+                if following + slack >= time:
+                    limit = following + slack
+                elif following >= seen:
+                    why = WHY_TIME
+            if why == 0:
+                if word & 0x80000000:
+                    o = -1
+                    if word & 0x40000000 and size + long_size <= page_size - data_off:
+                        o = _number(data, words, end, long_size, 1, swap, big)
+                        if o <= 0:
+                            o = -1
+                    if state[LOST] == 0:
+                        state[LOST] = 1
+                        state[LOST_COUNT] = o
+                        state[LOST_AT] = state[BASE] + page
+                    elif o < 0 or state[LOST_COUNT] < 0 or o > LATEST - state[LOST_COUNT]:
+                        state[LOST_COUNT] = -1
+                    else:
+                        state[LOST_COUNT] += o
+                at = page + data_off
+
+        while why == 0:
+            if at + 4 > end:
+                at = -1
+                break
+            if row + 3 > row_end or n_changes > max_changes:
+                status = ROWS_FULL
+                break
+            word = _u32(words, at, swap)
+            if big:
+                size = word >> 27
+                delta = word & 0x7FFFFFF
+            else:
+                size = word & 0x1F
+                delta = word >> 5
+            if size == 0 or size >= 29:
+                if size == 29 and delta == 0:  # the rest of the page is empty
+                    at = -1
+                    break
+                if at + 8 > end:
+                    why = WHY_RECORD
+                    break
+                word = _u32(words, at + 4, swap)
+                if size == 0:
+                    if word < 4:
+                        why = WHY_RECORD
+                        break
+                    payload = at + 8
+                    size = word - 4
+                elif size == 29:  # a discarded event
+                    if word < 4:
+                        why = WHY_RECORD
+                        break
+                    time += delta
+                    at += 4 + (word + 3 & 0xFFFFFFFC)
+                    continue
+                elif size == 30:
+                    time += (word << 27) + delta
+                    if time >= LATEST:
+                        why = WHY_TIME
+                        break
+                    at += 8
+                    continue
+                else:  # 59 bits of an absolute time; the upper five stay
+                    time = (time >> 59 << 59) + ((word << 27) + delta)
+                    if time >= LATEST:
+                        why = WHY_TIME
+                        break
+                    at += 8
+                    continue
+            else:
+                payload = at + 4
+                size = size * 4
+            t = time + delta
+            then = payload + (size + 3 & ~3)
+            if then > end or size < head:
+                why = WHY_RECORD
+                break
+            if limit >= 0 and t > limit or t >= LATEST:
+                why = WHY_TIME
+                break
+            eid = _number(data, words, payload + type_off, type_size, 0, swap, big)
+            index = index_of[eid if eid < 0x10000 else 0x10000]
+            if index < 0:
+                state[ASKED] = eid
+                state[WHERE] = payload
+                state[LENGTH] = size
+                status = ASK
+                break
+            o = index * TABLE
+            if size < table[o + NEED]:
+                why = WHY_SHORT
+                break
+            k = table[o + KIND]
+            if table[o + IP_OFF] >= 0:
+                ip = _number(
+                    data, words, payload + table[o + IP_OFF], table[o + IP_SIZE], 0, swap, big
+                )
+                slot = (ip ^ ip >> 12 ^ index * 31) & ip_mask
+                while ips[slot * 3 + 2] >= 0 and (ips[slot * 3] != ip or ips[slot * 3 + 1] != index):
+                    slot = slot + 1 & ip_mask
+                k = ips[slot * 3 + 2]
+                if k < 0:
+                    state[ASKED] = eid
+                    state[WHERE] = payload
+                    state[LENGTH] = size
+                    status = ASK
+                    break
+
+            when = t
+            if t < last:
+                when = last
+                if state[BACK] == 0:
+                    state[BACK_AT] = state[BASE] + page
+                state[BACK] += 1
+            if state[LOST] or state[BAD]:
+                if n_reports >= max_reports:
+                    status = REPORTS_FULL
+                    break
+                i = n_reports * REPORT
+                reports[i] = row
+                reports[i + 1] = state[LOST]
+                reports[i + 2] = state[LOST_COUNT]
+                reports[i + 3] = state[LOST_AT]
+                reports[i + 4] = state[BAD]
+                reports[i + 5] = state[BAD_AT]
+                reports[i + 6] = state[BAD_WHY]
+                reports[i + 7] = last >= 0
+                n_reports += 1
+                for i in range(2):
+                    ts[row] = last if i == 0 and last >= 0 else when
+                    pid[row] = -1
+                    kind[row] = LOSS if i == 0 else LOSS_END
+                    flags[row] = 0
+                    event[row] = -1
+                    raw[row] = -1
+                    op[row * 4] = ABSENT
+                    op[row * 4 + 1] = ABSENT
+                    op[row * 4 + 2] = ABSENT
+                    op[row * 4 + 3] = ABSENT
+                    row += 1
+                op[row * 4 - 8] = -1 if state[BAD] else state[LOST_COUNT]
+                op[row * 4 - 7] = last
+                state[LOST] = 0
+                state[BAD] = 0
+
+            ts[row] = when
+            pid[row] = cython.cast(
+                cython.int, _number(data, words, payload + pid_off, 4, 1, swap, big)
+            )
+            kind[row] = cython.cast(cython.uchar, k)
+            flags[row] = data[payload + flags_off] | data[payload + count_off] << 8
+            event[row] = cython.cast(cython.int, index)
+            raw[row] = serial << 32 | at
+            for i in range(4):
+                field = table[o + OPERAND + i * 3]
+                width = table[o + OPERAND + i * 3 + 1]
+                if width == 0 or field + width > size:
+                    op[row * 4 + i] = ABSENT
+                else:
+                    op[row * 4 + i] = _number(
+                        data,
+                        words,
+                        payload + field,
+                        width,
+                        table[o + OPERAND + i * 3 + 2],
+                        swap,
+                        big,
+                    )
+            if table[o + COMM_PID] >= 0:
+                for i in range(2):
+                    field = table[o + (COMM_PID if i == 0 else COMM_PID2)]
+                    width = table[o + (COMM_OFF if i == 0 else COMM_OFF2)]
+                    if field < 0 or field + 4 > size or width + table[o + COMM_SIZE] > size:
+                        continue
+                    # Without a size the caller must find the name: always told.
+                    ip = _number(data, words, payload + field, 4, 1, swap, big)
+                    if _comm_changed(data, ip, payload + width, table[o + COMM_SIZE], comms):
+                        changes[n_changes * CHANGE] = ip
+                        changes[n_changes * CHANGE + 1] = payload + width
+                        changes[n_changes * CHANGE + 2] = row
+                        n_changes += 1
+            row += 1
+            last = when
+            seen = t
+            time = t
+            at = then
+
+        if why:
+            if state[BAD] == 0:
+                state[BAD_AT] = state[BASE] + (page if at < 0 else at)
+                state[BAD_WHY] = why
+            state[BAD] += 1
+            at = -1
+        if at >= 0 or status != NEED_CHUNK:
+            break
+        page += page_size
+
+    state[PAGE] = page
+    state[NEXT] = at
+    state[END] = end
+    state[TIME] = time
+    state[LAST] = last
+    state[SEEN] = seen
+    state[LIMIT] = limit
+    state[ROW] = row
+    state[REPORTS] = n_reports
+    state[CHANGES] = n_changes
+    return status
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+def _before(
+    ts: cython.longlong[::1], head: cython.longlong[::1], a: cython.longlong, b: cython.longlong
+) -> cython.longlong:
+    """Whether slot a's next row comes before slot b's: by time, then by CPU."""
+    x: cython.longlong = ts[head[a]]
+    y: cython.longlong = ts[head[b]]
+    return x < y or (x == y and a < b)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _sift(
+    heap: cython.longlong[::1],
+    n: cython.longlong,
+    i: cython.longlong,
+    ts: cython.longlong[::1],
+    head: cython.longlong[::1],
+) -> cython.longlong:
+    """Move the slot at heap[i] down to where it belongs."""
+    slot: cython.longlong = heap[i]
+    child: cython.longlong = 2 * i + 1
+    while child < n:
+        if child + 1 < n and _before(ts, head, heap[child + 1], heap[child]):
+            child += 1
+        if not _before(ts, head, heap[child], slot):
+            break
+        heap[i] = heap[child]
+        i = child
+        child = 2 * i + 1
+    heap[i] = slot
+    return 0
+
+
+def heapify(
+    heap: cython.longlong[::1],
+    n: cython.longlong,
+    ts: cython.longlong[::1],
+    head: cython.longlong[::1],
+) -> cython.longlong:
+    """Order the first n slots of the heap by their next rows."""
+    i: cython.longlong
+    for i in range(n // 2 - 1, -1, -1):
+        _sift(heap, n, i, ts, head)
+    return 0
+
+
+@cython.wraparound(False)
+def merge(
+    heap: cython.longlong[::1],
+    count: cython.longlong[::1],
+    head: cython.longlong[::1],
+    tail: cython.longlong[::1],
+    cpus: cython.int[::1],
+    ts: cython.longlong[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flags: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+    out_ts: cython.longlong[::1],
+    out_cpu: cython.int[::1],
+    out_pid: cython.int[::1],
+    out_kind: cython.uchar[::1],
+    out_flags: cython.ushort[::1],
+    out_event: cython.int[::1],
+    out_op: cython.longlong[::1],
+    out_raw: cython.longlong[::1],
+) -> cython.longlong:
+    """Copy rows of all slots in global order until a slot is empty or the block is full.
+
+    Slot s owns rows ``head[s]`` to ``tail[s]`` of the columns and stands for CPU ``cpus[s]``
+    (ascending).  ``count[0]`` slots are in the heap, ``count[1]`` rows are in the block.  The slot
+    on top may have got new rows since the last call, or have none for good.
+    """
+    n: cython.longlong = count[0]
+    out: cython.longlong = count[1]
+    room: cython.longlong = out_ts.shape[0]
+    top: cython.longlong
+    rival: cython.longlong
+    row: cython.longlong
+    stop: cython.longlong
+    when: cython.longlong
+    i: cython.longlong
+    status: cython.longlong = ALL_DONE
+    while n > 0:
+        top = heap[0]
+        if head[top] == tail[top]:
+            n -= 1
+            heap[0] = heap[n]
+        _sift(heap, n, 0, ts, head)
+        if n == 0:
+            break
+        top = heap[0]
+        # Everything of this slot up to the next-best slot's row goes out in one run.
+        when = 0
+        rival = -1
+        if n > 1:
+            rival = heap[1]
+            if n > 2 and _before(ts, head, heap[2], rival):
+                rival = heap[2]
+            when = ts[head[rival]]
+        row = head[top]
+        stop = tail[top]
+        if stop - row > room - out:
+            stop = row + room - out
+        while row < stop:
+            if rival >= 0 and (ts[row] > when or (ts[row] == when and rival < top)):
+                break
+            out_ts[out] = ts[row]
+            out_cpu[out] = cpus[top]
+            out_pid[out] = pid[row]
+            out_kind[out] = kind[row]
+            out_flags[out] = flags[row]
+            out_event[out] = event[row]
+            out_raw[out] = raw[row]
+            for i in range(4):
+                out_op[out * 4 + i] = op[row * 4 + i]
+            out += 1
+            row += 1
+        head[top] = row
+        if row == tail[top]:
+            status = top
+            break
+        if out == room:
+            status = BLOCK_FULL
+            break
+    count[0] = n
+    count[1] = out
+    return status

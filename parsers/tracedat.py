@@ -1,0 +1,194 @@
+"""trace.dat, as ``trace-cmd record`` writes it: versions 6 and 7, none, zlib and zstd.
+
+Facts: trace-cmd's trace-cmd.dat.v6 and .v7 manual pages, libtracecmd's trace-input.c, and the
+kernel's kernel/trace/ring_buffer.c for the pages.  Times come out in ns of the recording's clock
+(raw clocks: in that clock's own unit) after the corrections the file asks for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fputrace.errors import FormatError, UsageError
+from fputrace.events import EventFormat, Trace
+from fputrace.parsers import layout
+from fputrace.parsers.clocks import slack_of
+from fputrace.parsers.container import MAGIC, Buffer, Container, read_start
+from fputrace.parsers.container6 import read_v6
+from fputrace.parsers.container7 import read_v7
+from fputrace.parsers.formats import parse_fields, parse_format
+from fputrace.parsers.options import read_options
+from fputrace.parsers.passes import Plan, blocks_of, byte_order_differs
+from fputrace.parsers.records import RecordDecoder
+from fputrace.parsers.source import Source
+from fputrace.parsers.symbols import find_symbols
+from fputrace.parsers.tables import EventTable
+
+LARGEST_PAGE = 1 << 24
+
+
+def sniff(head: bytes) -> bool:
+    """Whether a file beginning like this is a trace.dat, of whatever version."""
+    return head.startswith(MAGIC)
+
+
+def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
+    """Open a trace.dat.  The descriptor belongs to the trace from now on.
+
+    `instance` names a ring buffer other than the top one.  Raises FormatError when the file is no
+    trace.dat or breaks off before its events, UsageError when there is no such instance.
+    """
+    source = Source(fd, path)
+    try:
+        container, cursor = read_start(source)
+        if container.version == 6:
+            read_v6(container, cursor)
+        else:
+            read_v7(container, cursor)
+        trace = _trace_of(container, _choose_buffer(container, instance))
+    except BaseException:
+        source.close()
+        raise
+    trace._close = source.close
+    return trace
+
+
+def _choose_buffer(container: Container, instance: str | None) -> Buffer:
+    names = [buffer.name for buffer in container.buffers]
+    wanted = instance or ""
+    if wanted not in names:
+        if instance:
+            known = ", ".join(name for name in names if name) or "none"
+            raise UsageError(
+                f"{container.path}: there is no instance {instance!r}",
+                hint=f"Instances in this recording: {known}.",
+            )
+        raise FormatError(
+            "the table that says where each CPU's events are is missing",
+            path=container.path,
+            offset=container.source.size,
+            hint="The file is truncated: its end is not there. "
+            + (f"({container.notes[0]})" if container.notes else "Copy it again."),
+        )
+    buffer = container.buffers[names.index(wanted)]
+    if buffer.latency:
+        raise FormatError(
+            "this is a latency trace: it holds the text of tracefs' `trace` file, no events",
+            path=container.path,
+            hint="Record events instead: trace-cmd record -e x86_fpu -e kvm:kvm_fpu -e sched ...",
+        )
+    return buffer
+
+
+def _formats(container: Container) -> list[EventFormat]:
+    forms = [parse_format(text, "ftrace") for text in container.ftrace_formats]
+    forms += [parse_format(text, system) for system, text in container.event_formats]
+    good = [form for form in forms if form is not None]
+    if len(good) < len(forms):
+        container.notes.append(
+            f"{container.path}: {len(forms) - len(good)} event formats cannot be read"
+        )
+    return good
+
+
+def _trace_of(container: Container, buffer: Buffer) -> Trace:
+    trace = Trace(container.path, f"trace.dat v{container.version}")
+    if container.version == 7 and container.compression != "none":
+        trace.format += f" {container.compression}"
+    trace.cpus = sorted({place.cpu for place in buffer.cpus})
+    trace.instances = [other.name for other in container.buffers if other.name]
+    told = read_options(container, buffer, trace)
+    forms = _formats(container)
+    for form in forms:
+        trace.formats[form.key] = form
+    symbols = find_symbols(container.kallsyms())
+    trace.has_kallsyms = symbols.any_text
+    trace.symbols = symbols.first
+    table = EventTable(trace, forms, symbols)
+    page_size, geometry = _geometry(container, buffer, table, trace.clock)
+    trace.total_bytes = sum(
+        max(0, min(place.size, container.source.size - place.offset)) for place in buffer.cpus
+    )
+    comms = {0: "<idle>", **_cmdlines(container.cmdlines)}
+    trace.comms = dict(comms)
+    trace.notes = list(container.notes)
+    plan = Plan(
+        container,
+        buffer,
+        page_size,
+        geometry,
+        table,
+        told.correction,
+        RecordDecoder(container.big, int(geometry[layout.LONG])),
+        comms,
+        list(container.notes),
+        told.overruns,
+    )
+    trace._blocks = blocks_of(plan)
+    return trace
+
+
+def _cmdlines(text: bytes) -> dict[int, str]:
+    """``PID COMM`` lines; a comm may contain blanks."""
+    comms = {}
+    for line in text.split(b"\0")[0].split(b"\n"):
+        pid, _, comm = line.strip(b"\r").partition(b" ")
+        if pid.isdigit() and len(pid) < 10 and comm:
+            comms[int(pid)] = comm.decode("utf-8", "backslashreplace")
+    return comms
+
+
+def _geometry(
+    container: Container, buffer: Buffer, table: EventTable, clock: str | None
+) -> tuple[int, np.ndarray]:
+    """Page size, and the walk's array of what is where in a page and a record.
+
+    ``header_page`` says it; where that is missing, the layout all kernels have had so far.
+    """
+    fields = {field.name: field for field in parse_fields(container.header_page)}
+    stamp, commit, data = fields.get("timestamp"), fields.get("commit"), fields.get("data")
+    long_size = container.long_size
+    places = (0, 8, 8 + long_size)
+    told_size = 0
+    if stamp and commit and data and commit.size in (4, 8) and stamp.size == 8:
+        aligned = all(place.offset % 4 == 0 for place in (stamp, commit, data))
+        if aligned and max(stamp.offset + 8, commit.offset + commit.size) <= data.offset:
+            long_size = commit.size
+            places = (stamp.offset, commit.offset, data.offset)
+            told_size = data.offset + data.size
+    elif container.header_page:
+        container.notes.append(
+            f"{container.path}: header_page cannot be read; the usual layout is assumed"
+        )
+    page_size = next(
+        (
+            size
+            for size in (buffer.page_size, told_size, container.page_size)
+            if places[2] + 8 <= size <= LARGEST_PAGE and size % 4 == 0
+        ),
+        0,
+    )
+    if not page_size:
+        raise FormatError(
+            f"pages of {container.page_size} bytes cannot be", path=container.path, offset=0
+        )
+    common = table.common
+    geometry = np.zeros(layout.GEOMETRY, dtype=np.int64)
+    geometry[layout.PAGE_SIZE] = page_size
+    geometry[layout.TIME_OFF], geometry[layout.COMMIT_OFF], geometry[layout.DATA_OFF] = places
+    geometry[layout.LONG] = long_size
+    geometry[layout.SWAP] = byte_order_differs(container.big)
+    geometry[layout.BIG] = container.big
+    geometry[layout.TYPE_OFF], geometry[layout.TYPE_SIZE] = common.type_offset, common.type_size
+    geometry[layout.PID_OFF] = common.pid_offset
+    geometry[layout.FLAGS_OFF] = common.flags_offset
+    geometry[layout.COUNT_OFF] = common.count_offset
+    geometry[layout.HEAD] = max(
+        common.type_offset + common.type_size,
+        common.pid_offset + 4,
+        common.flags_offset + 1,
+        common.count_offset + 1,
+    )
+    geometry[layout.SLACK] = slack_of(clock)
+    return page_size, geometry
+
