@@ -106,7 +106,9 @@ def timeline_lines(
     each = clock.length((grid.end_ns - grid.start_ns) // columns)
     title = f"from {clock.at(grid.start_ns)} to {clock.at(grid.end_ns)}, one column is {each}"
     yield from _wrapped(title, width, "dim", ascii_only)
-    yield [(" " * label + _axis(grid, clock, columns), "dim")]
+    axis = _axis(grid, clock, columns)
+    if axis:
+        yield [(" " * label + axis, "dim")]
     for cpu, lane in zip(grid.cpus, lanes, strict=True):
         yield from _marks([(c.finding, FINDING_MARKS) for c in lane], label)
         yield [(f"CPU {cpu}".ljust(label), ""), *_lane(lane, ascii_only)]

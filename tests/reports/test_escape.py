@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fputrace.reports.escape import clean, code, decoded, fenced, markdown
+from tests.reports.cases import HOSTILE_NAMES
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("CPU 0/KVM", "CPU 0/KVM"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\nb\r\t\x00", "a\\nb\\r\\t\\x00"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\u2028", "\\u2028"),
+        ("caf\u00e9\udc80", "caf\u00e9\\x80"),
+        ("\ud83d", "\\ud83d"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+    ],
+)
+def test_clean(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+def test_clean_ascii() -> None:
+    assert clean("caf\u00e9 \u2192 \U0001f427", ascii_only=True) == "caf\\xe9 \\u2192 \\U0001f427"
+
+
+@given(st.text(st.characters()), st.booleans())
+def test_clean_is_printable_and_settled(text: str, ascii_only: bool) -> None:
+    once = clean(text, ascii_only)
+    assert once.isprintable()
+    assert once.isascii() or not ascii_only
+    assert clean(once, ascii_only) == once
+
+
+@given(st.text(st.characters()))
+def test_decoded_encodes(text: str) -> None:
+    decoded(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the next kvm_put_guest_fpu()", "the next kvm_put_guest_fpu()"),
+        ("_x_ *y* `z`", "\\_x\\_ \\*y\\* \\`z\\`"),
+        ("<script>&amp;", "&lt;script>&amp;amp;"),
+        ("a|b", "a\\|b"),
+        ("@someone #12", "&#64;someone \\#12"),
+        ("- item", "\\- item"),
+        ("12. item", "12\\. item"),
+        ("4.14.5", "4.14.5"),
+        ("+0.000 us", "+0.000 us"),
+        ("> quote", "\\> quote"),
+        ("---", "\\---"),
+        ("http://x.y www.x.y", "http&#58;//x.y www&#46;x.y"),
+        ("![i](u)", "\\!\\[i\\](u)"),
+        ("a\n# b", "a\\\\n\\# b"),
+    ],
+)
+def test_markdown(text: str, shown: str) -> None:
+    assert markdown(text) == shown
+
+
+@given(st.text(st.characters()))
+def test_markdown_shows_the_text_again(text: str) -> None:
+    """Undoing entities and backslashes gives what was to be shown."""
+    unescaped = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown(text))
+    assert html.unescape(unescaped) == clean(text)
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_code_and_fence_cannot_be_closed_from_inside(name: str) -> None:
+    span = code(name)
+    delimiter = re.match("`+", span)
+    assert delimiter
+    assert span.endswith(delimiter[0])
+    assert delimiter[0] not in re.findall("`+", span[len(delimiter[0]) : -len(delimiter[0])])
+    first, *body, last = fenced(clean(name)).splitlines()
+    assert first == f"{last}text"
+    assert not any(last in line for line in body)
+
+
+def test_code_in_a_table_keeps_its_pipes() -> None:
+    assert code("a|b", in_table=True) == "`a\\|b`"
+    assert code("") == ""

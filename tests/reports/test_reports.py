@@ -1,0 +1,286 @@
+"""The reports of ``analyze`` for people: what they say, and that nothing in a trace breaks them."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from fputrace.events import Loss
+from fputrace.findings import Analysis, Coverage, GenerationResult, Severity, Status, Verdict
+from fputrace.reports import REPORTS, Options, outline, render
+from tests.reports.cases import (
+    COVERAGE,
+    HOSTILE_NAMES,
+    analysis,
+    double_save,
+    guest_in_thread_fpu,
+    hostile,
+    trace,
+)
+
+FOR_PEOPLE = ("rich", "text", "markdown")
+BOTH = analysis(double_save(), guest_in_thread_fpu())
+
+
+def draw(
+    name: str,
+    *analyses: Analysis,
+    width: int = 80,
+    verbose: bool = False,
+    encoding: str = "utf-8",
+    color: bool = False,
+) -> str:
+    options = Options(verbose=verbose, ascii=encoding == "ascii", version="0.1.0")
+    made = render(name, analyses, options)
+    if isinstance(made, str):
+        return made
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
+        console = Console(
+            file=file,
+            width=width,
+            force_terminal=color,
+            color_system="truecolor" if color else None,
+            highlight=False,
+        )
+        console.print(made)
+        file.flush()
+        return raw.getvalue().decode(encoding)
+
+
+def flat(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_says_it_all(name: str) -> None:
+    text = flat(draw(name, BOTH, width=200)).replace("\\", "")
+    for part in (
+        "sample_traces/4.14.5-pinned/trace.dat",
+        "trace.dat v6",
+        "4.14.5",
+        "4.200312 s, from 2.104000 s to 6.304312 s",
+        "10,121",
+        "1 confirmed error finding, 1 confirmed performance finding.",
+        "FPU201 double-save: confirmed, 88 times",
+        "CPU 0/KVM-74, vCPU 0 of VM 70 (qemu-system-x86)",
+        "First",
+        "3.436143 s, last 5.436143 s",
+        "saved them again at once: nothing had used them.",
+        "kvm_put_guest_fpu",
+        "(inferred)",
+        "+10.420 us",
+        "fpu=0xffff8880b7cae880 load_fpu=0 xfeatures=0x217",
+        "CPU 0/KVM:74 R ==> fphog:90",
+        "QEMU's image is saved a second time",
+        "And 87 more (1 of them with -v).",
+        "G:74",
+        "trace-cmd record -C mono",
+        "missing raw_syscalls:sys_enter",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_order(name: str) -> None:
+    """Errors before performance, codes ascending, confirmed before possible, many before few."""
+    few = replace(guest_in_thread_fpu(pid=94), count=3)
+    text = draw(
+        name,
+        analysis(double_save(), few, guest_in_thread_fpu(Verdict.POSSIBLE), guest_in_thread_fpu()),
+    )
+    titles = re.findall(r"FPU\d+ [a-z-]+: \w+, [\d,]+ times", text)
+    assert titles == [
+        "FPU101 guest-state-in-thread-fpu: confirmed, 1,012 times",
+        "FPU101 guest-state-in-thread-fpu: confirmed, 3 times",
+        "FPU101 guest-state-in-thread-fpu: possible, 1,012 times",
+        "FPU201 double-save: confirmed, 88 times",
+    ]
+    assert text.index("Errors") < text.index(titles[0]) < text.index("Performance")
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_many_tasks_do_not_flood(name: str) -> None:
+    found = [replace(guest_in_thread_fpu(pid=1000 + n), count=900 - n) for n in range(50)]
+    text = draw(name, analysis(*found))
+    assert len(re.findall("Proof", text)) == 3
+    assert len(re.findall("guest-state-in-thread-fpu: ", text)) == 20
+    assert "and 30 more" in text
+    assert len(text) < 64 * 1024
+    assert len(re.findall("Proof", draw(name, analysis(*found), verbose=True))) == 50
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_verbose(name: str) -> None:
+    text = flat(draw(name, BOTH, verbose=True, width=200))
+    assert "Proof 2 of 2" in text
+    assert "G1 has no TIF" in text.replace("\\", "")
+    for row in COVERAGE:
+        assert row.name in text
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_nothing_found(name: str) -> None:
+    text = flat(draw(name, analysis()))
+    assert (
+        "Nothing is wrong as far as the 3 rules this trace can answer tell. "
+        "It could not answer FPU105 or FPU110." in text
+    )
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_nothing_answered(name: str) -> None:
+    empty = analysis(
+        trace=trace(counts={}, first_ns=None, last_ns=None, cpus=[], kernel=None),
+        generation=GenerationResult(None, False, False, (), ()),
+        coverage=[Coverage("FPU101", "x", Status.NOT_DECIDABLE, ("x86_fpu:*",), "")],
+        notes=["The trace holds no x86_fpu events."],
+    )
+    text = flat(draw(name, empty)).replace("\\", "")
+    assert "Nothing was found, and the trace could answer none of the rules." in text
+    assert "The trace holds no x86_fpu events." in text
+    assert "undecided: nothing in the trace tells" in text
+    assert "no events" in text
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_findings_about_the_trace_alone_are_no_fault(name: str) -> None:
+    lost = replace(
+        double_save(),
+        code="FPU901", name="events-lost", severity=Severity.TRACE, pid=None, comm=None, vcpu=None,
+        vm=None, tgid=None, witnesses=(), message="Events were lost.", count=1,
+    )  # fmt: skip
+    text = flat(draw(name, analysis(lost)))
+    assert "Nothing is wrong as far as" in text
+    assert "FPU901 events-lost: confirmed, 1 time" in text
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+@pytest.mark.parametrize(
+    ("generation", "shown"),
+    [
+        (GenerationResult("G4a", True, False, ("G4a",), ()), "G4a"),
+        (GenerationResult("G3", True, True, ("G3",), ()), "G3, forced"),
+        (GenerationResult("G3", False, False, ("G2", "G3"), ()), "undecided: G2 or G3"),
+    ],
+)
+def test_generation(name: str, generation: GenerationResult, shown: str) -> None:
+    assert shown in draw(name, analysis(generation=generation))
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_losses(name: str) -> None:
+    rows = [Loss(0, 1_000_000_000, 2_000_000_000, 7, "page"), Loss(1, None, None, None, "CPUSTAT")]
+    text = flat(draw(name, analysis(losses=rows)))
+    assert "7 events, and more that nobody counted, in 2 places" in text
+    assert "7 events lost on CPU 0 between 1.000000 s and 2.000000 s (page)" in text
+    assert "an unknown number of events lost on CPU 1, time unknown (CPUSTAT)" in text
+    text = flat(draw(name, analysis(losses=[rows[0]] * 9)))
+    assert "and 4 more" in text
+    assert "cannot tell" in flat(draw(name, analysis(trace=trace(losses_known=False))))
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_raw_clock_is_never_seconds(name: str) -> None:
+    text = draw(
+        name,
+        analysis(double_save(), trace=trace(clock="x86-tsc", clock_in_ns=False)),
+        width=200,
+    )
+    assert "3436143000 x86-tsc ticks" in flat(text)
+    assert "+9120 ticks" in text.replace("\\", "")
+    assert not re.search(r"\d (s|ms|us)\b", text)
+
+
+@pytest.mark.parametrize("hostile_name", HOSTILE_NAMES)
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_hostile_names(name: str, hostile_name: str, width: int) -> None:
+    text = draw(name, hostile(hostile_name), width=width, verbose=True)
+    assert all(c.isprintable() or c == "\n" for c in text)
+
+
+@pytest.mark.parametrize("hostile_name", HOSTILE_NAMES)
+def test_hostile_names_with_colour(hostile_name: str) -> None:
+    """The only control sequences are the report's own colours."""
+    text = draw("rich", hostile(hostile_name), color=True)
+    rest = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert all(c.isprintable() or c == "\n" for c in rest)
+    shown = hostile_name if hostile_name.isprintable() else "\\"
+    assert shown in rest
+
+
+@pytest.mark.parametrize("hostile_name", HOSTILE_NAMES)
+def test_hostile_names_in_markdown(hostile_name: str) -> None:
+    text = draw("markdown", hostile(hostile_name))
+    prose = re.sub(r"(?ms)^(`{3,}).*?^\1$", "", text)
+    prose = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", prose)
+    assert "<script" not in prose
+    assert "<b>" not in prose
+    assert "@x" not in prose
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) in (3, 6, 7), row
+
+
+@pytest.mark.parametrize("found", [BOTH, analysis(), *map(hostile, HOSTILE_NAMES)])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_text_is_for_a_mailing_list(found: Analysis, verbose: bool) -> None:
+    text = draw("text", found, found, verbose=verbose)
+    assert text.isascii()
+    assert text.endswith("\n")
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 72
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140, 200])
+@pytest.mark.parametrize("found", [BOTH, hostile(HOSTILE_NAMES[0])])
+def test_rich_keeps_to_its_width(width: int, found: Analysis) -> None:
+    text = draw("rich", found, width=width, verbose=True)
+    report, _, command = text.partition(outline.RECORD_WORDS)
+    assert max(map(len, report.splitlines())) <= width
+    assert command
+
+
+def test_rich_in_ascii() -> None:
+    text = draw("rich", BOTH, encoding="ascii", width=120)
+    assert text.isascii()
+    assert "-> 2" in text
+    assert "G:74---" in text
+
+
+def test_rich_without_colour_says_the_same() -> None:
+    plain = draw("rich", BOTH, width=120)
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[\d;]*m", "", draw("rich", BOTH, width=120, color=True)) == plain
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "trace-cmd record -e 'a b' -e \"c 'd\" -b 100 --long-option=1 x\\ y",
+        "one\ntwo -x y",
+        "unbalanced 'quote",
+    ],
+)
+@pytest.mark.parametrize("width", [20, 40, 90])
+def test_command_survives_a_shell(command: str, width: int) -> None:
+    shown = "\n".join(outline.command_lines(command, width))
+    assert re.sub(r" \\\n +", " ", shown) == command
+
+
+def test_help_needs_none_of_it() -> None:
+    """Asking which reports exist imports neither rich nor what events are made of."""
+    code = (
+        "import sys, fputrace.reports, fputrace.reports.outline; "
+        "print([m for m in ('rich', 'numpy', 'pandas', 'networkx') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert set(REPORTS) == {"rich", "text", "markdown", "json"}
