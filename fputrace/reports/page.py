@@ -10,6 +10,8 @@ from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.text import Text
 from rich.theme import Theme
 
+from fputrace.reports.escape import clean
+
 _WIDTH = 100
 _THEME = Theme({"markdown.code": "bold", "markdown.h1": "bold", "markdown.h2": "bold"})
 
@@ -38,6 +40,10 @@ class Page(Markdown):
         super().__init__(text, code_theme="ansi_light", hyperlinks=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.ascii_only:  # rich's bullets and quotes are not
+            for line in self.markup.splitlines():
+                yield Text(clean(line, ascii_only=True))
+            return
         narrow = options.update(max_width=min(options.max_width, _WIDTH))
         with console.use_theme(_THEME):
             yield from super().__rich_console__(console, narrow)

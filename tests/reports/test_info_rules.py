@@ -145,6 +145,14 @@ def test_explain() -> None:
     assert "\x1b[1m" in drawn(explain_rich(PAGE), color=True)
 
 
+def test_explain_in_ascii() -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii") as file:
+        Console(file=file, width=80).print(explain_rich("# FPU101 x\n\n- caf\u00e9"))
+        file.flush()
+        assert raw.getvalue() == b"# FPU101 x\n\n- caf\\xe9\n"
+
+
 def test_explain_needs_no_numpy() -> None:
     code = (
         "import sys; from fputrace.reports.rules import explain_rich, explain_text; "
