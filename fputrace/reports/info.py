@@ -125,7 +125,7 @@ def _losses(trace: Trace, clock: outline.Clock) -> list[str]:
     for cpu, rows in sorted(by_cpu.items()):
         name = f"CPU {cpu}" if cpu >= 0 else "CPU not told"
         counted = sum(row.count or 0 for row in rows)
-        amount = outline.plural(counted, "event") if counted else "nobody counted"
+        amount = outline.plural(counted, "event") if counted else "an unknown number of events"
         first = f", the first after {clock.at(rows[0].after_ns)}" if rows[0].after_ns else ""
         lines.append(f"- {name}: {amount} in {outline.plural(len(rows), 'place')}{first}")
     return lines

@@ -5,6 +5,7 @@ The one exception to the width is the ``record`` command, whose words are never 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fputrace.reports import Options
 
 WIDTH = 72
+
+_UNIT = re.compile(r"(\d) (s|ms|us)\b")
+"""A number stays on one line with its unit."""
 
 
 def report(analyses: Sequence[Analysis], options: Options) -> str:
@@ -131,13 +135,14 @@ def rows(chosen: Iterable[outline.Row], indent: str = "") -> Iterator[str]:
 
 def paragraph(text: str, first: str = "", rest: str | None = None, width: int = WIDTH) -> list[str]:
     """``text`` made harmless and wrapped; ``first`` and ``rest`` stand before its lines."""
-    return wrap(
-        clean(text, ascii_only=True),
+    lines = wrap(
+        _UNIT.sub("\\1\xa0\\2", clean(text, ascii_only=True)),
         width,
         initial_indent=first,
         subsequent_indent=first if rest is None else rest,
         break_on_hyphens=False,
     )
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def _heading(text: str, line: str) -> list[str]:

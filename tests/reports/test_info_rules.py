@@ -73,7 +73,7 @@ def test_info(text: str) -> None:
         "local (not the same on all CPUs)",
         "42 events, and more that nobody counted, in 3 places",
         "CPU 0: 42 events in 2 places, the first after 3.000000 s",
-        "CPU 1: nobody counted in 1 place",
+        "CPU 1: an unknown number of events in 1 place",
         "x86_fpu:x86_fpu_dropped cannot be used: it lacks load_fpu",
         "74 is vCPU 0 of vm1",
         "storm",
