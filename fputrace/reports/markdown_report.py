@@ -91,7 +91,7 @@ def _proof(witness: Witness, clock: outline.Clock, chain: bool) -> Iterator[str]
         ("step", "time", "CPU", "task", "event", "what it shows"),
         (
             (
-                f"{'→ ' if chain and step.number > 1 else ''}{step.number}",
+                f"{'-> ' if chain and step.number > 1 else ''}{step.number}",
                 markdown(step.time),
                 str(step.cpu),
                 code(step.task, in_table=True),
