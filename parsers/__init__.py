@@ -25,9 +25,10 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """How to open a recording: the ring buffer to read, None for the top one."""
+    """How to open a recording: the ring buffer to read, None for the top one; who reads it."""
 
     instance: str | None = None
+    reader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ def _sniff_tracedat(head: bytes) -> bool:
 
 
 def _open_tracedat(fd: int, path: str, options: Options) -> Trace:
-    from fputrace.parsers.tracedat import open_tracedat
+    if options.reader == "tracecmd":
+        from fputrace.parsers.tracecmd import open_tracedat
+    else:
+        from fputrace.parsers.tracedat import open_tracedat
 
     return open_tracedat(fd, path, instance=options.instance)
 
@@ -109,10 +113,6 @@ def open_trace(
         raise UsageError(
             f"there is no format {format_in!r}", hint=f"Formats: {', '.join(formats)}."
         )
-    if reader == "tracecmd":
-        from fputrace.parsers import tracecmd
-
-        return tracecmd.open_trace(name, instance=instance)
     fd = _open_stdin() if name == "-" else _open_file(name)
     shown = "standard input" if name == "-" else name
     try:
@@ -127,7 +127,7 @@ def open_trace(
     except BaseException:
         os.close(fd)
         raise
-    return chosen.open(fd, shown, Options(instance))
+    return chosen.open(fd, shown, Options(instance, reader))
 
 
 def _find(head: bytes, path: str) -> Format:

@@ -98,7 +98,7 @@ class Pass:
                 slot,
                 position,
                 place,
-                chunks(plan.container, place, plan.page_size, plan.buffer.compressed, most),
+                self.stream(place, most),
             )
             for slot, (place, position) in enumerate(places)
         ]
@@ -118,6 +118,11 @@ class Pass:
         self.serials = 0
         self.block_buffers: dict[int, memoryview] = {}
         self.damaged = 0
+
+    def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
+        """One CPU's pages, up to `most` bytes at once; :mod:`tracecmd` gets them elsewhere."""
+        plan = self.plan
+        return chunks(plan.container, place, plan.page_size, plan.buffer.compressed, most)
 
     def blocks(self) -> Iterator[EventBlock]:
         """All rows in global order, in blocks.  Raises ReadError when the file shrinks."""

@@ -89,11 +89,15 @@ COMMS = cython.declare(cython.longlong, layout.COMMS)
 LOSS = cython.declare(cython.uchar, int(Kind.LOSS))
 LOSS_END = cython.declare(cython.uchar, int(Kind.LOSS_END))
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
+# Cython makes Python integers of literals that are wider than 32 bits.
+WORD = cython.declare(cython.longlong, 1 << 32)
+HASHED = cython.declare(cython.longlong, (1 << 48) - 1)
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.wraparound(False)
 def _u32(
     words: cython.const[cython.uint][::1], at: cython.longlong, swap: cython.longlong
 ) -> cython.longlong:
@@ -107,6 +111,16 @@ def _u32(
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _byte(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+    """The byte at `at`."""
+    return data[at]
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
 def _number(
     data: cython.const[cython.uchar][::1],
     words: cython.const[cython.uint][::1],
@@ -151,16 +165,44 @@ def _number(
                 high = high << 8 | (data[at + i] if big else data[at + 7 - i])
     if size == 8:
         if high > 0x7FFFFFFF:
-            high -= 0x100000000
-        return high * 0x100000000 + low
+            high -= WORD
+        return high * WORD + low
     if signed and low > 0x7FFFFFFF:
-        low -= 0x100000000
+        low -= WORD
     return low
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _field(
+    data: cython.const[cython.uchar][::1],
+    words: cython.const[cython.uint][::1],
+    at: cython.longlong,
+    size: cython.longlong,
+    signed: cython.longlong,
+    swap: cython.longlong,
+    big: cython.longlong,
+) -> cython.longlong:
+    """As `_number`, with the usual cases (aligned, this machine's byte order) in line."""
+    low: cython.longlong
+    if swap == 0 and big == 0:
+        if size == 8 and at & 3 == 0:
+            low = words[(at >> 2) + 1]
+            return (low - WORD if low >> 31 else low) * WORD + words[at >> 2]
+        if size == 4 and at & 3 == 0:
+            low = words[at >> 2]
+            return low - WORD if signed and low >> 31 else low
+        if size == 1 and signed == 0:
+            return data[at]
+    return _number(data, words, at, size, signed, swap, big)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
 def _page_time(
     words: cython.const[cython.uint][::1],
     at: cython.longlong,
@@ -174,12 +216,13 @@ def _page_time(
         low, high = high, low
     if high > 0x3FFFFFFF:
         return -2
-    return high * 0x100000000 + low
+    return high * WORD + low
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.wraparound(False)
 def _comm_changed(
     data: cython.const[cython.uchar][::1],
     pid: cython.longlong,
@@ -195,7 +238,7 @@ def _comm_changed(
         c = data[at + i]
         if c == 0:
             break
-        h = (h * 257 + c) & 0xFFFFFFFFFFFF ^ h >> 43
+        h = (h * 257 + c) & HASHED ^ h >> 43
     i = (pid & (COMMS - 1)) * 2
     if size and comms[i] == pid and comms[i + 1] == h:
         return 0
@@ -214,6 +257,7 @@ def page_time(
     return _page_time(words, at, swap, big)
 
 
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def walk(
     data: cython.const[cython.uchar][::1],
@@ -325,9 +369,9 @@ def walk(
                 elif following >= seen:
                     why = WHY_TIME
             if why == 0:
-                if word & 0x80000000:
+                if word >> 31 & 1:
                     o = -1
-                    if word & 0x40000000 and size + long_size <= page_size - data_off:
+                    if word >> 30 & 1 and size + long_size <= page_size - data_off:
                         o = _number(data, words, end, long_size, 1, swap, big)
                         if o <= 0:
                             o = -1
@@ -374,7 +418,7 @@ def walk(
                         why = WHY_RECORD
                         break
                     time += delta
-                    at += 4 + (word + 3 & 0xFFFFFFFC)
+                    at += 4 + (word + 3 & ~3)
                     continue
                 elif size == 30:
                     time += (word << 27) + delta
@@ -401,7 +445,7 @@ def walk(
             if limit >= 0 and t > limit or t >= LATEST:
                 why = WHY_TIME
                 break
-            eid = _number(data, words, payload + type_off, type_size, 0, swap, big)
+            eid = _field(data, words, payload + type_off, type_size, 0, swap, big)
             index = index_of[eid if eid < 0x10000 else 0x10000]
             if index < 0:
                 state[ASKED] = eid
@@ -415,7 +459,7 @@ def walk(
                 break
             k = table[o + KIND]
             if table[o + IP_OFF] >= 0:
-                ip = _number(
+                ip = _field(
                     data, words, payload + table[o + IP_OFF], table[o + IP_SIZE], 0, swap, big
                 )
                 slot = (ip ^ ip >> 12 ^ index * 31) & ip_mask
@@ -468,10 +512,13 @@ def walk(
 
             ts[row] = when
             pid[row] = cython.cast(
-                cython.int, _number(data, words, payload + pid_off, 4, 1, swap, big)
+                cython.int, _field(data, words, payload + pid_off, 4, 1, swap, big)
             )
             kind[row] = cython.cast(cython.uchar, k)
-            flags[row] = data[payload + flags_off] | data[payload + count_off] << 8
+            flags[row] = cython.cast(
+                cython.ushort,
+                _byte(data, payload + flags_off) | _byte(data, payload + count_off) << 8,
+            )
             event[row] = cython.cast(cython.int, index)
             raw[row] = serial << 32 | at
             for i in range(4):
@@ -480,7 +527,7 @@ def walk(
                 if width == 0 or field + width > size:
                     op[row * 4 + i] = ABSENT
                 else:
-                    op[row * 4 + i] = _number(
+                    op[row * 4 + i] = _field(
                         data,
                         words,
                         payload + field,
@@ -496,7 +543,7 @@ def walk(
                     if field < 0 or field + 4 > size or width + table[o + COMM_SIZE] > size:
                         continue
                     # Without a size the caller must find the name: always told.
-                    ip = _number(data, words, payload + field, 4, 1, swap, big)
+                    ip = _field(data, words, payload + field, 4, 1, swap, big)
                     if _comm_changed(data, ip, payload + width, table[o + COMM_SIZE], comms):
                         changes[n_changes * CHANGE] = ip
                         changes[n_changes * CHANGE + 1] = payload + width
@@ -534,6 +581,8 @@ def walk(
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.boundscheck(False)
+@cython.wraparound(False)
 def _before(
     ts: cython.longlong[::1], head: cython.longlong[::1], a: cython.longlong, b: cython.longlong
 ) -> cython.longlong:
@@ -546,6 +595,7 @@ def _before(
 @cython.cfunc
 @cython.inline
 @cython.exceptval(-1, check=True)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _sift(
     heap: cython.longlong[::1],
@@ -569,6 +619,8 @@ def _sift(
     return 0
 
 
+@cython.boundscheck(False)
+@cython.wraparound(False)
 def heapify(
     heap: cython.longlong[::1],
     n: cython.longlong,
@@ -582,6 +634,7 @@ def heapify(
     return 0
 
 
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def merge(
     heap: cython.longlong[::1],

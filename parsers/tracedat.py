@@ -7,10 +7,12 @@ kernel's kernel/trace/ring_buffer.c for the pages.  Times come out in ns of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from fputrace.errors import FormatError, UsageError
-from fputrace.events import EventFormat, Trace
+from fputrace.events import EventBlock, EventFormat, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.clocks import slack_of
 from fputrace.parsers.container import MAGIC, Buffer, Container, read_start
@@ -32,10 +34,16 @@ def sniff(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
+def open_tracedat(
+    fd: int,
+    path: str,
+    *,
+    instance: str | None = None,
+    blocks_of: Callable[[Plan], Callable[[Trace], Iterator[EventBlock]]] = blocks_of,
+) -> Trace:
     """Open a trace.dat.  The descriptor belongs to the trace from now on.
 
-    `instance` names a ring buffer other than the top one.  Raises FormatError when the file is no
+    `instance` names a ring buffer other than the top one; `blocks_of` reads the events.  Raises FormatError when the file is no
     trace.dat or breaks off before its events, UsageError when there is no such instance.
     """
     source = Source(fd, path)
@@ -45,10 +53,11 @@ def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
             read_v6(container, cursor)
         else:
             read_v7(container, cursor)
-        trace = _trace_of(container, _choose_buffer(container, instance))
+        trace, plan = _trace_of(container, _choose_buffer(container, instance))
     except BaseException:
         source.close()
         raise
+    trace._blocks = blocks_of(plan)
     trace._close = source.close
     return trace
 
@@ -91,7 +100,7 @@ def _formats(container: Container) -> list[EventFormat]:
     return good
 
 
-def _trace_of(container: Container, buffer: Buffer) -> Trace:
+def _trace_of(container: Container, buffer: Buffer) -> tuple[Trace, Plan]:
     trace = Trace(container.path, f"trace.dat v{container.version}")
     if container.version == 7 and container.compression != "none":
         trace.format += f" {container.compression}"
@@ -124,8 +133,7 @@ def _trace_of(container: Container, buffer: Buffer) -> Trace:
         list(container.notes),
         told.overruns,
     )
-    trace._blocks = blocks_of(plan)
-    return trace
+    return trace, plan
 
 
 def _cmdlines(text: bytes) -> dict[int, str]:
