@@ -1,0 +1,542 @@
+"""The command line: arguments in, exit status out.
+
+argparse and exit codes live here and nowhere else.  stdout is the result, stderr the talk.  What a
+verb needs is imported when it runs, so that ``fputrace --help`` costs no more than Python itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from contextlib import ExitStack
+from decimal import Decimal
+from typing import TYPE_CHECKING, NoReturn
+
+from fputrace import __version__
+from fputrace.errors import FputraceError, TraceError, UsageError
+from fputrace.screen import Progress, Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from fputrace.events import Trace
+    from fputrace.findings import Analysis
+
+DEFAULT_TRACES = ("trace.dat", "perf.data")
+"""What is read when no TRACE is given: the first of these in the current folder."""
+
+EXIT_STATUSES = (
+    (0, "nothing found at or above --fail-on (default: error)"),
+    (1, "findings at or above --fail-on; `possible` ones count, unless --fail-on-confirmed"),
+    (2, "wrong usage, or an input that cannot be read"),
+    (3, "nothing found, but losses, damage or missing events kept a core rule from being checked"),
+)
+"""Exit status -> what it says; the README's table and the help are made from it."""
+
+_RULES_HINT = "fputrace rules lists them"
+
+_STATUS_TABLE = "exit status:\n" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES)
+
+_TOP_EPILOG = f"""examples:
+  fputrace analyze trace.dat                 what went wrong, with the proof of each finding
+  fputrace timeline trace.dat --cpu 0-1      who held the FPU registers of each CPU, when
+  fputrace explain FPU101                    what a finding means
+
+{_STATUS_TABLE}
+"""
+
+_ANALYZE_EPILOG = f"""examples:
+  fputrace analyze                           ./{DEFAULT_TRACES[0]}, else ./{DEFAULT_TRACES[1]}
+  fputrace analyze a.dat b.dat --format json -o findings.json
+  fputrace analyze trace.dat --select FPU1 --time 12.5,13
+  ssh host cat trace.dat | fputrace analyze - --fail-on performance
+
+record with:
+  trace-cmd record -C mono -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry -e kvm:kvm_exit \\
+    -e kvm:kvm_userspace_exit -e kvm:kvm_vcpu_wakeup -e sched:sched_switch \\
+    -e sched:sched_migrate_task -e sched:sched_process_fork -e sched:sched_process_exec \\
+    -e sched:sched_process_exit -e sched:sched_process_free
+
+{_STATUS_TABLE}
+  --strict: 3 for every selected error rule, not only the core ones; --exit-zero: 0 for 1 and 3
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in two lines: what is wrong with the closest that exists, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        bad = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
+        if bad:
+            known = re.findall(r"[\w.-]+", bad[2])
+            message = f"{message[: bad.start()]}'{bad[1]}' is not known{closest(bad[1], known)}"
+        self.exit(2, f"fputrace: {message}\n  {self.prog} --help lists what there is\n")
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The closest names that exist for an unknown word; all of them when none is close."""
+    import difflib
+
+    by_fold = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), by_fold, n=3, cutoff=0.5)
+    if found:
+        return "; the closest that exist: " + ", ".join(by_fold[name] for name in found)
+    return "; there are: " + ", ".join(by_fold.values())
+
+
+def _cpu_list(text: str) -> frozenset[int]:
+    """``0-3,7`` as the kernel writes lists of CPUs."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last or last >= 1 << 20:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs such as 0-3,7")
+        cpus.update(range(first, last + 1))
+    return frozenset(cpus)
+
+
+def _numbers(text: str) -> frozenset[int]:
+    try:
+        return frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 70,72") from None
+
+
+def _time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
+    """``A,B`` in seconds, as perf's --time; an empty side is the trace's own end."""
+    sides = [side.strip() for side in text.split(",")]
+    # Plain decimals only: what Decimal takes besides (NaN, 1e999999999) is no time.
+    if len(sides) != 2 or not all(re.fullmatch(r"-?\d{0,12}(\.\d*)?", side) for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no pair of seconds such as 12.5,13 or 12.5, or ,13"
+        )
+    start, end = (Decimal(side) if re.search(r"\d", side) else None for side in sides)
+    if start is not None and end is not None and start > end:
+        raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
+    return start, end
+
+
+def _codes(text: str) -> list[str]:
+    return [part.strip().upper() for part in text.split(",") if part.strip()]
+
+
+def _width(text: str) -> int:
+    if not text.isdecimal() or not 20 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width from 20 to 10000 columns")
+    return int(text)
+
+
+def _add_input(parser: _Parser) -> None:
+    parser.add_argument(
+        "traces",
+        metavar="TRACE",
+        nargs="*",
+        help="recordings, of any known format; - is standard input "
+        f"(default: {', then '.join(DEFAULT_TRACES)} in this folder)",
+    )
+    group = parser.add_argument_group("reading")
+    group.add_argument("--format-in", metavar="NAME", help="what TRACE is, instead of looking")
+    group.add_argument(
+        "--reader", choices=["tracecmd"], help="read trace.dat through trace-cmd's Python bindings"
+    )
+    group.add_argument("--instance", metavar="NAME", help="the ftrace instance (default: the top)")
+
+
+def _add_model(parser: _Parser) -> None:
+    group = parser.add_argument_group("the kernel")
+    group.add_argument("--kernel", metavar="RELEASE", help="its release, where TRACE lacks it")
+    group.add_argument(
+        "--generation", metavar="G", help="judge by this model of FPU ownership (G4a), as if proven"
+    )
+
+
+def _add_view(parser: _Parser) -> None:
+    group = parser.add_argument_group(
+        "what is shown", "the whole trace is replayed all the same, so nothing is judged on a part"
+    )
+    group.add_argument("--cpu", metavar="LIST", type=_cpu_list, help="CPUs, 0-3,7")
+    group.add_argument(
+        "--time", metavar="A,B", type=_time_range, help="from A to B, seconds of the trace's clock"
+    )
+    group.add_argument("--pid", metavar="LIST", type=_numbers, help="tasks")
+    group.add_argument("--vcpu", metavar="LIST", type=_numbers, help="vCPUs, by vcpu_id")
+    group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
+
+
+def _add_output(parser: _Parser, *formats: str) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("output")
+    if formats:
+        group.add_argument(
+            "--format",
+            choices=["rich", "text", *formats],
+            help="default: rich on a terminal, else text",
+        )
+    group.add_argument("-o", dest="output", metavar="FILE", help="write the result there")
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="auto: on a terminal, and as NO_COLOR and FORCE_COLOR say",
+    )
+    return group
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every verb and option there is."""
+    talk = _Parser(add_help=False, allow_abbrev=False)
+    talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no notices")
+    talk.add_argument("-v", "--verbose", action="store_true", help="everything, not a selection")
+    parser = _Parser(
+        prog="fputrace",
+        description="Finds floating-point state gone wrong under KVM in recordings of a kernel.",
+        epilog=_TOP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fputrace {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+
+    def verb(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
+    ) -> _Parser:
+        made = verbs.add_parser(
+            name,
+            parents=[talk],
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    analyze = verb("analyze", _analyze, "find what went wrong, and prove it", _ANALYZE_EPILOG)
+    _add_input(analyze)
+    _add_model(analyze)
+    _add_view(analyze)
+    rules = analyze.add_argument_group(
+        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, …"
+    )
+    rules.add_argument("--select", metavar="CODES", type=_codes, action="extend", help="only these")
+    rules.add_argument("--ignore", metavar="CODES", type=_codes, action="extend", help="not these")
+    output = _add_output(analyze, "markdown", "json")
+    output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
+    status = analyze.add_argument_group("exit status")
+    status.add_argument("--fail-on", choices=["error", "performance", "never"], default="error")
+    status.add_argument(
+        "--fail-on-confirmed", action="store_true", help="`possible` does not count"
+    )
+    status.add_argument(
+        "--strict", action="store_true", help="3 when any selected error rule could not be checked"
+    )
+    status.add_argument("--exit-zero", action="store_true", help="0 instead of 1 and 3")
+
+    timeline = verb("timeline", _timeline, "draw who held the FPU registers of each CPU, when")
+    _add_input(timeline)
+    _add_model(timeline)
+    _add_view(timeline)
+    _add_output(timeline)
+    timeline.set_defaults(select=None, ignore=None, sha256=False)
+    timeline.add_argument("--width", metavar="COLUMNS", type=_width, help="default: the terminal's")
+
+    info = verb("info", _info, "what a recording holds and says about itself")
+    _add_input(info)
+    info.set_defaults(sha256=False)
+    _add_output(info, "json")
+
+    _add_output(verb("rules", _rules, "list the rules"), "json")
+
+    explain = verb("explain", _explain, "what a finding means, and when it can be wrong")
+    explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or guest-state-in-…")
+    _add_output(explain)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the result goes to stdout, and the exit status is returned."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.verb is None:
+        print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except FputraceError as error:
+        _say(str(error))
+        return 2
+    except BrokenPipeError:
+        # Whoever read us has seen enough; Python must not complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _say(f"{error.filename or 'output'}: {error.strerror or error}")
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _say(text: str) -> None:
+    print(f"fputrace: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _notice_plain_loops(args: argparse.Namespace) -> None:
+    from fputrace.nocython import uncompiled
+
+    if not args.quiet and uncompiled():
+        _say(
+            "running without its compiled loops, which is slow; to have them:\n"
+            "  apt install gcc python3-dev, then install fputrace again"
+        )
+
+
+# Traces
+
+
+def _default_traces() -> list[str]:
+    for name in DEFAULT_TRACES:
+        if os.path.exists(name):
+            return [name]
+    raise UsageError(
+        f"no TRACE given, and neither {' nor '.join(DEFAULT_TRACES)} is in this folder",
+        hint="fputrace analyze --help shows how to record one",
+    )
+
+
+def _traces(args: argparse.Namespace) -> list[str]:
+    """Every TRACE, before any of them is read."""
+    if "-" in args.traces:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("TRACE is - but standard input is a terminal", hint="Name a file.")
+        if args.sha256:
+            raise UsageError("--sha256 needs a file: standard input can be read only once")
+    return args.traces or _default_traces()
+
+
+def _progress(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
+    return None if args.quiet or not sys.stderr.isatty() else Progress(stack)
+
+
+def _analyses(args: argparse.Namespace, stack: ExitStack) -> tuple[list[Analysis], bool]:
+    """Every TRACE analysed; the flag says that one could not be read (stderr says why)."""
+    from fputrace.analysis import analyze, filter_view
+
+    _notice_plain_loops(args)
+    done: list[Analysis] = []
+    unreadable = False
+    for path in _traces(args):
+        try:
+            with ExitStack() as bar:
+                analysis = analyze(
+                    path,
+                    generation=args.generation,
+                    kernel=args.kernel,
+                    instance=args.instance,
+                    reader=args.reader,
+                    format_in=args.format_in,
+                    select=args.select,
+                    ignore=args.ignore,
+                    progress=_progress(args, bar),
+                )
+        except TraceError as error:
+            _say(str(error))
+            unreadable = True
+            continue
+        stack.callback(analysis.trace.close)
+        if args.sha256:
+            analysis.sha256 = _sha256(path)
+        window = _in_clock(args.time, analysis.trace)
+        done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
+    return done, unreadable
+
+
+def _in_clock(
+    window: tuple[Decimal | None, Decimal | None] | None, trace: Trace
+) -> tuple[int | None, int | None] | None:
+    """Seconds in ns; for a clock that does not count ns, its own unit."""
+    if window is None:
+        return None
+    unit = 1_000_000_000 if trace.clock_in_ns else 1
+    start, end = (None if side is None else int(side * unit) for side in window)
+    return start, end
+
+
+def _sha256(path: str) -> str:
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# The verbs
+
+
+def _analyze(args: argparse.Namespace) -> int:
+    from fputrace.analysis import exit_status
+    from fputrace.reports import Options, render
+
+    _check_codes([*(args.select or ()), *(args.ignore or ())])
+    screen = Screen(args.output, args.color)
+    with ExitStack() as stack:
+        analyses, unreadable = _analyses(args, stack)
+        if not analyses:
+            return 2
+        status = exit_status(
+            analyses,
+            fail_on=args.fail_on,
+            fail_on_confirmed=args.fail_on_confirmed,
+            strict=args.strict,
+            exit_zero=args.exit_zero,
+            select=args.select,
+        )
+        status = 2 if unreadable else status
+        name = args.format or ("rich" if screen.wants_rich else "text")
+        options = Options(args.verbose, screen.ascii, status, __version__)
+        screen.show(render(name, analyses, options))
+    return status
+
+
+def _timeline(args: argparse.Namespace) -> int:
+    import shutil
+
+    from fputrace.reports.outline import clock_of
+    from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
+    from fputrace.timeline import LaneGrid
+
+    screen = Screen(args.output, args.color)
+    width = args.width or shutil.get_terminal_size().columns
+    parts: list[str | RenderableType] = []
+    with ExitStack() as stack:
+        analyses, unreadable = _analyses(args, stack)
+        for analysis in analyses:
+            trace = analysis.trace
+            cpus = [cpu for cpu in trace.cpus if args.cpu is None or cpu in args.cpu]
+            if trace.first_ns is None or trace.last_ns is None:
+                grid = LaneGrid(0, 0, (), ())
+            else:
+                start, end = _in_clock(args.time, trace) or (None, None)
+                grid = analysis.timeline.lanes(
+                    trace.first_ns if start is None else start,
+                    trace.last_ns if end is None else end,
+                    cells_for(width, cpus),
+                    cpus,
+                )
+            drawing = (grid, clock_of(trace), trace.comms)
+            if screen.wants_rich:
+                parts.append(TimelineView(*drawing, screen.ascii))
+            else:
+                parts.append(timeline_text(*drawing, width, screen.ascii))
+    _show_all(screen, parts, width)
+    return 2 if unreadable else 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    import fputrace
+    from fputrace.reports import info
+
+    screen = Screen(args.output, args.color)
+    shown = args.format or ("rich" if screen.wants_rich else "text")
+    parts: list[str | RenderableType] = []
+    unreadable = False
+    for path in _traces(args):
+        try:
+            trace = fputrace.open(
+                path, instance=args.instance, reader=args.reader, format_in=args.format_in
+            )
+            with trace, ExitStack() as bar:
+                progress = _progress(args, bar)
+                for _ in trace.blocks():
+                    if progress:
+                        progress(trace)
+        except TraceError as error:
+            _say(str(error))
+            unreadable = True
+            continue
+        if shown == "rich":
+            parts.append(info.info_rich(trace, screen.ascii))
+        else:
+            parts.append(info.info_json(trace) if shown == "json" else info.info_text(trace))
+    _show_all(screen, parts)
+    return 2 if unreadable else 0
+
+
+def _show_all(
+    screen: Screen, parts: Sequence[str | RenderableType], width: int | None = None
+) -> None:
+    """All text, or all renderables: one under the other with a line between."""
+    if not parts:
+        return
+    if all(isinstance(part, str) for part in parts):
+        screen.show("\n".join(str(part) for part in parts))
+        return
+    from rich.console import Group
+
+    lines = [line for part in parts for line in ("", part)]
+    screen.show(Group(*lines[1:]), width)
+
+
+def _rules(args: argparse.Namespace) -> int:
+    from fputrace.generation import GENERATIONS
+    from fputrace.reports import rules as report
+    from fputrace.rules import RULES, TRACE_RULES
+
+    rows = [
+        report.RuleRow(
+            rule.code,
+            rule.name,
+            rule.severity.value,
+            tuple(code for code in GENERATIONS if code in rule.generations)
+            if rule.generations != set(GENERATIONS)
+            else (),
+            rule.needs,
+        )
+        for rule in RULES
+    ] + [report.RuleRow(rule.code, rule.name, rule.severity.value, (), ()) for rule in TRACE_RULES]
+    screen = Screen(args.output, args.color)
+    shown = args.format or ("rich" if screen.wants_rich else "text")
+    make = {"rich": report.rules_rich, "text": report.rules_text, "json": report.rules_json}[shown]
+    screen.show(make(rows))
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from fputrace.reports.rules import explain_rich, explain_text
+
+    screen = Screen(args.output, args.color)
+    make = explain_rich if screen.wants_rich else explain_text
+    _show_all(screen, [make(_page_of(word)) for word in args.codes])
+    return 0
+
+
+def _page_of(word: str) -> str:
+    """The page of a rule, by code or name."""
+    from fputrace.rules import PAGES, UNCHECKED
+
+    for page in PAGES:
+        if word.casefold() in (page.RULE.code.casefold(), page.RULE.name):
+            return page.__doc__ or ""
+    for code, name in UNCHECKED:
+        if word.casefold() in (code.casefold(), name):
+            raise UsageError(f"{code} {name} is not checked by this version", hint=_RULES_HINT)
+    known = [name for page in PAGES for name in (page.RULE.code, page.RULE.name)]
+    raise UsageError(f"there is no rule {word!r}{closest(word, known)}", hint=_RULES_HINT)
+
+
+def _check_codes(codes: Iterable[str]) -> None:
+    """Raise UsageError for a code with which no code of the catalogue begins."""
+    from fputrace.rules import PAGES, UNCHECKED
+
+    known = [page.RULE.code for page in PAGES] + [code for code, _ in UNCHECKED]
+    for word in codes:
+        if not any(code.startswith(word) for code in known):
+            raise UsageError(
+                f"no rule begins with {word!r}{closest(word, known)}", hint=_RULES_HINT
+            )

@@ -1,0 +1,379 @@
+"""The command as a user meets it: in a process of its own, by what it prints and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from fputrace import __version__, cli
+
+SAMPLES = Path(__file__).parent.parent / "sample_traces"
+BUG = SAMPLES / "5.2.1-pinned" / "trace.dat"
+CLEAN = SAMPLES / "6.12-storm" / "trace.dat"
+UNDECIDED = SAMPLES / "4.14.0-rc8-pinned" / "trace.dat"
+SLOW = {"pandas", "networkx", "numpy", "rich", "zstandard"}
+
+
+def fputrace(
+    *arguments: object, input_: bytes | None = None, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    return subprocess.run(
+        [sys.executable, "-m", "fputrace", *map(str, arguments)],
+        input=input_,
+        stdin=subprocess.DEVNULL if input_ is None else None,
+        capture_output=True,
+        cwd=cwd,
+        env={**kept, **env},
+        check=False,
+    )
+
+
+def on_terminal(*arguments: object, **env: str) -> tuple[int, str]:
+    """Exit status, and what a terminal of 80 columns got from stdout (stderr is a pipe)."""
+    main, side = pty.openpty()
+    base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "fputrace", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=side,
+        stderr=subprocess.DEVNULL,
+        env={**base, "TERM": "xterm-256color", "COLUMNS": "80", **env},
+    ) as process:
+        os.close(side)
+        got = b""
+        while True:
+            try:
+                piece = os.read(main, 65536)
+            except OSError:  # EIO: the other side is closed
+                break
+            if not piece:
+                break
+            got += piece
+    os.close(main)
+    return process.returncode, got.decode()
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """Top-level modules a run of the command imports."""
+    program = (
+        "import sys; from fputrace.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["analyze", "--help"], ["--version"], ["rules"], ["explain", "FPU101"]],
+)
+def test_what_needs_no_trace_imports_nothing_slow(arguments: list[str]) -> None:
+    assert not modules_of(*arguments) & SLOW
+
+
+def test_help_has_examples_and_exit_statuses() -> None:
+    text = fputrace("analyze", "--help").stdout.decode()
+    assert "examples:" in text
+    for status, meaning in cli.EXIT_STATUSES:
+        assert f"  {status}  {meaning}" in text
+
+
+def test_no_verb_is_a_short_help() -> None:
+    done = fputrace()
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"analyze" in done.stderr
+
+
+def test_version() -> None:
+    assert fputrace("--version").stdout.decode() == f"fputrace {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["analyse"], "analyze"),
+        (["explain", "FPU999"], "FPU9"),
+        (["explain", "double-sav"], "double-save"),
+        (["analyze", BUG, "--select", "FPU7"], "FPU1"),
+        (["analyze", BUG, "--ignore", "XYZ101"], "FPU101"),
+        (["analyze", BUG, "--generation", "G4"], "G4a"),
+        (["analyze", BUG, "--format", "jsn"], "json"),
+        (["analyze", BUG, "--format-in", "trace.dta"], "trace.dat"),
+        (["analyze", BUG, "--instance", "nosuch"], "nosuch"),
+        (["analyze", BUG, "--cpu", "3-1"], "0-3,7"),
+        (["analyze", BUG, "--time", "5"], "12.5,13"),
+        (["analyze", BUG, "--time", "5,4"], "before it begins"),
+        (["analyze", BUG, "--pid", "qemu"], "70,72"),
+        (["timeline", BUG, "--width", "3"], "20"),
+        (["analyze", BUG, "--generation", "G1"], "G1"),
+        (["analyze", "-", "--format", "text", "--generation", "nonsense"], "nonsense"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value[-2:]))[-40:],
+)
+def test_wrong_usage_names_what_there_is(arguments: list[object], hint: str) -> None:
+    done = fputrace(*arguments, input_=b"")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    talk = done.stderr.decode()
+    assert talk.startswith("fputrace: ")
+    assert hint in talk
+    assert "Traceback" not in talk
+
+
+def test_unreadable_inputs(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"no trace at all\n" * 8)
+    for arguments in ([tmp_path / "missing"], [garbage], [tmp_path], []):
+        done = fputrace("analyze", *arguments, cwd=tmp_path)
+        assert done.returncode == 2, arguments
+        assert done.stdout == b""
+        talk = done.stderr.decode()
+        assert talk.startswith("fputrace: ")
+        assert "Traceback" not in talk
+        if arguments:
+            assert str(arguments[0]) in talk
+
+
+def test_one_unreadable_input_among_others(tmp_path: Path) -> None:
+    done = fputrace("analyze", "--format", "json", tmp_path / "missing", CLEAN)
+    document = json.loads(done.stdout)
+    assert [trace["path"] for trace in document["traces"]] == [str(CLEAN)]
+    assert document["exit_status"] == done.returncode == 2
+    assert b"missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ([BUG], 1),
+        ([CLEAN], 0),
+        ([BUG, "--exit-zero"], 0),
+        ([BUG, "--fail-on", "never"], 0),
+        ([BUG, "--select", "FPU2"], 0),
+        ([BUG, "--ignore", "FPU1"], 0),
+        ([UNDECIDED], 1),
+        ([UNDECIDED, "--fail-on-confirmed"], 0),
+        ([UNDECIDED, "--generation", "G3", "--fail-on-confirmed"], 1),
+        ([CLEAN, BUG], 1),
+        ([CLEAN, "--strict"], 3),
+        ([CLEAN, "--strict", "--exit-zero"], 0),
+    ],
+    ids=lambda value: (
+        "-".join(Path(str(v)).parent.name or str(v) for v in value)
+        if isinstance(value, list)
+        else str(value)
+    ),
+)
+def test_exit_status(arguments: list[object], status: int) -> None:
+    done = fputrace("analyze", "--format", "json", *arguments)
+    assert done.returncode == status, done.stderr.decode()
+    assert json.loads(done.stdout)["exit_status"] == status
+
+
+def test_costly_findings_fail_only_when_asked() -> None:
+    slow = SAMPLES / "4.14.5-pinned" / "trace.dat"
+    assert fputrace("analyze", slow, "--select", "FPU201").returncode == 0
+    asked = fputrace("analyze", slow, "--select", "FPU201", "--fail-on", "performance")
+    assert asked.returncode == 1
+
+
+def test_default_input_is_trace_dat_here(tmp_path: Path) -> None:
+    (tmp_path / "trace.dat").symlink_to(BUG)
+    done = fputrace("analyze", "--format", "json", cwd=tmp_path)
+    assert [trace["path"] for trace in json.loads(done.stdout)["traces"]] == ["trace.dat"]
+
+
+def test_standard_input_from_a_pipe_and_a_file() -> None:
+    piped = fputrace("analyze", "-", "--format", "json", input_=BUG.read_bytes())
+    with BUG.open("rb") as file:
+        direct = subprocess.run(
+            [sys.executable, "-m", "fputrace", "analyze", "-", "--format", "json"],
+            stdin=file,
+            capture_output=True,
+            check=False,
+        )
+    named = json.loads(fputrace("analyze", BUG, "--format", "json").stdout)
+    named["traces"][0]["path"] = "standard input"
+    assert json.loads(piped.stdout) == json.loads(direct.stdout) == named
+
+
+def test_garbage_on_standard_input_is_called_that() -> None:
+    done = fputrace("analyze", "-", input_=b"garbage " * 100)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("fputrace: standard input")
+
+
+def test_view_options_choose_what_is_shown_not_what_is_judged() -> None:
+    def findings(*options: str) -> list[dict[str, object]]:
+        done = fputrace("analyze", BUG, "--format", "json", "--select", "FPU101", *options)
+        found: list[dict[str, object]] = json.loads(done.stdout)["traces"][0]["findings"]
+        return found
+
+    everything = findings()
+    assert len(everything) > 1
+    one = everything[0]
+    assert findings("--pid", str(one["pid"])) == [one]
+    assert findings("--pid", "999999") == []
+    assert findings("--vcpu", str(one["vcpu"]))
+    assert findings("--time", "0,0.000001") == []
+
+
+def test_output_file(tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    done = fputrace("analyze", BUG, "--format", "json", "-o", out)
+    assert done.stdout == b""
+    assert json.loads(out.read_text())["exit_status"] == done.returncode == 1
+    nowhere = fputrace("analyze", BUG, "-o", tmp_path / "no" / "folder")
+    assert nowhere.returncode == 2
+    assert b"folder" in nowhere.stderr
+    assert b"Traceback" not in nowhere.stderr
+
+
+def test_sha256() -> None:
+    import hashlib
+
+    done = fputrace("analyze", CLEAN, "--format", "json", "--sha256")
+    expected = hashlib.sha256(CLEAN.read_bytes()).hexdigest()
+    assert json.loads(done.stdout)["traces"][0]["sha256"] == expected
+
+
+@pytest.mark.parametrize("verb", ["analyze", "timeline", "info"])
+def test_pipe_gets_plain_text(verb: str) -> None:
+    for env in ({}, {"LC_ALL": "C"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}):
+        done = fputrace(verb, BUG, **env)
+        assert done.returncode == (1 if verb == "analyze" else 0)
+        assert done.stdout.isascii(), env
+        assert b"\x1b" not in done.stdout, env
+
+
+@pytest.mark.parametrize("verb", ["analyze", "timeline", "info", "rules"])
+def test_terminal_gets_colour_unless_it_says_no(verb: str) -> None:
+    arguments = [verb] if verb == "rules" else [verb, BUG]
+    _, colourful = on_terminal(*arguments)
+    assert "\x1b[" in colourful
+    for more, env in (
+        (["--color", "never"], {}),
+        ([], {"NO_COLOR": "1"}),
+        ([], {"TERM": "dumb"}),
+    ):
+        _, plain = on_terminal(*arguments, *more, **env)
+        colours = [part for part in plain.split("\x1b[")[1:] if part[:1] in "39"]
+        assert not colours, (more, env)
+    _, ascii_only = on_terminal(*arguments, LC_ALL="C")
+    assert ascii_only.isascii()
+
+
+def test_lines_fit_the_terminal() -> None:
+    import re
+
+    for columns in (80, 200):
+        _, shown = on_terminal("analyze", BUG, COLUMNS=str(columns))
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        assert max(map(len, lines)) <= columns
+
+
+def test_colour_by_force() -> None:
+    for done in (
+        fputrace("timeline", BUG, "--color", "always"),
+        fputrace("timeline", BUG, "--color", "always", TERM="dumb"),
+        fputrace("timeline", BUG, FORCE_COLOR="1", TERM="xterm-256color"),
+    ):
+        assert b"\x1b[" in done.stdout
+
+
+def test_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m fputrace analyze {BUG} -v | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("1", str(128 + signal.SIGPIPE))
+
+
+def test_interrupt_is_quiet() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "fputrace", "analyze", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        # It spools what comes, so once this much is through the pipe it is past its start.
+        process.stdin.write(b"\0" * (1 << 20))
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+        assert process.returncode == 128 + signal.SIGINT
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+        process.stdin.close()
+
+
+def test_quiet_silences_the_notice_about_plain_loops(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fputrace.nocython.uncompiled", lambda: ["fputrace.replay.loop"])
+    assert cli.main(["analyze", str(CLEAN), "--format", "json"]) == 0
+    loud = capsys.readouterr()
+    assert loud.err.count("apt install gcc python3-dev") == 1
+    assert cli.main(["analyze", str(CLEAN), "--format", "json", "-q"]) == 0
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert quiet.out == loud.out
+
+
+def test_rules_and_explain_agree() -> None:
+    rules = json.loads(fputrace("rules", "--format", "json").stdout)
+    assert rules[0]["code"] == "FPU101"
+    for rule in rules:
+        page = fputrace("explain", rule["code"].lower())
+        assert page.returncode == 0
+        assert page.stdout.decode().startswith(f"# {rule['code']} {rule['name']}\n")
+
+
+def test_info_as_json() -> None:
+    document = json.loads(fputrace("info", BUG, "--format", "json").stdout)
+    assert document["kernel"] == "5.2.1"
+    assert document["events_by_name"]["kvm:kvm_entry"] == 3075  # by trace-cmd report | grep -c
+
+
+def test_timeline_of_a_window() -> None:
+    whole = fputrace("timeline", BUG, "--width", "60").stdout.decode()
+    assert all(len(line) <= 60 for line in whole.splitlines())
+    assert "CPU 0" in whole
+    assert "CPU 1" in whole
+    part = fputrace("timeline", BUG, "--width", "60", "--cpu", "1", "--time", "3.2,3.3")
+    lines = part.stdout.decode()
+    assert "CPU 0" not in lines
+    assert "3.2" in lines.splitlines()[0]
+
+
+def test_lists_and_ranges() -> None:
+    parse = cli.build_parser().parse_args
+    assert parse(["analyze", "--cpu", "0-2,7"]).cpu == {0, 1, 2, 7}
+    assert parse(["analyze", "--time", "1.5,"]).time == (Decimal("1.5"), None)
+    assert parse(["analyze", "--time", ",2"]).time == (None, Decimal(2))
+    assert parse(["analyze", "--select", "fpu1,FPU201", "--select", "FPU9"]).select == [
+        "FPU1",
+        "FPU201",
+        "FPU9",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", ",", "a", "1-", "-1", "1--2", "99999999"])
+def test_bad_cpu_lists(text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.build_parser().parse_args(["analyze", f"--cpu={text}"])
+    assert caught.value.code == 2
