@@ -133,7 +133,8 @@ def _cpus(witness: Witness, events: Sequence[WitnessEvent]) -> list[int]:
     pids = {event.pid for event in events}
     cpus = {event.cpu for event in events}
     cpus |= {span.cpu for span in witness.spans if span.owner in pids}
-    return sorted(cpus, key=lambda cpu: (cpu != witness.cpu, cpu))[:_MAX_LANES]
+    nearest = sorted(cpus, key=lambda cpu: (cpu != witness.cpu, cpu))
+    return sorted(nearest[:_MAX_LANES])
 
 
 def _columns(times: Sequence[int], room: int) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fputrace.events import ABSENT
 from fputrace.findings import Severity, Status, Verdict
+from fputrace.generation import TITLES
 
 if TYPE_CHECKING:
     from fputrace.events import Loss, Trace
@@ -187,12 +188,12 @@ def head(analysis: Analysis) -> list[Row]:
 
 
 def generation(analysis: Analysis) -> str:
-    """The generation, or what it may be."""
+    """The generation in a few words, or what it may be."""
     found = analysis.generation
-    if found.forced:
-        return f"{found.code}, forced"
-    if found.decided:
-        return f"{found.code}"
+    if found.forced or found.decided:
+        code = found.code or ""
+        words = f": {TITLES[code]}" if code in TITLES else ""
+        return f"{code}{', forced' if found.forced else ''}{words}"
     if not found.candidates:
         return "undecided: nothing in the trace tells"
     return f"undecided: {either(found.candidates)}"

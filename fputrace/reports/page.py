@@ -23,8 +23,6 @@ class _LeftHeading(Heading):
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         self.text.justify = "left"
-        if self.tag != "h1":
-            yield Text("")
         yield self.text
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from inspect import cleandoc
 from typing import TYPE_CHECKING, NamedTuple
 
-from fputrace.reports import outline, palette
+from fputrace.generation import GENERATIONS
+from fputrace.reports import palette
 from fputrace.reports.escape import clean
 
 if TYPE_CHECKING:
@@ -30,23 +31,24 @@ class RuleRow(NamedTuple):
 def rules_rich(rules: Iterable[RuleRow]) -> RenderableType:
     """A table of the rules; what each needs stands under its name."""
     from rich.console import Group
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("code", no_wrap=True)
-    table.add_column("name, and the events it needs", overflow="fold")
-    table.add_column("severity", no_wrap=True)
-    table.add_column("generations")
-    for rule in rules:
-        needs = Text(", ".join(event.partition(":")[2] or event for event in rule.events), "dim")
-        table.add_row(
-            Text(rule.code, palette.SEVERITIES.get(rule.severity, "")),
-            Group(Text(rule.name, "bold"), *([needs] if rule.events else [])),
-            Text(rule.severity),
-            Text(_generations(rule)),
+    table = list(rules)
+    name = max((len(rule.name) for rule in table), default=0)
+    lines: list[RenderableType] = []
+    for rule in table:
+        lines.append(
+            Text.assemble(
+                (f"{rule.code}  ", palette.SEVERITIES.get(rule.severity, "")),
+                (f"{rule.name:{name}}  ", "bold"),
+                f"{rule.severity:11}  {_generations(rule)}",
+            )
         )
-    return table
+        if rule.events:
+            needs = Text(", ".join(_short(event) for event in rule.events), "dim")
+            lines.append(Padding(needs, (0, 0, 0, len(rule.code) + 2), expand=False))
+    return Group(*lines)
 
 
 def rules_text(rules: Iterable[RuleRow]) -> str:
@@ -58,7 +60,8 @@ def rules_text(rules: Iterable[RuleRow]) -> str:
         told = f"{rule.code} {rule.name} ({rule.severity}; generations: {_generations(rule)})"
         lines += paragraph(told, "", "  ")
         if rule.events:
-            lines += paragraph(f"needs {outline.either(rule.events, 'and')}", "    ", "      ")
+            needs = [event.replace("|", " or ") for event in rule.events]
+            lines += paragraph(f"needs {', '.join(needs)}", "    ", "      ")
     return "\n".join(lines) + "\n"
 
 
@@ -81,4 +84,21 @@ def explain_text(page: str) -> str:
 
 
 def _generations(rule: RuleRow) -> str:
-    return " ".join(rule.generations) or "all"
+    """``G1 G3 G4a-G6``: runs of neighbours by their ends."""
+    places = sorted(GENERATIONS.index(code) for code in rule.generations)
+    if len(places) in (0, len(GENERATIONS)):
+        return "all"
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return " ".join(
+        GENERATIONS[run[0]] + (f"-{GENERATIONS[run[-1]]}" if len(run) > 1 else "") for run in runs
+    )
+
+
+def _short(event: str) -> str:
+    """Without the system; ``|`` between events of which one is enough."""
+    return " or ".join(name.rpartition(":")[2] for name in event.split("|"))
