@@ -13,6 +13,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from decimal import Decimal
+from textwrap import indent
 from typing import TYPE_CHECKING, NoReturn
 
 from fputrace import __version__
@@ -38,6 +39,16 @@ EXIT_STATUSES = (
 )
 """Exit status -> what it says; the README's table and the help are made from it."""
 
+RECORD = """\
+trace-cmd record -C mono -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry -e kvm:kvm_exit \\
+  -e kvm:kvm_userspace_exit -e kvm:kvm_vcpu_wakeup -e sched:sched_switch \\
+  -e sched:sched_migrate_task -e sched:sched_process_fork -e sched:sched_process_exec \\
+  -e sched:sched_process_exit -e sched:sched_process_free"""
+"""What to record for every rule that needs no probes and no proof of user mode."""
+
+FORMATS = ("rich", "text", "markdown", "json")
+"""``analyze --format``."""
+
 _RULES_HINT = "fputrace rules lists them"
 
 _STATUS_TABLE = "exit status:\n" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES)
@@ -57,10 +68,7 @@ _ANALYZE_EPILOG = f"""examples:
   ssh host cat trace.dat | fputrace analyze - --fail-on performance
 
 record with:
-  trace-cmd record -C mono -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry -e kvm:kvm_exit \\
-    -e kvm:kvm_userspace_exit -e kvm:kvm_vcpu_wakeup -e sched:sched_switch \\
-    -e sched:sched_migrate_task -e sched:sched_process_fork -e sched:sched_process_exec \\
-    -e sched:sched_process_exit -e sched:sched_process_free
+{indent(RECORD, "  ")}
 
 {_STATUS_TABLE}
   --strict: 3 for every selected error rule, not only the core ones; --exit-zero: 0 for 1 and 3
@@ -169,12 +177,12 @@ def _add_view(parser: _Parser) -> None:
     group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
 
 
-def _add_output(parser: _Parser, *formats: str) -> argparse._ArgumentGroup:
+def _add_output(parser: _Parser, formats: Sequence[str] = ()) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("output")
     if formats:
         group.add_argument(
             "--format",
-            choices=["rich", "text", *formats],
+            choices=formats,
             help="default: rich on a terminal, else text",
         )
     group.add_argument("-o", dest="output", metavar="FILE", help="write the result there")
@@ -226,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     rules.add_argument("--select", metavar="CODES", type=_codes, action="extend", help="only these")
     rules.add_argument("--ignore", metavar="CODES", type=_codes, action="extend", help="not these")
-    output = _add_output(analyze, "markdown", "json")
+    output = _add_output(analyze, FORMATS)
     output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
     status = analyze.add_argument_group("exit status")
     status.add_argument("--fail-on", choices=["error", "performance", "never"], default="error")
@@ -249,9 +257,9 @@ def build_parser() -> argparse.ArgumentParser:
     info = verb("info", _info, "what a recording holds and says about itself")
     _add_input(info)
     info.set_defaults(sha256=False)
-    _add_output(info, "json")
+    _add_output(info, ("rich", "text", "json"))
 
-    _add_output(verb("rules", _rules, "list the rules"), "json")
+    _add_output(verb("rules", _rules, "list the rules"), ("rich", "text", "json"))
 
     explain = verb("explain", _explain, "what a finding means, and when it can be wrong")
     explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or guest-state-in-…")

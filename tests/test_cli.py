@@ -10,10 +10,14 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fputrace import __version__, cli
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 BUG = SAMPLES / "5.2.1-pinned" / "trace.dat"
@@ -23,7 +27,10 @@ SLOW = {"pandas", "networkx", "numpy", "rich", "zstandard"}
 
 
 def fputrace(
-    *arguments: object, input_: bytes | None = None, cwd: Path | None = None, **env: str
+    *arguments: object,
+    input_: bytes | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     return subprocess.run(
@@ -32,12 +39,12 @@ def fputrace(
         stdin=subprocess.DEVNULL if input_ is None else None,
         capture_output=True,
         cwd=cwd,
-        env={**kept, **env},
+        env={**kept, **(env or {})},
         check=False,
     )
 
 
-def on_terminal(*arguments: object, **env: str) -> tuple[int, str]:
+def on_terminal(*arguments: object, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Exit status, and what a terminal of 80 columns got from stdout (stderr is a pipe)."""
     main, side = pty.openpty()
     base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
@@ -46,7 +53,7 @@ def on_terminal(*arguments: object, **env: str) -> tuple[int, str]:
         stdin=subprocess.DEVNULL,
         stdout=side,
         stderr=subprocess.DEVNULL,
-        env={**base, "TERM": "xterm-256color", "COLUMNS": "80", **env},
+        env={**base, "TERM": "xterm-256color", "COLUMNS": "80", **(env or {})},
     ) as process:
         os.close(side)
         got = b""
@@ -254,7 +261,7 @@ def test_sha256() -> None:
 @pytest.mark.parametrize("verb", ["analyze", "timeline", "info"])
 def test_pipe_gets_plain_text(verb: str) -> None:
     for env in ({}, {"LC_ALL": "C"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}):
-        done = fputrace(verb, BUG, **env)
+        done = fputrace(verb, BUG, env=env)
         assert done.returncode == (1 if verb == "analyze" else 0)
         assert done.stdout.isascii(), env
         assert b"\x1b" not in done.stdout, env
@@ -270,10 +277,10 @@ def test_terminal_gets_colour_unless_it_says_no(verb: str) -> None:
         ([], {"NO_COLOR": "1"}),
         ([], {"TERM": "dumb"}),
     ):
-        _, plain = on_terminal(*arguments, *more, **env)
+        _, plain = on_terminal(*arguments, *more, env=env)
         colours = [part for part in plain.split("\x1b[")[1:] if part[:1] in "39"]
         assert not colours, (more, env)
-    _, ascii_only = on_terminal(*arguments, LC_ALL="C")
+    _, ascii_only = on_terminal(*arguments, env={"LC_ALL": "C"})
     assert ascii_only.isascii()
 
 
@@ -281,7 +288,7 @@ def test_lines_fit_the_terminal() -> None:
     import re
 
     for columns in (80, 200):
-        _, shown = on_terminal("analyze", BUG, COLUMNS=str(columns))
+        _, shown = on_terminal("analyze", BUG, env={"COLUMNS": str(columns)})
         lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
         assert max(map(len, lines)) <= columns
 
@@ -289,8 +296,8 @@ def test_lines_fit_the_terminal() -> None:
 def test_colour_by_force() -> None:
     for done in (
         fputrace("timeline", BUG, "--color", "always"),
-        fputrace("timeline", BUG, "--color", "always", TERM="dumb"),
-        fputrace("timeline", BUG, FORCE_COLOR="1", TERM="xterm-256color"),
+        fputrace("timeline", BUG, "--color", "always", env={"TERM": "dumb"}),
+        fputrace("timeline", BUG, env={"FORCE_COLOR": "1", "TERM": "xterm-256color"}),
     ):
         assert b"\x1b[" in done.stdout
 
@@ -377,3 +384,17 @@ def test_bad_cpu_lists(text: str) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.build_parser().parse_args(["analyze", f"--cpu={text}"])
     assert caught.value.code == 2
+
+
+def test_what_help_says_to_record_is_enough_for_every_rule_without_probes() -> None:
+    from fputrace.rules import RULES
+
+    recorded = set(cli.RECORD.replace("\\\n", " ").split())
+    for rule in RULES:
+        for needed in rule.needs:
+            names = needed.split("|")
+            systems = {name.split(":")[0] for name in names}
+            assert recorded & {*names, *systems} or rule.code in ("FPU105", "FPU110"), (
+                rule.code,
+                needed,
+            )

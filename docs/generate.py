@@ -1,0 +1,209 @@
+"""Makes what the documentation repeats of the code.
+
+    python docs/generate.py            writes it
+    python docs/generate.py --check    says what is out of date, exit status 1 if anything is
+
+Whole: ``docs/rules.md``, ``events.md`` and ``generations.md``, and ``docs/analyze.svg`` from a real
+run; in the READMEs the text between ``<!-- name -->`` and ``<!-- /name -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import inspect
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import fputrace
+from fputrace.cli import EXIT_STATUSES, FORMATS, RECORD
+from fputrace.events import KINDS, PROBED_FUNCTIONS
+from fputrace.generation import TITLES
+from fputrace.parsers import FORMATS as INPUTS
+from fputrace.rules import PAGES, UNCHECKED
+
+ROOT = Path(__file__).parent.parent
+PICTURED = "sample_traces/5.2.1-pinned/trace.dat"
+PICTURE_COLUMNS = 100
+MADE = "<!-- Made by docs/generate.py: do not edit. -->\n\n"
+
+EVENTS = """\
+# Events
+
+What fputrace reads of an event, under the kernel's names; newer and older names of one field stand
+side by side. An event whose format lacks a needed field counts as not recorded. Any other event is
+counted by name. `syscalls:sys_enter_*` and `syscalls:sys_exit_*` count as `raw_syscalls:sys_enter`
+and `sys_exit`.
+
+| event | field | C type | unit | needed |
+| --- | --- | --- | --- | --- |
+"""
+
+PROBES = """
+## Probes
+
+Probe events (kprobe, eprobe, fprobe, the function tracer) are known by the function they sit on,
+whatever they are called:
+
+"""
+
+GENERATIONS = """\
+# Generations
+
+How a kernel moves FPU state. A trace's generation is found from what it holds; the release only
+chooses among what is left, because vendors port back (`fputrace/generation.py`).
+
+"""
+
+
+def events_page() -> str:
+    """Every event that matters, from ``events.KINDS``."""
+    rows = []
+    for spec in KINDS:
+        event = ", ".join(f"`{spec.system}:{name}`" for name in spec.names)
+        for operand in spec.operands:
+            fields = ", ".join(f"`{field}`" for field in operand.fields)
+            needed = "yes" if operand.required else "no"
+            rows.append(f"| {event} | {fields} | `{operand.ctype}` | {operand.unit} | {needed} |")
+            event = ""
+    probes = [f"* `{function}`" for function in PROBED_FUNCTIONS]
+    return MADE + EVENTS + "\n".join(rows) + "\n" + PROBES + "\n".join(probes) + "\n"
+
+
+def generations_page() -> str:
+    """What each generation is, from ``generation.TITLES``."""
+    return MADE + GENERATIONS + "".join(f"* **{c}**: {title}\n" for c, title in TITLES.items())
+
+
+def rules_page() -> str:
+    """Every rule's page, from the docstrings of ``rules/``."""
+    pages = [inspect.cleandoc(page.__doc__ or "") for page in PAGES]
+    lines = [
+        "# Rules",
+        "",
+        "`fputrace explain CODE` prints one of them. Codes are never reused.",
+        "",
+        *(
+            f"* [{p.RULE.code} {p.RULE.name}](#{p.RULE.code.lower()}-{p.RULE.name}): {p.RULE.title}"
+            for p in PAGES
+        ),
+        "",
+        "Not checked by this version: "
+        + ", ".join(f"{code} {name}" for code, name in UNCHECKED)
+        + ".",
+        "",
+        *("\n" + re.sub(r"^#", "##", page, flags=re.MULTILINE) + "\n" for page in pages),
+    ]
+    return MADE + "\n".join(lines).rstrip() + "\n"
+
+
+def picture() -> str:
+    """A real run drawn by rich, without the fonts it would have a browser load."""
+    from rich.console import Console
+
+    from fputrace.reports import Options, render
+
+    os.chdir(ROOT)
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=PICTURE_COLUMNS,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    analysis = fputrace.analyze(PICTURED)
+    console.print(render("rich", [analysis], Options(version=fputrace.__version__, exit_status=1)))
+    svg = console.export_svg(title=f"fputrace analyze {PICTURED}", unique_id="fputrace")
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+
+
+def sample_rows() -> str:
+    """A row a case, from expected.json."""
+    rows = ["| case | kernel | generation | what fputrace must say |", "| --- | --- | --- | --- |"]
+    for path in sorted((ROOT / "sample_traces").glob("*/expected.json")):
+        expected = json.loads(path.read_text())
+        name = path.parent.name
+        said = [f"{code} {want['verdict']}" for code, want in expected["findings"].items()]
+        cells = (
+            f"[{name}]({name}/README.md)",
+            expected["kernel"],
+            " or ".join(expected.get("candidates", [expected["generation"]])),
+            ", ".join(said).replace("|", " or ") or "nothing",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def parts() -> dict[str, str]:
+    """Marker in a README -> the text between it and its end."""
+    statuses = [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
+    return {
+        "cases": f"\n{sample_rows()}\n",
+        "exit-statuses": "\n" + "\n".join(["| exit status | |", "| --- | --- |", *statuses]) + "\n",
+        "formats": ", ".join(f"`{name}`" for name in FORMATS),
+        "inputs": ", ".join(f"`{known.name}`" for known in INPUTS),
+        "record": f"\n\n```console\n{RECORD}\n```\n\n",
+    }
+
+
+def filled(text: str) -> str:
+    """A README with the text between its markers made anew."""
+    for name, part in parts().items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        text = re.sub(
+            f"{re.escape(begin)}.*?{re.escape(end)}",
+            lambda _, new=begin + part + end: new,  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def words(text: str) -> str:
+    """What a page or picture says: of a picture its letters, since rich may draw them otherwise."""
+    if not text.startswith("<svg"):
+        return text
+    return html.unescape("\n".join(re.findall(r"<text[^>]*>(.*?)</text>", text, re.DOTALL)))
+
+
+def made() -> dict[str, str]:
+    """Path below the root -> its text."""
+    files = {
+        "docs/events.md": events_page(),
+        "docs/generations.md": generations_page(),
+        "docs/rules.md": rules_page(),
+        "docs/analyze.svg": picture(),
+    }
+    for readme in ("README.md", "sample_traces/README.md"):
+        files[readme] = filled((ROOT / readme).read_text())
+    return files
+
+
+def main() -> int:
+    """Write, or with ``--check`` compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in made().items():
+        path = ROOT / name
+        if path.exists() and words(path.read_text()) == words(text):
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(text)
+    verb = "is out of date (python docs/generate.py renews it)" if check else "written"
+    for name in stale:
+        sys.stdout.write(f"{name} {verb}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
