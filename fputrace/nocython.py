@@ -39,7 +39,16 @@ def exceptval(*_value: Any, check: bool = True) -> Any:
     return _same
 
 
-cfunc = inline = nogil = _same
+cfunc = cclass = inline = nogil = _same
+
+_TYPES = ("bint", "uchar", "ushort", "uint", "int", "longlong", "void", "Py_ssize_t")
+
+
+def __getattr__(name: str) -> Any:
+    """C types, which at run time only :func:`declare` and :func:`cast` get."""
+    if name not in _TYPES:
+        raise AttributeError(name)
+    return None
 
 
 def cast(_type: Any, value: Any, **_how: Any) -> Any:
