@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fputrace.timeline import Fact
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from fputrace.events import Loss, Trace
     from fputrace.timeline import Span, Timeline
@@ -36,6 +41,125 @@ class Status(str, Enum):
     PARTLY = "partly"
     NOT_DECIDABLE = "not-decidable"
     NOT_APPLICABLE = "not-applicable"
+
+
+class Rows(NamedTuple):
+    """Events the replay found notable, for a rule's ``check``: int64 arrays of equal length.
+
+    ``facts``: :class:`~fputrace.timeline.Fact` bits.  ``xfeatures``: of the event itself, or of
+    the task's last switch-out save where the event has none.
+    """
+
+    facts: NDArray[np.int64]
+    xfeatures: NDArray[np.int64]
+
+    def show(self, facts: Fact) -> NDArray[np.bool_]:
+        """Rows that show any of these facts."""
+        return (self.facts & int(facts)) != 0
+
+
+class Check(NamedTuple):
+    """A rule's answer: which rows are proof, and which only fit (bool arrays)."""
+
+    confirmed: NDArray[np.bool_]
+    possible: NDArray[np.bool_]
+
+
+def verdicts(rows: Rows, confirmed: Fact = Fact(0), possible: Fact = Fact(0)) -> Check:
+    """Rows with a ``confirmed`` fact are proof; others with a ``possible`` fact only fit."""
+    proof = rows.show(confirmed)
+    return Check(proof, rows.show(possible) & ~proof)
+
+
+class Step(NamedTuple):
+    """One step of a proof: which kept event shows it and what it means.
+
+    ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (the CPU's
+    last sched_switch), "in" (the one that brought the task in), "kvm" (its last kvm_fpu), "save"
+    (its last switch-out save), "entry" (its last kvm_entry), "acted" (its last activation), "next"
+    (the event that settled it); or "" for a step no event shows: then ``name`` is the kernel
+    function that must have run.
+    """
+
+    event: str
+    role: str
+    name: str = ""
+
+
+class Case(NamedTuple):
+    """What a rule's message may speak of."""
+
+    comm: str
+    pid: int
+    vcpu: int | None
+    count: int
+    owner: str
+    """Who acquired the registers last, in words."""
+    facts: Fact
+    verdict: Verdict
+    generation: str
+    """The generations judged by, in words."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: what it asks for and what it says.  Its page is the docstring of its module.
+
+    ``check`` is asked once per candidate generation; the verdicts are combined (all confirm:
+    confirmed; some: possible).  ``needs``: events without which it cannot answer, each
+    "system:name", alternatives joined with "|".  ``generations``: where it holds.
+    ``by_design``: where the sequence is normal, so that only ``probe`` could answer.
+    ``shown_again``: kind of event ("regs_activated", "kvm_fpu") the CPU must show later, since the
+    finding rests on its absence.  ``one_cpu``: proven by the order on one CPU alone, so that no
+    global clock is needed.  ``core``: generations in which it is a core rule (exit status 3).
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    title: str
+    generations: frozenset[str]
+    needs: tuple[str, ...]
+    facts: Fact
+    check: Callable[[Rows, str], Check]
+    proof: tuple[Step, ...]
+    say: Callable[[Case], str]
+    by_design: frozenset[str] = frozenset()
+    probe: str = ""
+    probe_generations: frozenset[str] = frozenset()
+    """Where the rule needs ``probe`` beside its events, so that without it nothing is decided."""
+    shown_again: str = ""
+    one_cpu: bool = False
+    core: frozenset[str] = frozenset()
+    vcpu_only: bool = False
+    """Speaks of vCPU threads: not applicable where none ran."""
+    price: Callable[[Rows], NDArray[np.bool_]] | None = None
+    """Rows that cost one redundant restore and one save of the user image."""
+    other_reading: str = ""
+    """What a ``possible`` of this rule may be instead."""
+
+
+class TraceFacts(NamedTuple):
+    """What the rules about the trace itself (FPU901-906) judge."""
+
+    trace: Trace
+    losses: Sequence[Loss]
+    gaps: int
+    candidates: tuple[str, ...]
+    decided: bool
+    missing: tuple[str, ...]
+    bad_flags: int
+
+
+@dataclass(frozen=True)
+class TraceRule:
+    """A rule about the recording: says a sentence and how often, or nothing."""
+
+    code: str
+    name: str
+    title: str
+    check: Callable[[TraceFacts], tuple[str, int] | None]
+    severity: Severity = Severity.TRACE
 
 
 @dataclass(frozen=True)

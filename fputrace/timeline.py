@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import networkx as nx
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -26,6 +30,33 @@ class Span(NamedTuple):
     owner: int
     image: str
     certainty: str
+
+
+class Fact(IntFlag):
+    """What an event shows beyond the state before it; rules select on these bits."""
+
+    SAVED_LOADED_ENTRY = 1 << 1  # switch-out save, guest loaded: the next kvm_entry proves it
+    SAVED_LOADED_OPEN = 1 << 2  # the same, settled by a kvm_fpu, a hole or the end: not proven
+    ENTRY_FOREIGN = 1 << 3  # kvm_entry, registers acquired by somebody else (or nobody)
+    ENTRY_ELSEWHERE = 1 << 4  # kvm_entry, registers last acquired on another CPU
+    ENTRY_NOT_LOADED = 1 << 5  # kvm_entry while the guest is not loaded
+    CLEAR_FOREIGN = 1 << 6  # TIF_NEED_FPU_LOAD clear, registers are somebody else's
+    CLEAR_ELSEWHERE = 1 << 7  # TIF_NEED_FPU_LOAD clear, registers are on another CPU
+    USER_FOREIGN = 1 << 8  # user mode with somebody else's registers
+    USER_LOADED = 1 << 9  # user mode while the guest is loaded
+    SAVE_NO_RESTORE = 1 << 10  # switch-out save, nothing restored since switch-in
+    LIVE_NOT_SAVED = 1 << 11  # switch-out of live registers without a save (eager)
+    LOAD_TWICE = 1 << 12
+    UNLOAD_TWICE = 1 << 13
+    RAW_FOREIGN = 1 << 14  # KVM saved registers another task had acquired
+    RAW_ELSEWHERE = 1 << 15  # KVM saved registers although the task's were on another CPU
+    RAW_FLAGGED = 1 << 16  # KVM saved registers although TIF_NEED_FPU_LOAD was set
+    TWO_CPUS = 1 << 17  # acquired on two CPUs at once, both running it
+    TWO_CPUS_OPEN = 1 << 18  # the same, but the other CPU was not seen to go on
+    UNLOAD_THEN_SAVE = 1 << 19  # guest unloaded and user image saved in one switch window
+    LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
+    RAW_FIRST = 1 << 22  # with RAW_*: the activation was the task's first event after switch-in
+    BAD_FLAG = 1 << 21  # a flag this generation cannot print
 
 
 @dataclass(frozen=True)
@@ -84,3 +115,281 @@ class LaneGrid(NamedTuple):
     end_ns: int
     cpus: tuple[int, ...]
     cells: tuple[tuple[LaneCell, ...], ...]
+
+
+IMAGES = ("unknown", "user", "guest", "kernel", "init")
+"""Names of ``Facts.image`` values."""
+
+CERTAINTIES = ("unknown", "inferred", "known")
+
+SPAN_COLUMNS = (
+    "cpu", "start_ns", "end_ns", "pid", "owner", "image", "certainty", "ended_by", "xfeatures",
+)  # fmt: skip
+"""Columns of a span table (int64[n, 9]): as :class:`Span`, ``image`` and ``certainty`` as indices
+into ``IMAGES`` and ``CERTAINTIES``; ``ended_by`` is the Kind of the event that ended the span, 0
+when nothing did, and ``xfeatures`` that event's mask."""
+
+_CPU, _START, _END, _PID, _OWNER, _IMAGE, _CERTAINTY, _BY, _MASK = range(len(SPAN_COLUMNS))
+
+
+class SpanBuilder:
+    """Facts in, spans out, block by block; keeps one open span per CPU."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, NDArray[np.int64]] = {}
+
+    def add(
+        self,
+        ts: NDArray[np.int64],
+        cpu: NDArray[np.int32],
+        kind: NDArray[np.uint8],
+        mask: NDArray[np.int64],
+        state: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Spans that ended in these rows.
+
+        ``state``: int64[n, 3], the pid that ran, the owner's pid and the image *before* each row;
+        ``mask``: the event's ``xfeatures``.  Returns int64[m, 9], see ``SPAN_COLUMNS``.
+        """
+        import numpy as np
+
+        if not len(ts):
+            return np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
+        order = np.argsort(cpu, kind="stable")
+        done = []
+        edges = np.flatnonzero(np.diff(cpu[order])) + 1
+        for rows in np.split(order, edges):
+            here = int(cpu[rows[0]])
+            times, states = ts[rows], state[rows]
+            change = np.flatnonzero((states[1:] != states[:-1]).any(axis=1)) + 1
+            first = np.concatenate([[0], change])
+            last = np.concatenate([change, [len(rows)]]) - 1
+            table = np.zeros((len(first), len(SPAN_COLUMNS)), dtype=np.int64)
+            table[:, _CPU] = here
+            # The state before row i held since row i - 1 of the same CPU.
+            table[1:, _START] = times[first[1:] - 1]
+            table[:, _END] = times[last]
+            # The event that ended a span is the last row it was seen before.
+            table[:-1, _BY] = kind[rows[last[:-1]]]
+            table[:-1, _MASK] = mask[rows[last[:-1]]]
+            table[:, _PID : _IMAGE + 1] = states[first]
+            kept = self._open.get(here)
+            if kept is None:
+                table[0, _START] = times[0]
+            elif (kept[_PID : _IMAGE + 1] == table[0, _PID : _IMAGE + 1]).all():
+                table[0, _START] = kept[_START]
+            else:
+                table[0, _START] = kept[_END]
+                done.append(kept[None, :])
+            open_row = table[-1].copy()
+            open_row[_BY], open_row[_MASK] = kind[rows[-1]], mask[rows[-1]]
+            self._open[here] = open_row
+            done.append(table[:-1])
+        return _certain(np.concatenate(done))
+
+    def finish(self) -> NDArray[np.int64]:
+        """The spans still open, ended at their CPU's last event."""
+        import numpy as np
+
+        rows = [row for row in self._open.values() if row[_END] > row[_START]]
+        self._open.clear()
+        empty = np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
+        out = _certain(np.stack(rows)) if rows else empty
+        out[:, _BY] = 0
+        return out
+
+
+def _certain(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fill in ``certainty`` and drop spans without length."""
+    import numpy as np
+
+    unknown = (table[:, _IMAGE] == 0) | (table[:, _PID] < 0)
+    table[:, _CERTAINTY] = np.where(unknown, 0, np.where(table[:, _OWNER] == table[:, _PID], 2, 1))
+    return table[table[:, _END] > table[:, _START]]
+
+
+def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:
+    """A span table as values."""
+    return tuple(
+        Span(
+            int(r[_CPU]), int(r[_START]), int(r[_END]), int(r[_PID]), int(r[_OWNER]),
+            IMAGES[int(r[_IMAGE])], CERTAINTIES[int(r[_CERTAINTY])],
+        )  # fmt: skip
+        for r in table
+    )
+
+
+class Marked(NamedTuple):
+    """Something to show over a lane: a finding's occurrence or a hole."""
+
+    cpu: int
+    start_ns: int
+    end_ns: int
+    what: str  # "error", "performance" or "lost"
+
+
+class Timeline:
+    """Ownership of the registers over a whole trace; every call reads the trace anew.
+
+    Nothing is kept: memory depends on the answer, not on the trace.  ``tables`` is a function that
+    yields span tables (see ``SPAN_COLUMNS``) of one pass; ``marks`` gives findings and holes.
+    """
+
+    def __init__(
+        self,
+        tables: Callable[[], Iterator[NDArray[np.int64]]],
+        bounds: tuple[int | None, int | None],
+        cpus: Sequence[int],
+        marks: Callable[[], Iterable[Marked]],
+        comms: Callable[[], dict[int, str]],
+    ) -> None:
+        self._tables = tables
+        self.start_ns, self.end_ns = bounds
+        self.cpus = tuple(cpus)
+        self._marks = marks
+        self._comms = comms
+
+    def _window(
+        self, start_ns: int | None, end_ns: int | None, cpus: Iterable[int] | None
+    ) -> Iterator[NDArray[np.int64]]:
+        import numpy as np
+
+        low = -(1 << 62) if start_ns is None else start_ns
+        high = (1 << 62) if end_ns is None else end_ns
+        wanted = None if cpus is None else np.fromiter(cpus, dtype=np.int64)
+        for table in self._tables():
+            keep = (table[:, _END] > low) & (table[:, _START] < high)
+            if wanted is not None:
+                keep &= np.isin(table[:, _CPU], wanted)
+            yield table[keep]
+
+    def spans(
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        cpus: Iterable[int] | None = None,
+    ) -> pd.DataFrame:
+        """Spans that overlap a window, by CPU and time.
+
+        Columns as :class:`Span`, and ``ended_by``, the :class:`~fputrace.events.Kind` of the event
+        that ended it.  Times in ns.
+        """
+        import numpy as np
+        import pandas as pd
+
+        parts = list(self._window(start_ns, end_ns, cpus))
+        empty = np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
+        table = np.concatenate([empty, *parts])
+        frame = pd.DataFrame(table, columns=list(SPAN_COLUMNS)).drop(columns="xfeatures")
+        frame["image"] = [IMAGES[i] for i in table[:, _IMAGE]]
+        frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
+        return frame.sort_values(["cpu", "start_ns"], ignore_index=True)
+
+    def graph(
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        *,
+        spans: Sequence[Span] | None = None,
+    ) -> nx.MultiDiGraph:
+        """Spans of a window (or the given ones, such as a witness's) as a graph.
+
+        Nodes are numbered; attributes: those of :class:`Span` and ``comm``.  Edges have the key
+        ``next_on_cpu`` or ``next_of_task`` and the attribute ``moved``: "switch" where another task
+        runs next, "restore", "save", "load", "unload", "drop" by the event that ended the
+        span, "" where none did, and ``gap_ns`` between the two.
+        """
+        import networkx as nx
+
+        from fputrace.events import Kind
+
+        moved = {
+            Kind.REGS_ACTIVATED: "restore", Kind.REGS_DEACTIVATED: "save", Kind.DROPPED: "drop",
+            Kind.KVM_FPU: "load", Kind.SCHED_SWITCH: "switch",
+        }  # fmt: skip
+        rows: list[tuple[Span, int]] = []
+        if spans is not None:
+            rows = [(span, 0) for span in spans]
+        else:
+            for table in self._window(start_ns, end_ns, None):
+                rows += zip(as_spans(table), table[:, _BY].tolist(), strict=True)
+        rows.sort(key=lambda row: (row[0].start_ns, row[0].cpu))
+        graph = nx.MultiDiGraph()
+        comms = self._comms()
+        on_cpu: dict[int, int] = {}
+        of_task: dict[int, int] = {}
+        for number, (span, _by) in enumerate(rows):
+            graph.add_node(number, **span._asdict(), comm=comms.get(span.pid, ""))
+            for key, last, key_of in (
+                ("next_on_cpu", on_cpu, span.cpu),
+                ("next_of_task", of_task, span.pid),
+            ):
+                before = last.get(key_of)
+                if before is not None and key_of >= 0:
+                    earlier, by = rows[before]
+                    how = moved.get(Kind(by), "") if by else ""
+                    if key == "next_on_cpu" and earlier.pid != span.pid:
+                        how = "switch"
+                    elif how == "load" and span.image != "guest":
+                        how = "unload"
+                    graph.add_edge(
+                        before, number, key=key, moved=how, gap_ns=span.start_ns - earlier.end_ns
+                    )
+                last[key_of] = number
+        return graph
+
+    def summary_graph(self) -> nx.MultiDiGraph:
+        """The whole trace as one small graph.
+
+        Nodes are register images ("user", "guest", …) with ``ns``, the time all CPUs spent in
+        them.  An edge says how often one followed another on a CPU (``count``), the bytes its saves
+        and restores moved (``bytes``, from ``xfeatures``) and the time before it (``ns``).
+        """
+        import networkx as nx
+        import numpy as np
+
+        from fputrace.pricing import bytes_in_use
+
+        graph = nx.MultiDiGraph()
+        last: dict[int, int] = {}
+        for name in IMAGES:
+            graph.add_node(name, ns=0)
+        for table in self._window(None, None, None):
+            for cpu in np.unique(table[:, _CPU]).tolist():
+                mine = table[table[:, _CPU] == cpu]
+                mine = mine[np.argsort(mine[:, _START], kind="stable")]
+                length = mine[:, _END] - mine[:, _START]
+                moved = np.where(mine[:, _MASK] > 0, bytes_in_use(mine[:, _MASK]), 0)
+                image = mine[:, _IMAGE]
+                for code in np.unique(image).tolist():
+                    graph.nodes[IMAGES[code]]["ns"] += int(length[image == code].sum())
+                before = np.concatenate([[last.get(cpu, -1)], image[:-1]])
+                for a, b in {(int(x), int(y)) for x, y in zip(before, image, strict=True)}:
+                    if a < 0:
+                        continue
+                    hit = (before == a) & (image == b)
+                    edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
+                    if not graph.has_edge(*edge):
+                        graph.add_edge(*edge, count=0, bytes=0, ns=0)
+                    data: dict[str, Any] = graph.edges[edge]
+                    data["count"] += int(hit.sum())
+                    data["bytes"] += int(moved[hit].sum())
+                    data["ns"] += int(length[hit].sum())
+                last[cpu] = int(image[-1])
+        return graph
+
+    def lanes(
+        self, start_ns: int, end_ns: int, width: int, cpus: Sequence[int] | None = None
+    ) -> LaneGrid:
+        """The window cut into ``width`` cells a CPU, each with its dominant state and marks."""
+        import numpy as np
+
+        from fputrace.lanes import LaneCounter
+
+        chosen = self.cpus if cpus is None else tuple(cpus)
+        counter = LaneCounter(start_ns, end_ns, width, chosen)
+        for table in self._window(start_ns, end_ns, chosen):
+            counter.add(
+                np.ascontiguousarray(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
+            )
+        return counter.grid(self._marks())

@@ -38,6 +38,7 @@ C_LAST_ACT_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_ACT_TS))
 C_LAST_KIND = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KIND))
 C_LAST_KVM_FPU_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KVM_FPU_TS))
 C_LAST_PID = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_PID))
+C_LAST_SAVE_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_SAVE_TS))
 C_REF_OWN = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_OWN))
 C_REF_SWITCH = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_SWITCH))
 C_STAY_ACTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_ACTED))
@@ -84,6 +85,7 @@ F_LIVE_NOT_SAVED = cython.declare(cython.longlong, int(Fact.LIVE_NOT_SAVED))
 F_LOAD_AFTER_IN = cython.declare(cython.longlong, int(Fact.LOAD_AFTER_IN))
 F_LOAD_TWICE = cython.declare(cython.longlong, int(Fact.LOAD_TWICE))
 F_RAW_ELSEWHERE = cython.declare(cython.longlong, int(Fact.RAW_ELSEWHERE))
+F_RAW_FIRST = cython.declare(cython.longlong, int(Fact.RAW_FIRST))
 F_RAW_FLAGGED = cython.declare(cython.longlong, int(Fact.RAW_FLAGGED))
 F_RAW_FOREIGN = cython.declare(cython.longlong, int(Fact.RAW_FOREIGN))
 F_SAVED_LOADED_ENTRY = cython.declare(cython.longlong, int(Fact.SAVED_LOADED_ENTRY))
@@ -492,12 +494,13 @@ class Judge:
                             if elsewhere:
                                 bits |= F_CLEAR_ELSEWHERE
                     else:
-                        if self.cpus[c, C_STAY_KNOWN] and not self.cpus[c, C_STAY_FIRST]:
-                            self.tasks[s, T_ACT_BITS] = F_RAW_FLAGGED
-                            if unlike:
-                                self.tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
-                            if elsewhere:
-                                self.tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
+                        self.tasks[s, T_ACT_BITS] = F_RAW_FLAGGED
+                        if unlike:
+                            self.tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
+                        if elsewhere:
+                            self.tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
+                        if self.cpus[c, C_STAY_FIRST] or not self.cpus[c, C_STAY_KNOWN]:
+                            self.tasks[s, T_ACT_BITS] |= F_RAW_FIRST
                         if self.tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
                             self.seen[E_RELOAD_AFTER_ENTRY] += 1
                         elif self.cpus[c, C_STAY_FIRST] and kvm == KVM_LOADED:
@@ -651,6 +654,7 @@ class Judge:
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     self.cpus[c, C_SW_SAVED] = 1
+                    self.cpus[c, C_LAST_SAVE_TS] = ts
                     if kvm == KVM_LOADED and not self.tasks[s, T_DEAD]:
                         self.tasks[s, T_PENDING] += 1
                     for j in range(REF):

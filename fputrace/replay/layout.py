@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from fputrace.timeline import Fact
+
 PID_MAX = 4 * 1024 * 1024
 """PID_MAX_LIMIT of a 64-bit kernel (include/linux/threads.h); a pid beyond it is nobody."""
 
@@ -160,7 +162,8 @@ class JudgeCpu(IntEnum):
     LAST_KIND = 19
     LAST_ACT_TS = 20
     LAST_KVM_FPU_TS = 21
-    REF_OWN = 22  # the last acquisition
+    LAST_SAVE_TS = 22
+    REF_OWN = 23  # the last acquisition
     REF_SWITCH = REF_OWN + REF  # the last sched_switch
     WIDTH = REF_SWITCH + REF
 
@@ -187,32 +190,6 @@ class JudgeTask(IntEnum):
     REF_IN = REF_ENTRY + REF  # the sched_switch that brought it in
     REF_ACT = REF_IN + REF  # its last activation
     WIDTH = REF_ACT + REF
-
-
-class Fact(IntFlag):
-    """What an event shows beyond the state before it; rules select on these bits."""
-
-    SAVED_LOADED_ENTRY = 1 << 1  # switch-out save, guest loaded: the next kvm_entry proves it
-    SAVED_LOADED_OPEN = 1 << 2  # the same, settled by a kvm_fpu, a hole or the end: not proven
-    ENTRY_FOREIGN = 1 << 3  # kvm_entry, registers acquired by somebody else (or nobody)
-    ENTRY_ELSEWHERE = 1 << 4  # kvm_entry, registers last acquired on another CPU
-    ENTRY_NOT_LOADED = 1 << 5  # kvm_entry while the guest is not loaded
-    CLEAR_FOREIGN = 1 << 6  # TIF_NEED_FPU_LOAD clear, registers are somebody else's
-    CLEAR_ELSEWHERE = 1 << 7  # TIF_NEED_FPU_LOAD clear, registers are on another CPU
-    USER_FOREIGN = 1 << 8  # user mode with somebody else's registers
-    USER_LOADED = 1 << 9  # user mode while the guest is loaded
-    SAVE_NO_RESTORE = 1 << 10  # switch-out save, nothing restored since switch-in
-    LIVE_NOT_SAVED = 1 << 11  # switch-out of live registers without a save (eager)
-    LOAD_TWICE = 1 << 12
-    UNLOAD_TWICE = 1 << 13
-    RAW_FOREIGN = 1 << 14  # KVM saved registers another task had acquired
-    RAW_ELSEWHERE = 1 << 15  # KVM saved registers although the task's were on another CPU
-    RAW_FLAGGED = 1 << 16  # KVM saved registers although TIF_NEED_FPU_LOAD was set
-    TWO_CPUS = 1 << 17  # acquired on two CPUs at once, both running it
-    TWO_CPUS_OPEN = 1 << 18  # the same, but the other CPU was not seen to go on
-    UNLOAD_THEN_SAVE = 1 << 19  # guest unloaded and user image saved in one switch window
-    LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
-    BAD_FLAG = 1 << 21  # a flag this generation cannot print
 
 
 ONCE_A_STAY = (

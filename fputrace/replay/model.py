@@ -12,12 +12,6 @@ from typing import NamedTuple
 from fputrace.events import Kind
 from fputrace.replay.layout import Act, Win
 
-GENERATIONS = ("G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6")
-"""Ascending; reference 0.2 tells what each is."""
-
-EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
-"""Restore inside __switch_to (until 5.1); all others load on return to user or at VM entry."""
-
 Context = tuple[Kind, Win]
 Rows = dict[Context, Act]
 

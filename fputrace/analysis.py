@@ -1,0 +1,482 @@
+"""The main job: open a trace, decide its generation, replay it, check the rules.
+
+    open_trace -> decide -> Replay -> Judge -> Collector -> Analysis
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fputrace import coverage as cov
+from fputrace.checking import Collector
+from fputrace.errors import UsageError
+from fputrace.events import Kind
+from fputrace.findings import (
+    Analysis,
+    Finding,
+    GenerationResult,
+    Rule,
+    Severity,
+    Status,
+    TraceFacts,
+    Verdict,
+)
+from fputrace.generation import Decision, decide
+from fputrace.parsers import open_trace
+from fputrace.replay import Replay, judge
+from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
+from fputrace.replay.model import TABLES
+from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
+from fputrace.timeline import Marked, Span, SpanBuilder, Timeline, as_spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fputrace.events import EventBlock, Trace
+
+Progress = Callable[["Trace"], None]
+
+_OUT_ROWS = 4096
+_SPANS_A_WITNESS = 400
+
+
+class Pass:
+    """One pass over a trace with one model: rules checked, evidence counted."""
+
+    def __init__(self, trace: Trace, candidates: Sequence[str], rules: Sequence[Rule]) -> None:
+        model = TABLES[candidates[0]]
+        self.trace = trace
+        self.collector = Collector(rules, candidates)
+        self.parents: dict[int, int] = {}
+        self._execs: set[int] = set()
+        self._replay = Replay(trace, candidates[0])
+        self._seen = np.zeros(Seen.WIDTH, dtype=np.int64)
+        self._out = np.zeros((_OUT_ROWS, Out.WIDTH), dtype=np.int64)
+        self._cpus = np.zeros((self._replay.cpu_rows, JudgeCpu.WIDTH), dtype=np.int64)
+        self._tasks = np.zeros((self._replay.task_rows, JudgeTask.WIDTH), dtype=np.int64)
+        self._judge = judge.Judge(
+            memoryview(self._cpus),
+            memoryview(self._tasks),
+            memoryview(self._seen),
+            memoryview(self._out),
+            memoryview(np.zeros(9, dtype=np.int64)),
+            self.collector.wanted,
+            model.eager,
+            any(TABLES[code].reload_after_entry for code in candidates),
+            model.out_save_flag,
+        )
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """Evidence for the generation, by the names of replay.layout.Seen."""
+        return {s.name: int(self._seen[s]) for s in Seen if s is not Seen.WIDTH}
+
+    @property
+    def gaps(self) -> int:
+        """Undeclared holes found."""
+        return self._replay.gaps
+
+    def feed(self, block: EventBlock) -> None:
+        """Replay and check one block."""
+        rows = len(block)
+        columns = self._replay.columns(block)
+        state = np.empty((rows, 3), dtype=np.int64)
+        start = 0
+        while start < rows:
+            facts = self._replay.part(block, start)
+            self._fit()
+            stop = start + len(facts)
+            state[start:stop] = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+            done = start
+            view = memoryview(facts)
+            while done < stop:
+                done = self._judge.run(start, done, stop, *columns, view)
+                self._collect()
+            start = stop
+        self._family(block)
+        spans: NDArray[np.int64] | None = None
+
+        def around(first: int, last: int) -> tuple[Span, ...]:
+            nonlocal spans
+            if spans is None:
+                builder = SpanBuilder()
+                spans = builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
+                spans = np.concatenate([spans, builder.finish()])
+            margin = max(1000, (last - first) // 10)
+            near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
+            chosen = spans[near]
+            return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
+
+        self.collector.fill(around)
+
+    def finish(self) -> None:
+        """End of the trace: what still waits is settled as it stands."""
+        while not self._judge.finish():
+            self._collect()
+        self._collect()
+        self.collector.fill(lambda _first, _last: ())
+
+    def _fit(self) -> None:
+        cpus, tasks = self._replay.cpu_rows, self._replay.task_rows
+        if cpus > len(self._cpus) or tasks > len(self._tasks):
+            self._cpus = _longer(self._cpus, cpus)
+            self._tasks = _longer(self._tasks, tasks)
+            self._judge.grow(memoryview(self._cpus), memoryview(self._tasks))
+
+    def _collect(self) -> None:
+        count = self._judge.take()
+        self.collector.add(self._out[:count], self._cpus)
+
+    def _family(self, block: EventBlock) -> None:
+        """Who forked whom, and who became a program of its own."""
+        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK).tolist():
+            self.parents[int(block.op[row, 1])] = int(block.pid[row])
+            self._execs.discard(int(block.op[row, 1]))
+        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC).tolist():
+            self._execs.add(int(block.op[row, 0]))
+
+    def vm_of(self, pid: int) -> tuple[int | None, str | None]:
+        """(tgid, VM) of a vCPU thread where the trace tells it.
+
+        A thread that was forked in the trace and never executed a program belongs to its parent's
+        process; the GUEST option of trace.dat names the VM.
+        """
+        guest = self.trace.guests.get(pid)
+        tgid = self.parents.get(pid) if pid not in self._execs else None
+        if guest is not None:
+            return tgid, guest[0]
+        if tgid is None:
+            return None, None
+        return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
+
+
+def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    grown = np.zeros((max(rows, len(table)), table.shape[1]), dtype=np.int64)
+    grown[: len(table)] = table
+    return grown
+
+
+def analyze(
+    path: str | os.PathLike[str],
+    *,
+    generation: str | None = None,
+    kernel: str | None = None,
+    instance: str | None = None,
+    reader: str | None = None,
+    format_in: str | None = None,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+    sha256: bool = False,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Analyse one recording with all rules (or the selected ones).
+
+    ``select``/``ignore``: codes or prefixes of codes.  ``progress`` is called after every block.
+    Raises TraceError when the input cannot be used, UsageError for options that cannot be.
+    """
+    trace = open_trace(path, format_in=format_in, instance=instance, reader=reader)
+    try:
+        rules = [rule for rule in RULES if _chosen(rule.code, select, ignore)]
+        decision, done = _run(trace, rules, kernel, generation, progress)
+        return _conclude(trace, decision, done, rules, select, ignore, sha256)
+    except BaseException:
+        trace.close()
+        raise
+
+
+def _chosen(code: str, select: Sequence[str] | None, ignore: Sequence[str] | None) -> bool:
+    if ignore and code.startswith(tuple(ignore)):
+        return False
+    return not select or code.startswith(tuple(select))
+
+
+def _run(
+    trace: Trace,
+    rules: Sequence[Rule],
+    kernel: str | None,
+    generation: str | None,
+    progress: Progress | None,
+) -> tuple[Decision, Pass]:
+    """Replay under what formats and release say; again when the events say otherwise.
+
+    The evidence of a pass does not depend on the model it ran with beyond the format family, so
+    the second answer is final.
+    """
+    decision = decide(trace, {}, kernel=kernel, generation=generation)
+    while True:
+        current = Pass(trace, decision.candidates, rules)
+        restart = False
+        for number, block in enumerate(trace.blocks()):
+            current.feed(block)
+            if progress is not None:
+                progress(trace)
+            if number == 0 and len(block) > 1000:
+                early = decide(trace, current.seen, kernel=kernel, generation=generation)
+                if early.candidates != decision.candidates:
+                    decision = early
+                    restart = True
+                    break
+        if restart:
+            continue
+        current.finish()
+        final = decide(trace, current.seen, kernel=kernel, generation=generation)
+        if final.candidates == decision.candidates:
+            return final, current
+        decision = final
+
+
+def _conclude(
+    trace: Trace,
+    decision: Decision,
+    done: Pass,
+    rules: Sequence[Rule],
+    select: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+    sha256: bool,
+) -> Analysis:
+    gathered = cov.Gathered(trace, decision, done.seen, done.gaps)
+    unplaced = [loss for loss in trace.losses if not loss.placed]
+
+    def weaken(rule: Rule) -> str:
+        if unplaced:
+            return "events were lost at places nobody recorded"
+        if done.gaps and not rule.one_cpu:
+            return "the trace has undeclared gaps (a pid filter, or tracing was switched off and on)"
+        if not trace.clock_global and not rule.one_cpu and len(trace.cpus) > 1:
+            return "the clock is not the same on all CPUs"
+        if not trace.losses_known:
+            return "this form of recording does not tell losses"
+        return ""
+
+    def owner(pid: int) -> str:
+        if pid > 0:
+            return f"{trace.comms.get(pid, '<...>')} ({pid})"
+        return "nobody (fpu_fpregs_owner_ctx is NULL)" if pid == 0 else "another task"
+
+    findings = done.collector.findings(
+        comms=trace.comms,
+        names=trace.event_names,
+        vms=done.vm_of,
+        weaken=weaken,
+        owner=owner,
+    )
+    missing = gathered.missing(cov.CORE_EVENTS)
+    about = TraceFacts(
+        trace=trace,
+        losses=trace.losses,
+        gaps=done.gaps,
+        candidates=decision.candidates,
+        decided=decision.decided,
+        missing=missing,
+        bad_flags=done.collector.bad_flags,
+    )
+    for rule in TRACE_RULES:
+        said = rule.check(about) if _chosen(rule.code, select, ignore) else None
+        if said is not None:
+            findings.append(
+                Finding(
+                    code=rule.code,
+                    name=rule.name,
+                    severity=rule.severity,
+                    verdict=Verdict.CONFIRMED,
+                    count=said[1],
+                    pid=None,
+                    comm=None,
+                    vcpu=None,
+                    tgid=None,
+                    cpus=(),
+                    first_ns=trace.first_ns,
+                    last_ns=trace.last_ns,
+                    message=said[0],
+                )
+            )
+    order = list(Severity)
+    findings.sort(
+        key=lambda f: (order.index(f.severity), f.code, f.verdict.value, -f.count, f.pid or 0)
+    )
+    rows = cov.cover(RULES, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
+    rows.sort(key=lambda row: row.code)
+    return Analysis(
+        trace=trace,
+        generation=GenerationResult(
+            decision.code,
+            decision.decided,
+            decision.forced,
+            decision.candidates,
+            decision.evidence,
+        ),
+        findings=findings,
+        coverage=rows,
+        losses=list(trace.losses),
+        record=cov.record_command(rows),
+        timeline=_timeline(trace, decision, findings),
+        notes=_notes(trace, gathered),
+        sha256=_digest(trace.path) if sha256 else None,
+    )
+
+
+def _timeline(trace: Trace, decision: Decision, findings: Sequence[Finding]) -> Timeline:
+    def tables() -> Iterator[NDArray[np.int64]]:
+        machine = Replay(trace, decision.candidates[0])
+        builder = SpanBuilder()
+        for block in trace.blocks():
+            state = np.empty((len(block), 3), dtype=np.int64)
+            start = 0
+            while start < len(block):
+                facts = machine.part(block, start)
+                state[start : start + len(facts)] = facts[
+                    :, [Before.CUR, Before.OWN_PID, Before.IMAGE]
+                ]
+                start += len(facts)
+            yield builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
+        yield builder.finish()
+
+    def marks() -> Iterator[Marked]:
+        for finding in findings:
+            for witness in finding.witnesses:
+                yield Marked(witness.cpu, witness.ns, witness.ns, finding.severity.value)
+        for loss in trace.losses:
+            start = loss.after_ns if loss.after_ns is not None else trace.first_ns
+            end = loss.before_ns if loss.before_ns is not None else trace.last_ns
+            for cpu in trace.cpus if loss.cpu is None else [loss.cpu]:
+                yield Marked(cpu, start or 0, end or 0, "lost")
+
+    return Timeline(
+        tables, (trace.first_ns, trace.last_ns), trace.cpus, marks, lambda: trace.comms
+    )
+
+
+def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
+    """Sentences for a reader whose trace cannot answer much, with what to do."""
+    notes = list(trace.notes)
+    fpu = any(n for key, n in trace.counts.items() if key.startswith("x86_fpu:"))
+    record = "trace-cmd record -C mono " + " ".join(f"-e {e}" for e in cov.BASE_EVENTS)
+    if not trace.counts:
+        notes.append(f"The trace holds no events at all. Record one with: {record}")
+    elif not fpu:
+        notes.append(
+            f"The trace holds no x86_fpu events, so nothing can be said about FPU state. Record them with: {record}"
+        )
+    elif not found.has_vcpu:
+        notes.append(
+            "No vCPU ran in this trace: rules about KVM do not apply. Start the guest while recording; "
+            f"kvm.ko must be loaded before: {record}"
+        )
+    elif not found.seen.get("ENTRIES"):
+        notes.append(
+            "vCPU threads load and put their guest FPU, but no kvm_entry was seen: it was not recorded, or this KVM back end "
+            "(PVM) emits none. Rules about VM entry are not decidable."
+        )
+    if trace.is_guest:
+        notes.append(
+            "This is a guest's trace: what its host does with the registers is not in it. Record the host too: "
+            "trace-cmd record -A GUEST."
+        )
+    if len(trace.instances) > 1:
+        notes.append(
+            "The file has other buffers: " + ", ".join(n for n in trace.instances if n) + " (--instance NAME)."
+        )
+    return notes
+
+
+def _digest(path: str) -> str | None:
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def exit_status(
+    analyses: Sequence[Analysis],
+    *,
+    fail_on: str = "error",
+    fail_on_confirmed: bool = False,
+    strict: bool = False,
+    exit_zero: bool = False,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> int:
+    """Exit status of ``analyze``: 0, 1 findings, 3 nothing found but not decidable (design 5)."""
+    levels = {"error": (Severity.ERROR,), "performance": (Severity.ERROR, Severity.PERFORMANCE)}
+    if fail_on not in (*levels, "never"):
+        raise UsageError(f"--fail-on {fail_on!r}", hint="error, performance or never")
+    bad = [
+        finding
+        for analysis in analyses
+        for finding in analysis.findings
+        if finding.severity in levels.get(fail_on, ())
+        and (finding.verdict is Verdict.CONFIRMED or not fail_on_confirmed)
+    ]
+    if exit_zero:
+        return 0
+    if bad:
+        return 1
+    for analysis in analyses:
+        undecided = {
+            row.code for row in analysis.coverage if row.status is Status.NOT_DECIDABLE
+        }
+        if undecided & set(_must_decide(analysis, strict, select, ignore)):
+            return 3
+    return 0
+
+
+def _must_decide(
+    analysis: Analysis,
+    strict: bool,
+    select: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+) -> list[str]:
+    """Codes whose being undecided is exit status 3."""
+    candidates = set(analysis.generation.candidates)
+    missing = {row.code: row.missing for row in analysis.coverage}
+    codes = []
+    for rule in RULES:
+        if not _chosen(rule.code, select, ignore) or rule.severity is not Severity.ERROR:
+            continue
+        lacks_events = any(":" in need for need in missing.get(rule.code, ()))
+        if strict or (rule.core & candidates and lacks_events):
+            codes.append(rule.code)
+    return codes
+
+
+def filter_view(
+    analysis: Analysis,
+    cpus: Sequence[int] | None = None,
+    time: tuple[int | None, int | None] | None = None,
+    pids: Sequence[int] | None = None,
+    vcpus: Sequence[int] | None = None,
+    vm: int | None = None,
+) -> Analysis:
+    """The same analysis with only the findings asked for; the replay has seen the whole trace.
+
+    A finding is kept when it touches a chosen CPU, overlaps the time window (ns), is of a chosen
+    task or vCPU, or of the VM whose process is ``vm``.  Findings about the trace always stay.
+    """
+
+    def keep(finding: Finding) -> bool:
+        if finding.pid is None:
+            return True
+        if cpus is not None and not set(cpus) & set(finding.cpus):
+            return False
+        if pids is not None and finding.pid not in pids:
+            return False
+        if vcpus is not None and finding.vcpu not in vcpus:
+            return False
+        if vm is not None and finding.tgid != vm:
+            return False
+        if time is not None:
+            low, high = time
+            if low is not None and (finding.last_ns or 0) < low:
+                return False
+            if high is not None and (finding.first_ns or 0) > high:
+                return False
+        return True
+
+    return dataclasses.replace(analysis, findings=[f for f in analysis.findings if keep(f)])
+

@@ -1,0 +1,361 @@
+"""Rows of the replay in, findings out: verdicts, counts and a few witnesses per task.
+
+A million hits cost no more than ten: rows of a block are checked at once, summed per task, and only
+the first few are kept as witnesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fputrace import pricing
+from fputrace.events import KINDS, Kind
+from fputrace.findings import (
+    Case,
+    Cost,
+    Finding,
+    Rows,
+    Rule,
+    Verdict,
+    Witness,
+    WitnessEvent,
+)
+from fputrace.replay.layout import REF, JudgeCpu, Out, Ref
+from fputrace.timeline import Fact, Span
+
+WITNESSES = 3
+"""Occurrences kept of each finding, the earliest ones."""
+
+_SLOT = {
+    "event": Out.EVENT,
+    "own": Out.OWN,
+    "switch": Out.SWITCH,
+    "in": Out.IN,
+    "kvm": Out.KVM,
+    "save": Out.SAVE,
+    "entry": Out.ENTRY,
+    "acted": Out.ACTED,
+    "next": Out.NEXT,
+}
+
+_AGAIN = {
+    "regs_activated": JudgeCpu.LAST_ACT_TS,
+    "regs_deactivated": JudgeCpu.LAST_SAVE_TS,
+    "kvm_fpu": JudgeCpu.LAST_KVM_FPU_TS,
+}
+
+_OPERANDS = {spec.kind: spec.operands for spec in KINDS}
+_POINTERS = frozenset({"fpu", "rip", "guest_rip", "address", "ip", "sa_handler"})
+_MASKS = frozenset({"xfeatures", "xcomp_bv"})
+
+
+@dataclass
+class Hits:
+    """Occurrences of one rule for one task with one verdict, summed."""
+
+    count: int = 0
+    first: int = 0
+    last: int = 0
+    cpus: set[int] = field(default_factory=set)
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    spans: list[tuple[Span, ...]] = field(default_factory=list)
+    facts: int = 0
+
+    def add(self, count: int, first: int, last: int, cpus: set[int], facts: int) -> None:
+        """Sum up further occurrences."""
+        self.first = first if not self.count else min(self.first, first)
+        self.last = last if not self.count else max(self.last, last)
+        self.count += count
+        self.cpus |= cpus
+        self.facts |= facts
+
+    def merge(self, other: Hits) -> None:
+        """Take over another sum, its witnesses if there is room."""
+        self.add(other.count, other.first, other.last, other.cpus, other.facts)
+        room = max(0, WITNESSES - len(self.rows))
+        self.rows += other.rows[:room]
+        self.spans += other.spans[:room]
+
+
+Key = tuple[str, int, bool]  # code, the task's serial, confirmed
+Around = Callable[[int, int], tuple[Span, ...]]
+
+
+class Collector:
+    """Checks the rows of each block and keeps the sums.
+
+    ``candidates``: generations still possible.  A row is confirmed when every candidate's check
+    confirms it, possible when some candidate's check takes it.
+    """
+
+    def __init__(self, rules: Sequence[Rule], candidates: Sequence[str]) -> None:
+        self._rules = [r for r in rules if r.generations & set(candidates)]
+        self._candidates = tuple(candidates)
+        self._hits: dict[Key, Hits] = {}
+        # Proof that rests on an absent event waits, per CPU, until that kind shows again.
+        self._waiting: dict[tuple[str, int, int], Hits] = {}
+        self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
+        self._prices: dict[tuple[str, int], list[int]] = {}
+        self._unfilled: list[tuple[Hits, int]] = []
+        self.bad_flags = 0
+        self.wanted = int(Fact.BAD_FLAG)
+        for rule in self._rules:
+            self.wanted |= int(rule.facts)
+
+    def add(self, out: NDArray[np.int64], cpus: NDArray[np.int64]) -> None:
+        """Check rows (int64[n, Out.WIDTH]); ``cpus`` are the judge's CPU rows after them."""
+        self._release(cpus)
+        if not len(out):
+            return
+        own = out[:, Out.EVENT + Ref.OP2]
+        kind = out[:, Out.EVENT + Ref.KIND]
+        has_mask = (kind >= Kind.REGS_ACTIVATED) & (kind <= Kind.XSTATE_CHECK_FAILED)
+        rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, out[:, Out.SAVE + Ref.OP2]))
+        self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
+        for rule in self._rules:
+            if not rows.show(rule.facts).any():
+                continue
+            checks = [
+                rule.check(rows, code) for code in self._candidates if code in rule.generations
+            ]
+            confirmed = np.logical_and.reduce([c.confirmed for c in checks])
+            if len(checks) < len(self._candidates):
+                confirmed = np.zeros_like(confirmed)
+            taken = np.logical_or.reduce([c.confirmed | c.possible for c in checks])
+            self._take(rule, out, confirmed, True, cpus)
+            self._take(rule, out, taken & ~confirmed, False, cpus)
+            if rule.price is not None:
+                self._price(rule, out, rows, rule.price(rows))
+
+    def fill(self, around: Around) -> None:
+        """Give the witnesses kept since the last call their spans, at the end of a block.
+
+        ``around``: (from ns, to ns) -> the spans of every CPU that overlap.
+        """
+        for hits, index in self._unfilled:
+            row = hits.rows[index]
+            times = [
+                int(row[slot + Ref.TS]) for slot in _SLOT.values() if row[slot + Ref.KIND]
+            ]
+            hits.spans[index] = around(min(times), max(times))
+        self._unfilled.clear()
+
+    def _take(
+        self,
+        rule: Rule,
+        out: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+        confirmed: bool,
+        cpus: NDArray[np.int64],
+    ) -> None:
+        chosen = np.flatnonzero(mask)
+        if not len(chosen):
+            return
+        rows = out[chosen]
+        proven = np.ones(len(rows), dtype=bool)
+        cpu = rows[:, Out.EVENT + Ref.CPU]
+        ts = rows[:, Out.EVENT + Ref.TS]
+        if confirmed and rule.shown_again:
+            proven = ts < cpus[cpu, _AGAIN[rule.shown_again]]
+        serial = rows[:, Out.SERIAL]
+        # One group per task (and, while it waits, per CPU); in one sorted pass.
+        split = np.where(proven, -1, cpu)
+        order = np.lexsort((split, serial))
+        edge = np.flatnonzero(
+            (np.diff(serial[order]) != 0) | (np.diff(split[order]) != 0)
+        )
+        for group in np.split(order, edge + 1):
+            group.sort()
+            part = rows[group]
+            one = part[0]
+            number = int(one[Out.SERIAL])
+            self._tasks[number] = (int(part[-1][Out.SUBJECT]), int(part[-1][Out.VCPU]))
+            if proven[group[0]]:
+                hits = self._hits.setdefault((rule.code, number, confirmed), Hits())
+            else:
+                where = (rule.code, number, int(one[Out.EVENT + Ref.CPU]))
+                hits = self._waiting.setdefault(where, Hits())
+            hits.add(
+                int(part[:, Out.COUNT].sum()),
+                int(ts[group].min()),
+                int(ts[group].max()),
+                set(np.unique(cpu[group]).tolist()),
+                int(np.bitwise_or.reduce(part[:, Out.FACTS])),
+            )
+            for row in part[: max(0, WITNESSES - len(hits.rows))]:
+                hits.rows.append(row.copy())
+                hits.spans.append(())
+                self._unfilled.append((hits, len(hits.rows) - 1))
+
+    def _price(
+        self,
+        rule: Rule,
+        out: NDArray[np.int64],
+        rows: Rows,
+        mask: NDArray[np.bool_],
+    ) -> None:
+        for number in np.unique(out[mask, Out.SERIAL]).tolist():
+            mine = mask & (out[:, Out.SERIAL] == number)
+            moved, spent = pricing.redundant_pair(rows.xfeatures[mine])
+            total = self._prices.setdefault((rule.code, number), [0, 0])
+            total[0] += moved
+            total[1] += spent
+
+    def _release(self, cpus: NDArray[np.int64]) -> None:
+        for key in list(self._waiting):
+            code, number, cpu = key
+            rule = next(r for r in self._rules if r.code == code)
+            if self._waiting[key].last < cpus[cpu, _AGAIN[rule.shown_again]]:
+                self._hits.setdefault((code, number, True), Hits()).merge(self._waiting.pop(key))
+
+    def findings(
+        self,
+        *,
+        comms: dict[int, str],
+        names: Sequence[str],
+        vms: Callable[[int], tuple[int | None, str | None]],
+        weaken: Callable[[Rule], str],
+        owner: Callable[[int], str],
+    ) -> list[Finding]:
+        """Everything found, at the end of the trace.
+
+        ``vms``: pid -> (tgid, VM name); ``weaken``: why a rule's proof is none in this trace, or
+        ""; ``owner``: pid of an acquirer in words.
+        """
+        for (code, number, _cpu), hits in self._waiting.items():
+            self._hits.setdefault((code, number, False), Hits()).merge(hits)
+        self._waiting.clear()
+        rules = {rule.code: rule for rule in self._rules}
+        reasons = {code: weaken(rule) for code, rule in rules.items()}
+        final: dict[Key, Hits] = {}
+        for (code, number, confirmed), hits in self._hits.items():
+            key = (code, number, confirmed and not reasons[code])
+            final.setdefault(key, Hits()).merge(hits)
+        found = []
+        for (code, number, confirmed), hits in final.items():
+            rule = rules[code]
+            pid, vcpu = self._tasks[number]
+            comm = comms.get(pid, "<...>")
+            tgid, vm = vms(pid)
+            verdict = Verdict.CONFIRMED if confirmed else Verdict.POSSIBLE
+            case = Case(
+                comm=f"{comm} ({pid})",
+                pid=pid,
+                vcpu=vcpu if vcpu >= 0 else None,
+                count=hits.count,
+                owner=owner(int(hits.rows[0][Out.OWNER])),
+                facts=Fact(hits.facts),
+                verdict=verdict,
+                generation=" or ".join(self._candidates),
+            )
+            message = rule.say(case)
+            if not confirmed:
+                reading = reasons[code] or self._reading(rule)
+                message += f" Possible only: {reading}."
+            price = self._prices.get((code, number))
+            found.append(
+                Finding(
+                    code=code,
+                    name=rule.name,
+                    severity=rule.severity,
+                    verdict=verdict,
+                    count=hits.count,
+                    pid=pid,
+                    comm=comm,
+                    vcpu=case.vcpu,
+                    tgid=tgid,
+                    cpus=tuple(sorted(hits.cpus)),
+                    first_ns=hits.first,
+                    last_ns=hits.last,
+                    message=message,
+                    witnesses=tuple(
+                        _witness(rule, row, spans, comms, names)
+                        for row, spans in zip(hits.rows, hits.spans, strict=True)
+                    ),
+                    cost=Cost(price[0], price[1], pricing.DEFAULT.source) if price else None,
+                    vm=vm,
+                )
+            )
+        return found
+
+    def _reading(self, rule: Rule) -> str:
+        silent = [
+            code
+            for code in self._candidates
+            if code not in rule.generations or code in rule.by_design
+        ]
+        if silent:
+            return (
+                f"this kernel may be {' or '.join(silent)}, where this is normal; "
+                "--kernel RELEASE or --generation CODE decides"
+            )
+        return rule.other_reading or "another reading fits the same events"
+
+
+def _witness(
+    rule: Rule,
+    row: NDArray[np.int64],
+    spans: tuple[Span, ...],
+    comms: dict[int, str],
+    names: Sequence[str],
+) -> Witness:
+    """One occurrence with the events that prove it, in the order the rule tells its story."""
+    at = int(row[Out.EVENT + Ref.TS])
+    events: list[WitnessEvent] = []
+    here = int(row[Out.EVENT + Ref.CPU])
+    seen: set[tuple[int, ...]] = set()
+    for step in rule.proof:
+        if not step.event:
+            last = events[-1].ns if events else at
+            events.append(
+                WitnessEvent(last, here, int(row[Out.SUBJECT]), "", step.name, {}, step.role, True)
+            )
+            continue
+        start = int(_SLOT[step.event])
+        ref = tuple(int(v) for v in row[start : start + REF])
+        if ref[Ref.KIND] == 0 or ref in seen:
+            continue
+        seen.add(ref)
+        events.append(event_of(ref, step.role, comms, names))
+    known = [e for e in events if not e.inferred]
+    if [e.ns for e in known] != sorted(e.ns for e in known):
+        # Inferred steps stay behind the event they follow.
+        order: list[tuple[int, int, WitnessEvent]] = []
+        for index, event in enumerate(events):
+            order.append((event.ns, index, event))
+        events = [event for _ns, _index, event in sorted(order, key=lambda item: item[:2])]
+    return Witness(at, here, tuple(events), spans)
+
+
+def event_of(
+    ref: tuple[int, ...], role: str, comms: dict[int, str], names: Sequence[str]
+) -> WitnessEvent:
+    """A kept event with its operands under the kernel's field names."""
+    kind = Kind(ref[Ref.KIND])
+    fields: dict[str, object] = {}
+    for number, operand in enumerate(_OPERANDS.get(kind, ())):
+        value = ref[Ref.OP0 + number]
+        name = operand.fields[0]
+        if value == -(1 << 62):
+            continue
+        if name in _POINTERS:
+            fields[name] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}"
+        elif name in _MASKS:
+            fields[name] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}"
+        else:
+            fields[name] = value
+    index = ref[Ref.EVENT]
+    name = names[index] if 0 <= index < len(names) else kind.name.lower()
+    return WitnessEvent(
+        ns=ref[Ref.TS],
+        cpu=ref[Ref.CPU],
+        pid=ref[Ref.PID],
+        comm=comms.get(ref[Ref.PID], "<...>") if ref[Ref.PID] else "<idle>",
+        name=name,
+        fields=fields,
+        role=role,
+    )

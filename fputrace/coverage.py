@@ -1,0 +1,171 @@
+"""Whether a trace could answer each rule, what is missing, and what would record it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fputrace.findings import Coverage, Rule, Severity, Status, TraceRule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fputrace.events import Trace
+    from fputrace.generation import Decision
+
+CORE_EVENTS = (
+    "x86_fpu:x86_fpu_regs_activated",
+    "x86_fpu:x86_fpu_regs_deactivated",
+    "kvm:kvm_fpu",
+    "kvm:kvm_entry",
+    "sched:sched_switch",
+)
+"""Without these no core rule can answer; FPU902 names those that are missing."""
+
+BASE_EVENTS = (
+    "x86_fpu",
+    "kvm:kvm_fpu",
+    "kvm:kvm_entry",
+    "kvm:kvm_exit",
+    "kvm:kvm_userspace_exit",
+    "sched:sched_switch",
+    "sched:sched_migrate_task",
+    "sched:sched_process_fork",
+    "sched:sched_process_exec",
+    "sched:sched_process_exit",
+    "sched:sched_process_free",
+)
+"""What to record always (reference D.3)."""
+
+
+class Gathered:
+    """What one pass over a trace found that the coverage depends on."""
+
+    def __init__(
+        self, trace: Trace, decision: Decision, seen: Mapping[str, int], gaps: int
+    ) -> None:
+        self.trace = trace
+        self.decision = decision
+        self.seen = seen
+        self.gaps = gaps
+        self.holes = len([loss for loss in trace.losses])
+
+    def recorded(self, event: str) -> bool:
+        """Whether an event was recorded: seen, or its format is in the file and usable."""
+        if event in self.trace.unusable:
+            return False
+        return bool(self.trace.counts.get(event)) or event in self.trace.formats
+
+    def missing(self, needs: Sequence[str]) -> tuple[str, ...]:
+        """Needs (alternatives joined with "|") that the recording does not meet."""
+        return tuple(
+            need for need in needs if not any(self.recorded(one) for one in need.split("|"))
+        )
+
+    @property
+    def has_vcpu(self) -> bool:
+        """Whether any vCPU thread was seen."""
+        return bool(self.seen.get("KVM_FPUS") or self.seen.get("ENTRIES"))
+
+
+def cover(rules: Sequence[Rule], found: Gathered) -> list[Coverage]:
+    """One row a rule that this version has, in the order of the codes."""
+    return [_one(rule, found) for rule in rules]
+
+
+def _one(rule: Rule, found: Gathered) -> Coverage:
+    def row(status: Status, why: str, missing: Sequence[str] = ()) -> Coverage:
+        return Coverage(rule.code, rule.name, status, tuple(missing), why)
+
+    candidates = found.decision.candidates
+    holds = [code for code in candidates if code in rule.generations]
+    if not holds:
+        return row(Status.NOT_APPLICABLE, f"not a rule of generation {' or '.join(candidates)}")
+    missing = found.missing(rule.needs)
+    if missing:
+        return row(Status.NOT_DECIDABLE, "events it needs were not recorded", missing)
+    if rule.vcpu_only and not found.has_vcpu:
+        return row(Status.NOT_APPLICABLE, "no vCPU ran in this trace")
+    for need in rule.needs:
+        kinds = need.split("|")
+        if not any(found.trace.counts.get(kind) for kind in kinds):
+            return row(
+                Status.NOT_DECIDABLE,
+                "events it needs never occurred: not enabled, or this KVM back end does not emit them",
+                (need,),
+            )
+    silent = [code for code in holds if code in rule.by_design]
+    probed = [code for code in holds if code in rule.probe_generations]
+    if len(silent) == len(holds):
+        return row(
+            Status.NOT_DECIDABLE,
+            f"by design in {' or '.join(silent)}; only a probe tells which buffer a save went to",
+            (rule.probe,),
+        )
+    if len(probed) == len(holds):
+        return row(
+            Status.NOT_DECIDABLE,
+            f"in {' or '.join(probed)} the kernel may have saved without an event",
+            (rule.probe,),
+        )
+    limits = []
+    if found.holes:
+        limits.append(f"{found.holes} holes in the trace")
+    if found.gaps:
+        limits.append(f"{found.gaps} undeclared gaps (a pid filter, or tracing was switched off)")
+    if not found.trace.losses_known:
+        limits.append("this form of recording does not tell losses")
+    if not found.decision.decided:
+        limits.append(f"the generation may be {' or '.join(candidates)}")
+    if not found.trace.clock_global and not rule.one_cpu:
+        limits.append("the clock is not global")
+    if limits:
+        return row(Status.PARTLY, "; ".join(limits))
+    return row(Status.CHECKED, "every event it needs was recorded, nothing was lost")
+
+
+def cover_trace_rules(rules: Sequence[TraceRule], unchecked: Sequence[tuple[str, str]]) -> list[Coverage]:
+    """Rules about the recording are always checked; codes without a rule say so."""
+    rows = [
+        Coverage(rule.code, rule.name, Status.CHECKED, (), "the recording itself tells")
+        for rule in rules
+    ]
+    rows += [
+        Coverage(code, name, Status.NOT_DECIDABLE, (), "this version of fputrace has no such check")
+        for code, name in unchecked
+    ]
+    return rows
+
+
+def record_command(rows: Sequence[Coverage]) -> str | None:
+    """The trace-cmd command that would record what undecided rules lack, or None."""
+    wanted: list[str] = []
+    for row in rows:
+        if row.status is Status.NOT_DECIDABLE:
+            for need in row.missing:
+                first = need.split("|")[0]
+                if ":" in first and first not in wanted:
+                    wanted.append(first)
+    if not wanted:
+        return None
+    events = list(BASE_EVENTS)
+    for event in wanted:
+        if event not in events and event.split(":")[0] not in events:
+            events.append(event)
+    return "trace-cmd record -C mono -b 20000 " + " ".join(f"-e {event}" for event in events)
+
+
+def core_undecided(rules: Sequence[Rule], rows: Sequence[Coverage], found: Gathered) -> list[str]:
+    """Core rules of this generation that damage, losses or missing events left unanswered."""
+    core = {
+        rule.code
+        for rule in rules
+        if rule.core & set(found.decision.candidates) and rule.severity is Severity.ERROR
+    }
+    return [
+        row.code
+        for row in rows
+        if row.code in core
+        and row.status is Status.NOT_DECIDABLE
+        and any(":" in need for need in row.missing)
+    ]

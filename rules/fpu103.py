@@ -1,0 +1,67 @@
+"""# FPU103 vm-entry-without-guest-load
+
+## What
+A vCPU thread entered its guest while the guest's FPU was not loaded: its last `kvm_fpu` was `unload`, or there was none since
+the thread was created in this trace.
+
+## Why it matters
+The guest runs on the VMM's registers and the VMM's on what the guest leaves: both are corrupted.
+
+## Generations
+All.
+
+## Events needed
+kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
+
+## Example
+EXAMPLE
+
+## When it can be wrong
+Back ends that emit no `kvm_entry` are never judged. A hole in the trace makes the load state unknown. `kvm_fpu` may have
+been switched off on that CPU: confirmed only if it shows one again later.
+
+## References
+Reference C.2 rule 2a, C.3a.3.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.timeline import Fact
+
+_ALL = frozenset({"G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"})
+
+
+def check(rows: Rows, _generation: str) -> Check:
+    """The guest FPU is known to be out at kvm_entry."""
+    return verdicts(rows, confirmed=Fact.ENTRY_NOT_LOADED)
+
+
+def say(case: Case) -> str:
+    """What the guest ran with."""
+    return (
+        f"{case.comm} entered its guest {case.count} times while the guest FPU was not loaded: no kvm_fpu load "
+        "since the last unload (or since the thread was created). The guest ran on the VMM's registers."
+    )
+
+
+RULE = Rule(
+    code="FPU103",
+    name="vm-entry-without-guest-load",
+    severity=Severity.ERROR,
+    title="VM entry while the guest FPU is not loaded",
+    generations=_ALL,
+    needs=("kvm:kvm_fpu", "kvm:kvm_entry", "sched:sched_switch"),
+    facts=Fact.ENTRY_NOT_LOADED,
+    check=check,
+    proof=(
+        Step("kvm", "the guest is unloaded"),
+        Step("in", "the vCPU thread is switched in"),
+        Step("event", "the guest is entered, and no load was seen"),
+    ),
+    say=say,
+    shown_again="kvm_fpu",
+    core=_ALL,
+    vcpu_only=True,
+    other_reading="kvm_fpu may have been switched off on that CPU for a while",
+)

@@ -1,0 +1,71 @@
+"""# FPU106 save-without-restore
+
+## What
+A task's registers were saved at its switch-out although nothing restored them since its switch-in.
+
+## Why it matters
+What is saved as this task's image is whatever the CPU held: another task's registers.
+
+## Generations
+G0 to G3 (eager: `switch_fpu_finish()` prints an activation at every switch-in of a task with FPU state).
+
+## Events needed
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
+
+## Example
+No recording shows it; the scenario in the tests leaves out `switch_fpu_finish()` once.
+
+## When it can be wrong
+A task whose first use of the FPU (`x86_fpu_activate_state`) fell into the stay is left out. Confirmed only if the CPU
+shows a `regs_activated` again later.
+
+## References
+Reference C.2 rule 2e, C.3a.3.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.timeline import Fact
+
+_EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
+
+
+def check(rows: Rows, _generation: str) -> Check:
+    """A switch-out save in a stay that began in sight and had no activation."""
+    return verdicts(rows, confirmed=Fact.SAVE_NO_RESTORE)
+
+
+def say(case: Case) -> str:
+    """What was saved."""
+    return (
+        f"{case.comm} was switched out {case.count} times and its registers saved, although nothing restored them "
+        f"since it was switched in: the CPU held what {case.owner} had loaded."
+    )
+
+
+RULE = Rule(
+    code="FPU106",
+    name="save-without-restore",
+    severity=Severity.ERROR,
+    title="registers saved for a task that never had them restored since switch-in",
+    generations=_EAGER,
+    needs=(
+        "x86_fpu:x86_fpu_regs_activated",
+        "x86_fpu:x86_fpu_regs_deactivated",
+        "sched:sched_switch",
+    ),
+    facts=Fact.SAVE_NO_RESTORE,
+    check=check,
+    proof=(
+        Step("own", "the registers of this CPU are acquired"),
+        Step("in", "the task is switched in: switch_fpu_finish() should restore"),
+        Step("switch", "the task is switched out"),
+        Step("event", "the registers are saved as its own"),
+    ),
+    say=say,
+    shown_again="regs_activated",
+    one_cpu=True,
+    core=_EAGER,
+    other_reading="tracing may have been switched off on that CPU for a while",
+)

@@ -1,0 +1,71 @@
+"""# FPU107 missing-save
+
+## What
+A task whose registers were live was switched out and nothing saved them.
+
+## Why it matters
+The task's next restore brings back an old image: what it computed in between is lost.
+
+## Generations
+G0 to G3. From 5.2 on `kernel_fpu_begin()` may have saved the registers already without an event, and an exec or a failed
+sigreturn may have thrown them away, so there the rule needs probes and says so.
+
+## Events needed
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
+
+## Example
+No recording of an eager kernel shows it; the scenario in the tests leaves out `switch_fpu_prepare()` once.
+
+## When it can be wrong
+A task that dropped its state (`x86_fpu_dropped`: exit, exec, signal) since is left out. Confirmed only if the CPU shows a
+`regs_deactivated` in a later window, which the next activation stands for.
+
+## References
+Reference C.3 FPU-MISSING-SAVE, C.3a.7.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.timeline import Fact
+
+_EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
+
+
+def check(rows: Rows, generation: str) -> Check:
+    """Live registers, a whole switch window in sight, no save in it."""
+    return verdicts(rows, confirmed=Fact.LIVE_NOT_SAVED if generation in _EAGER else Fact(0))
+
+
+def say(case: Case) -> str:
+    """What was lost."""
+    return (
+        f"{case.comm} was switched out {case.count} times with live registers and no save of them: its next restore "
+        "brings back an older image."
+    )
+
+
+RULE = Rule(
+    code="FPU107",
+    name="missing-save",
+    severity=Severity.ERROR,
+    title="live registers of a task given up without a save",
+    generations=_EAGER | {"G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"},
+    needs=(
+        "x86_fpu:x86_fpu_regs_activated",
+        "x86_fpu:x86_fpu_regs_deactivated",
+        "sched:sched_switch",
+    ),
+    facts=Fact.LIVE_NOT_SAVED,
+    check=check,
+    proof=(
+        Step("acted", "the task's registers are loaded"),
+        Step("event", "the task is switched out, and no save follows in the window"),
+    ),
+    say=say,
+    probe="kprobes on kernel_fpu_begin_mask and save_fpregs_to_fpstate",
+    probe_generations=frozenset({"G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
+    shown_again="regs_deactivated",
+    one_cpu=True,
+    other_reading="tracing may have been switched off on that CPU for a while",
+)

@@ -1,0 +1,69 @@
+"""# FPU110 guest-state-visible-to-user
+
+## What
+A vCPU thread was seen in user mode while its guest's registers were loaded.
+
+## Why it matters
+The VMM runs with, and can read, the guest's registers; what it leaves in them goes back to the guest.
+
+## Generations
+All.
+
+## Events needed
+kvm:kvm_fpu, sched:sched_switch, and proof of user mode: raw_syscalls:sys_enter or exceptions:page_fault_user.
+
+## Example
+No recording without probes shows it; the scenario in the tests leaves out `kvm_put_guest_fpu()` once.
+
+## When it can be wrong
+`kvm_fpu unload` comes before the return to user mode in every generation (after `kvm_userspace_exit` in G1, which is
+therefore no evidence). Confirmed only if the CPU shows a `kvm_fpu` again later.
+
+## References
+Reference C.3 KVM-GUEST-LEAK-TO-USER, C.3a.3, C.3a.8.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.timeline import Fact
+
+
+def check(rows: Rows, _generation: str) -> Check:
+    """User mode of the thread while its guest is loaded."""
+    return verdicts(rows, confirmed=Fact.USER_LOADED)
+
+
+def say(case: Case) -> str:
+    """What user mode saw."""
+    return (
+        f"In {case.count} stays on a CPU {case.comm} ran in user mode while its guest's registers were loaded: "
+        "no kvm_fpu unload since the load. The VMM ran on its guest's registers."
+    )
+
+
+RULE = Rule(
+    code="FPU110",
+    name="guest-state-visible-to-user",
+    severity=Severity.ERROR,
+    title="user mode of the VMM thread while the guest image is in the registers",
+    generations=frozenset(
+        {"G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}
+    ),
+    needs=(
+        "kvm:kvm_fpu",
+        "sched:sched_switch",
+        "raw_syscalls:sys_enter|exceptions:page_fault_user",
+    ),
+    facts=Fact.USER_LOADED,
+    check=check,
+    proof=(
+        Step("kvm", "the guest is loaded"),
+        Step("in", "the vCPU thread is switched in"),
+        Step("event", "the thread is in user mode, and no unload was seen"),
+    ),
+    say=say,
+    shown_again="kvm_fpu",
+    vcpu_only=True,
+    other_reading="kvm_fpu may have been switched off on that CPU for a while",
+)

@@ -1,0 +1,57 @@
+"""# FPU901 events-lost
+
+## What
+The recorder lost events: the ring buffer overflowed, was overwritten or dropped them.
+
+## Why it matters
+What a CPU did in a hole is unknown, and so is the state of every task that may have run there. Nothing is
+accused over a hole, and rules are only `partly` checked.
+
+## Generations
+All.
+
+## Events needed
+None: the recording itself tells.
+
+## Example
+6.1-storm-lost: 26879 events lost in six places.
+
+## When it can be wrong
+The count is what the recorder says; where it does not say, it is unknown.
+
+## References
+Trace formats 1.3 (CPUSTAT), 1.4 (missed-events flags).
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import TraceFacts, TraceRule
+
+
+def check(trace: TraceFacts) -> tuple[str, int] | None:
+    """Places with losses, counted once each."""
+    lost = [loss for loss in trace.losses if loss.severity == "lost"]
+    if not lost:
+        return None
+    known = sum(loss.count for loss in lost if loss.count is not None)
+    unknown = sum(1 for loss in lost if loss.count is None)
+    parts = [f"{known} events"] if known else []
+    if unknown:
+        parts.append(f"an unknown number in {unknown} of the places")
+    cpus = sorted({loss.cpu for loss in lost if loss.cpu is not None})
+    where = "CPU " + ", ".join(str(cpu) for cpu in cpus) if cpus else "an unknown CPU"
+    unplaced = any(not loss.placed for loss in lost)
+    tail = (
+        " At least one loss cannot be placed, so nothing in this trace is certain."
+        if unplaced
+        else " Nothing is confirmed over these holes; record with larger buffers (trace-cmd record -b)."
+    )
+    return f"{' and '.join(parts)} lost in {len(lost)} places on {where}." + tail, len(lost)
+
+
+RULE = TraceRule(
+    code="FPU901",
+    name="events-lost",
+    title="places where the recorder lost events",
+    check=check,
+)

@@ -1,0 +1,47 @@
+"""# FPU904 clock-not-global
+
+## What
+The recording was made with a clock that is not in step across CPUs (`local`, or one not known).
+
+## Why it matters
+The order of events on different CPUs is not reliable, so verdicts that rest on it are `possible`.
+
+## Generations
+All.
+
+## Events needed
+None.
+
+## Example
+trace-cmd without -C on older kernels records `local`.
+
+## When it can be wrong
+On most machines `local` agrees to some microseconds; that is no proof.
+
+## References
+Trace formats 1.5.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import TraceFacts, TraceRule
+
+
+def check(trace: TraceFacts) -> tuple[str, int] | None:
+    """A clock that cannot order CPUs, and more than one CPU."""
+    if trace.trace.clock_global or len(trace.trace.cpus) < 2:
+        return None
+    clock = trace.trace.clock or "an unknown clock"
+    return (
+        f"recorded with the clock {clock!r}, which is not the same on all CPUs: verdicts that rest on the order of "
+        "events across CPUs are possible only. Record with -C mono.",
+        1,
+    )
+
+
+RULE = TraceRule(
+    code="FPU904",
+    name="clock-not-global",
+    title="the trace clock is not the same on all CPUs",
+    check=check,
+)
