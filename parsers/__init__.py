@@ -121,7 +121,7 @@ def open_trace(
             raise TraceError(
                 "the file is empty",
                 path=shown,
-                hint="Was the recorder stopped before it wrote? trace-cmd record writes at its end.",
+                hint="trace-cmd record writes when it ends: was it killed before?",
             )
         chosen = formats[format_in] if format_in else _find(head, shown)
     except BaseException:

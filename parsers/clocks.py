@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GLOBAL_CLOCKS = frozenset(
-    "global mono mono_raw boot tai perf uptime x86-tsc tsc2nsec counter".split()
+    [
+        "global",
+        "mono",
+        "mono_raw",
+        "boot",
+        "tai",
+        "perf",
+        "uptime",
+        "x86-tsc",
+        "tsc2nsec",
+        "counter",
+    ]
 )
 """Clocks that order events of different CPUs (Documentation/trace/ftrace.rst, trace_clock)."""
 
@@ -55,7 +66,9 @@ class Correction:
 
     def applies(self, position: int) -> bool:
         """Whether times of the CPU at this position change at all."""
-        return bool(self.add or self.mult or (position < len(self.shifts) and self.shifts[position]))
+        return bool(
+            self.add or self.mult or (position < len(self.shifts) and self.shifts[position])
+        )
 
     def apply(self, ts: NDArray[np.int64], position: int) -> None:
         """Correct raw times (int64, not negative) in place."""

@@ -19,7 +19,7 @@ PIECE = 1 << 20
 """Bytes that a stream is asked for at once."""
 
 
-class Damaged(Exception):
+class DecompressError(Exception):
     """Compressed data that does not decompress to what was declared (never leaves the parser)."""
 
 
@@ -28,7 +28,7 @@ def _zlib(data: bytes, size: int) -> bytes:
     try:
         return engine.decompress(data, max(size, 1))
     except zlib.error as error:
-        raise Damaged(str(error)) from error
+        raise DecompressError(str(error)) from error
 
 
 def _zstd_module() -> Any:
@@ -58,7 +58,7 @@ def _zstd() -> Decompress:
             try:
                 return bytes(engine.decompress(data, max_output_size=max(size, 1)))
             except (module.ZstdError, MemoryError) as error:
-                raise Damaged(str(error)) from error
+                raise DecompressError(str(error)) from error
 
         return decompress
 
@@ -66,7 +66,7 @@ def _zstd() -> Decompress:
         try:
             return bytes(module.ZstdDecompressor().decompress(data, max(size, 1)))
         except (module.ZstdError, MemoryError) as error:
-            raise Damaged(str(error)) from error
+            raise DecompressError(str(error)) from error
 
     return decompress_std
 
@@ -74,9 +74,9 @@ def _zstd() -> Decompress:
 def engine_for(name: str) -> Decompress | None:
     """The function ``(data, declared size) -> bytes`` of a compression; None for "none".
 
-    It raises :class:`Damaged` for bytes that are not such data, and never returns more than the
-    declared size; the caller caps that size.  Raises TraceError when the compression is unknown
-    or its module is missing.
+    It raises :class:`DecompressError` for bytes that are not such data, and never returns more
+    than the declared size; the caller caps that size.  Raises TraceError when the compression is
+    unknown or its module is missing.
     """
     if name == "none":
         return None
@@ -93,7 +93,7 @@ def engine_for(name: str) -> Decompress | None:
 def pieces(name: str, data: bytes, size: int) -> Iterator[bytes]:
     """Decompress in pieces of at most PIECE bytes, `size` in total: memory follows the data.
 
-    Raises :class:`Damaged` where the stream breaks; what came before has been yielded.
+    Raises :class:`DecompressError` where the stream breaks; what came before has been yielded.
     """
     if name == "zlib":
         engine = zlib.decompressobj()
@@ -107,7 +107,7 @@ def pieces(name: str, data: bytes, size: int) -> Iterator[bytes]:
                 data = engine.unconsumed_tail
                 yield piece
         except zlib.error as error:
-            raise Damaged(str(error)) from error
+            raise DecompressError(str(error)) from error
         return
     module = _zstd_module()
     if hasattr(module, "FORMAT_ZSTD1"):
@@ -123,4 +123,4 @@ def pieces(name: str, data: bytes, size: int) -> Iterator[bytes]:
             left -= len(piece)
             yield bytes(piece)
     except (module.ZstdError, EOFError, MemoryError) as error:
-        raise Damaged(str(error)) from error
+        raise DecompressError(str(error)) from error

@@ -22,6 +22,7 @@ LARGEST_TEXT = 1 << 26
 DONE, DATE, CPUSTAT, BUFFER, TRACECLOCK, UNAME, HOOK, OFFSET = range(8)
 CPUCOUNT, VERSION, PROCMAPS, TRACEID, TIME_SHIFT, GUEST, TSC2NSEC, STRINGS = range(8, 16)
 HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, PRINTK, CMDLINES, BUFFER_TEXT = range(16, 23)
+LAST_BOOT_INFO = 24
 
 
 class Option(NamedTuple):
@@ -125,9 +126,7 @@ def read_headers(container: Container, cursor: Cursor) -> None:
         at = cursor.at
         found = cursor.take(len(name), name[:-1].decode())
         if found != name:
-            raise FormatError(
-                f"expected {name!r}, found {found!r}", path=container.path, offset=at
-            )
+            raise FormatError(f"expected {name!r}, found {found!r}", path=container.path, offset=at)
         size = cursor.u64("size of the header text")
         text = cursor.take(_text_size(container, size, cursor.at), "header text")
         if name.startswith(b"header_page"):
@@ -176,9 +175,8 @@ def read_buffer_option(container: Container, option: Option, latency: bool) -> B
     if latency:
         return Buffer(name, [], clock, latency=True)
     page_size = cursor.u32("page size of the buffer")
-    cpus = []
-    for _ in range(cursor.u32("number of CPUs")):
-        cpus.append(
-            CpuData(cursor.u32("CPU"), cursor.u64("data offset"), cursor.u64("data size"))
-        )
+    cpus = [
+        CpuData(cursor.u32("CPU"), cursor.u64("data offset"), cursor.u64("data size"))
+        for _ in range(cursor.u32("number of CPUs"))
+    ]
     return Buffer(name, cpus, clock, page_size, container.compression != "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from fputrace.errors import FormatError, TraceError
 from fputrace.parsers.compression import PIECE
@@ -36,7 +37,7 @@ def read_v6(container: Container, cursor: Cursor) -> None:
     size = cursor.u32("size of kallsyms")
     at = cursor.at
     _skip(cursor, size, "kallsyms")
-    container.kallsyms = lambda: _pieces(source, at, size)
+    container.kallsyms = partial(_pieces, source, at, size)
     _skip(cursor, cursor.u32("size of the printk formats"), "printk formats")
     size = cursor.u64("size of the command lines")
     if size > LARGEST_TEXT:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from fputrace.errors import FormatError, TraceError
-from fputrace.parsers.compression import PIECE, Damaged, engine_for, pieces
+from fputrace.parsers.compression import PIECE, DecompressError, engine_for, pieces
 from fputrace.parsers.container import (
     BUFFER,
     BUFFER_TEXT,
     CMDLINES,
+    CPUSTAT,
     DONE,
     EVENT_FORMATS,
     FTRACE_EVENTS,
     HEADER_INFO,
     KALLSYMS,
     LARGEST_TEXT,
+    LAST_BOOT_INFO,
+    Buffer,
     Container,
+    CpuData,
     Option,
     read_buffer_option,
     read_event_formats,
@@ -28,6 +33,8 @@ from fputrace.parsers.source import Cursor
 
 _LARGEST_RATIO = 1024
 """Text does not compress better than this; what claims to is damaged or hostile."""
+
+_STATS = re.compile(rb"^(CPU|entries|read events):\s*(\d{1,9})", re.M)
 
 
 class _Section(NamedTuple):
@@ -80,7 +87,7 @@ def _body(container: Container, section: _Section) -> Iterator[bytes]:
         for piece in pieces(container.compression, packed, section.full):
             got += len(piece)
             yield piece
-    except Damaged as error:
+    except DecompressError as error:
         container.note(f"{what} does not decompress: {error}", section.at)
         return
     if got < section.full:
@@ -96,9 +103,16 @@ def read_v7(container: Container, cursor: Cursor) -> None:
     cursor.string("version of the compression", 256)
     engine_for(container.compression)
     first = cursor.u64("offset of the first options")
-    _read_chain(container, first)
+    start = cursor.at
+    broken = ""
+    try:
+        _read_chain(container, first)
+    except FormatError as error:
+        broken = str(error).splitlines()[0]
     for option in container.options:
         _read_option(container, option)
+    if not container.buffers:
+        _salvage(container, start, broken)
 
 
 def _read_chain(container: Container, offset: int) -> None:
@@ -153,9 +167,9 @@ def _read_option(container: Container, option: Option) -> None:
             return
         if option.id not in (HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, CMDLINES):
             return
-        offset = Cursor(
-            container.source, 0, container.big, option.data, option.offset
-        ).u64("offset of a section")
+        offset = Cursor(container.source, 0, container.big, option.data, option.offset).u64(
+            "offset of a section"
+        )
         section = _section(container, offset)
         if section.id != option.id:
             raise FormatError(
@@ -187,3 +201,94 @@ def _kallsyms(container: Container, section: _Section) -> Iterator[bytes]:
     for piece in _body(container, section):
         yield piece[skip:]
         skip = max(0, skip - len(piece))
+
+
+def _salvage(container: Container, start: int, broken: str) -> None:
+    """Read a file whose end, and so the table of its data, is missing: sections lie back to back.
+
+    The CPUs of compressed data can still be told apart; raises FormatError when there are none.
+    """
+    container.options.clear()
+    container.ftrace_formats.clear()
+    container.event_formats.clear()
+    reached = [] if not broken else [broken]
+    data_at = 0
+    size = container.source.size
+    at = start
+    while at + 16 <= size:
+        cursor = Cursor(container.source, at, container.big)
+        number, _flags, _description = cursor.u16("id"), cursor.u16("flags"), cursor.u32("name")
+        length = cursor.u64("section size")
+        if number > LAST_BOOT_INFO + 1:
+            break
+        if number == BUFFER:
+            data_at = data_at or cursor.at
+        elif number == DONE and length <= size - cursor.at:
+            body = container.source.read(cursor.at, length, "options")
+            _read_options(container, body, _Section(DONE, cursor.at, length, False, length))
+        elif length <= size - cursor.at:
+            pointer = at.to_bytes(8, "big" if container.big else "little")
+            _read_option(container, Option(number, pointer, at))
+        at = cursor.at + length
+    for option in container.options:
+        if option.id == BUFFER:
+            _read_option(container, option)
+    if container.buffers:
+        container.notes.append(f"{container.path}: the chain of options is broken; {broken}")
+        return
+    places = _salvage_cpus(container, data_at) if data_at else []
+    if not places:
+        raise FormatError(
+            "the table that says where each CPU's events are is missing",
+            path=container.path,
+            offset=min(at, size),
+            hint="The end of the file is not there; copy it again from where it was recorded.",
+        )
+    container.buffers.append(Buffer("", places, "", container.page_size, compressed=True))
+    container.notes.append(
+        f"{container.path}: the end of the file is missing, and the table of its data with it; "
+        "CPUs are numbered in the order in which they lie"
+    )
+    container.notes.extend(reached)
+
+
+def _salvage_cpus(container: Container, data_at: int) -> list[CpuData]:
+    """The runs of compressed chunks from `data_at` on, each page-aligned."""
+    if container.compression == "none" or not 0 < container.page_size <= 1 << 24:
+        return []
+    size = container.source.size
+    told = _cpus_with_data(container)
+    names = told or list(range(4096))
+    places: list[CpuData] = []
+    at = -(-data_at // container.page_size) * container.page_size
+    while at + 12 <= size and len(places) < len(names):
+        begin = at
+        count = Cursor(container.source, at, container.big).u32("number of chunks")
+        at += 4
+        for _ in range(count):
+            if at + 8 > size:
+                at = size + 1
+                break
+            cursor = Cursor(container.source, at, container.big)
+            packed, full = cursor.u32("packed"), cursor.u32("full")
+            if packed == 0 or full == 0 or full % container.page_size:
+                return places
+            at += 8 + packed
+        # What the last CPU lacks is not known; one byte stands for it.
+        length = at - begin - 4 if at <= size else size - begin + 1
+        places.append(CpuData(names[len(places)], begin, length))
+        at = -(-at // container.page_size) * container.page_size
+    if places and told:
+        places += [CpuData(cpu, size, 1) for cpu in names[len(places) :]]
+    return places
+
+
+def _cpus_with_data(container: Container) -> list[int]:
+    """CPUs that had events, by their statistics; empty where there are none."""
+    names = []
+    for option in container.options:
+        if option.id == CPUSTAT:
+            found = {key: int(value) for key, value in _STATS.findall(option.data)}
+            if b"CPU" in found and found.get(b"entries", 1) + found.get(b"read events", 1):
+                names.append(found[b"CPU"])
+    return names

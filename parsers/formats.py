@@ -33,8 +33,10 @@ _FIELD = re.compile(
 )
 _FUNCTION = re.compile(r"\(\s*\*\s*(\w+)\s*\)")  # int (*func)(void)
 _DECLARATOR = re.compile(r"(\w+)\s*((?:\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]\s*)*)$")
-_SIGNED = re.compile(r"^(?:const\s+|volatile\s+)*(?:signed|int|long|short|s8|s16|s32|s64|__s\d+"
-                     r"|pid_t|ssize_t|loff_t|time_t|time64_t)\b")
+_SIGNED = re.compile(
+    r"^(?:const\s+|volatile\s+)*(?:signed|int|long|short|s8|s16|s32|s64|__s\d+"
+    r"|pid_t|ssize_t|loff_t|time_t|time64_t)\b"
+)
 
 
 def _field(match: re.Match[str]) -> FormatField | None:
@@ -216,7 +218,5 @@ def decoder_of(form: EventFormat) -> Decoder:
             None,
         )
         need = ip.offset + ip.size if ip else 0
-        return Decoder(
-            Kind.PROBE_OTHER, arguments + (None,) * (4 - len(arguments)), need, ip, ()
-        )
+        return Decoder(Kind.PROBE_OTHER, arguments + (None,) * (4 - len(arguments)), need, ip, ())
     return Decoder(Kind.OTHER, (None,) * 4, 0, None, ())

@@ -62,8 +62,10 @@ def read_options(container: Container, buffer: Buffer, trace: Trace) -> Told:
             trace.is_guest = True
             parsed = parse_time_shift(option.data, container.big)
             if parsed is None:
-                container.note("the TIME_SHIFT option cannot be read; times are not moved to the "
-                               "host's", option.offset)
+                container.note(
+                    "the TIME_SHIFT option cannot be read; times are not moved to the host's",
+                    option.offset,
+                )
             else:
                 told.correction.interpolate, told.correction.shifts = parsed
         elif option.id == GUEST:
@@ -102,8 +104,9 @@ def _add(container: Container, option: Option, correction: Correction) -> None:
         return
     total = correction.add + value * (1000 if option.id == DATE else 1)
     if abs(total) >= 1 << 61:
-        container.note("a DATE or OFFSET option is out of range; times are not moved",
-                       option.offset)
+        container.note(
+            "a DATE or OFFSET option is out of range; times are not moved", option.offset
+        )
         return
     correction.add = total
 

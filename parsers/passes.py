@@ -39,6 +39,11 @@ WHY = {
 }
 
 
+def _view(array: Any) -> memoryview:
+    """An array as the loops take it: plain Python gets plain integers out of it."""
+    return memoryview(array)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What every pass over a buffer needs, fixed when the trace is opened."""
@@ -67,7 +72,7 @@ class _Cpu:
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.NEXT] = -1
         self.state[layout.LAST] = self.state[layout.SEEN] = self.state[layout.PEEK] = -1
-        self.state_view = memoryview(self.state)
+        self.state_view = _view(self.state)
         self.data = memoryview(b"")
         self.words = memoryview(b"").cast("I")
         self.serial = -1
@@ -88,9 +93,7 @@ class Pass:
         self.plan = plan
         self.table = plan.table
         places = sorted(
-            (place, position)
-            for position, place in enumerate(plan.buffer.cpus)
-            if place.size > 0
+            (place, position) for position, place in enumerate(plan.buffer.cpus) if place.size > 0
         )
         most = chunk_bytes(len(places), plan.page_size)
         self.cpus = [
@@ -104,14 +107,14 @@ class Pass:
         ]
         self.rows = max(64, min(4096, _ROWS // max(len(places), 1)))
         total = self.rows * len(places)
-        self.columns = {
+        self.columns: dict[str, Any] = {
             name: np.empty(total * width, dtype=dtype) for name, dtype, width in _COLUMNS
         }
-        self.views = [memoryview(column) for column in self.columns.values()]
-        self.comms_cache = memoryview(np.full(2 * layout.COMMS, -1, dtype=np.int64))
-        self.reports = memoryview(np.zeros(_REPORTS * layout.REPORT, dtype=np.int64))
-        self.changes = memoryview(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
-        self.geometry = memoryview(plan.geometry)
+        self.views = [_view(column) for column in self.columns.values()]
+        self.comms_cache = _view(np.full(2 * layout.COMMS, -1, dtype=np.int64))
+        self.reports = _view(np.zeros(_REPORTS * layout.REPORT, dtype=np.int64))
+        self.changes = _view(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
+        self.geometry = _view(plan.geometry)
         self.head = np.zeros(len(places), dtype=np.int64)
         self.tail = np.zeros(len(places), dtype=np.int64)
         self.comm_times: dict[int, int] = {}
@@ -138,23 +141,21 @@ class Pass:
             self._refill(cpu)
         filled = [cpu.slot for cpu in self.cpus if self.head[cpu.slot] < self.tail[cpu.slot]]
         heap = np.array(filled, dtype=np.int64)
-        ringbuffer.heapify(
-            memoryview(heap), len(heap), self.views[0], memoryview(self.head)
-        )
+        ringbuffer.heapify(_view(heap), len(heap), self.views[0], _view(self.head))
         count = np.array([len(heap), 0], dtype=np.int64)
-        numbers = memoryview(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
+        numbers = _view(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
         shared = (
-            memoryview(heap),
-            memoryview(count),
-            memoryview(self.head),
-            memoryview(self.tail),
+            _view(heap),
+            _view(count),
+            _view(self.head),
+            _view(self.tail),
             numbers,
             *self.views,
         )
         status = 0
         while status != layout.ALL_DONE and len(heap):
             out = self._new_block()
-            views = [memoryview(column) for column in out]
+            views = [_view(column) for column in out]
             count[1] = 0
             while True:
                 status = ringbuffer.merge(*shared, *views)
@@ -220,9 +221,9 @@ class Pass:
                 cpu.serial,
                 self.geometry,
                 state,
-                memoryview(self.table.index_of),
-                memoryview(self.table.rows),
-                memoryview(self.table.ips),
+                _view(self.table.index_of),
+                _view(self.table.rows),
+                _view(self.table.ips),
                 len(self.table.ips) // 3 - 1,
                 self.comms_cache,
                 *self.views,

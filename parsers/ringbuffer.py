@@ -442,7 +442,7 @@ def walk(
             if then > end or size < head:
                 why = WHY_RECORD
                 break
-            if limit >= 0 and t > limit or t >= LATEST:
+            if (limit >= 0 and t > limit) or t >= LATEST:
                 why = WHY_TIME
                 break
             eid = _field(data, words, payload + type_off, type_size, 0, swap, big)
@@ -463,7 +463,9 @@ def walk(
                     data, words, payload + table[o + IP_OFF], table[o + IP_SIZE], 0, swap, big
                 )
                 slot = (ip ^ ip >> 12 ^ index * 31) & ip_mask
-                while ips[slot * 3 + 2] >= 0 and (ips[slot * 3] != ip or ips[slot * 3 + 1] != index):
+                while ips[slot * 3 + 2] >= 0 and (
+                    ips[slot * 3] != ip or ips[slot * 3 + 1] != index
+                ):
                     slot = slot + 1 & ip_mask
                 k = ips[slot * 3 + 2]
                 if k < 0:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fputrace.parsers.compression import Damaged, engine_for
+from fputrace.parsers.compression import DecompressError, engine_for
 from fputrace.parsers.container import Container, CpuData
 from fputrace.parsers.source import Source
 
@@ -122,7 +122,7 @@ def packed_chunks(
                 start = 8
             try:
                 pages = unpack(window[start : start + packed], full)
-            except Damaged as error:
+            except DecompressError as error:
                 reason = f"a chunk does not decompress: {error}"
             if not reason and len(pages) != full:
                 reason = f"a chunk gives {len(pages)} bytes instead of {full}"
@@ -166,4 +166,3 @@ def chunks(
     if compressed:
         return packed_chunks(container, place, page_size, most)
     return raw_chunks(container.source, place, page_size, most)
-

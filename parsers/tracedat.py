@@ -43,8 +43,9 @@ def open_tracedat(
 ) -> Trace:
     """Open a trace.dat.  The descriptor belongs to the trace from now on.
 
-    `instance` names a ring buffer other than the top one; `blocks_of` reads the events.  Raises FormatError when the file is no
-    trace.dat or breaks off before its events, UsageError when there is no such instance.
+    `instance` names a ring buffer other than the top one; `blocks_of` reads the events.
+    Raises FormatError when the file is no trace.dat or breaks off before its events, UsageError
+    when there is no such instance.
     """
     source = Source(fd, path)
     try:
@@ -115,9 +116,17 @@ def _trace_of(container: Container, buffer: Buffer) -> tuple[Trace, Plan]:
     trace.symbols = symbols.first
     table = EventTable(trace, forms, symbols)
     page_size, geometry = _geometry(container, buffer, table, trace.clock)
-    trace.total_bytes = sum(
-        max(0, min(place.size, container.source.size - place.offset)) for place in buffer.cpus
-    )
+    there = [min(place.size, container.source.size - place.offset) for place in buffer.cpus]
+    trace.total_bytes = sum(size for size in there if size > 0)
+    least = 12 if buffer.compressed else page_size
+    if buffer.cpus and any(place.size for place in buffer.cpus) and max(there) < least:
+        first = min(place.offset for place in buffer.cpus if place.size)
+        raise FormatError(
+            f"expected the events here, but the file has {container.source.size} bytes",
+            path=container.path,
+            offset=first,
+            hint="The end of the file is not there; copy it again from where it was recorded.",
+        )
     comms = {0: "<idle>", **_cmdlines(container.cmdlines)}
     trace.comms = dict(comms)
     trace.notes = list(container.notes)
@@ -199,4 +208,3 @@ def _geometry(
     )
     geometry[layout.SLACK] = slack_of(clock)
     return page_size, geometry
-
