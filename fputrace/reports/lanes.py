@@ -100,13 +100,15 @@ def legend(witness: Witness) -> str:
     events = [event for event in witness.events if not event.inferred]
     cpus = set(_cpus(witness, events))
     used = {mark(event) for event in events}
-    states = {state(span).upper() for span in witness.spans if span.cpu in cpus}
+    letters = {state(span) for span in witness.spans if span.cpu in cpus}
+    states = {letter.upper() for letter in letters}
     words = [f"{letter} {word}" for letter, word in MARK_WORDS.items() if letter in used]
     text = "Marks: " + ", ".join(words) + "."
     if states:
         told = [f"{letter} {word}" for letter, word in STATE_WORDS.items() if letter in states]
         text += " Lanes: what the registers hold and whose it is: " + ", ".join(told)
-        text += "; a small letter is inferred. Not to scale."
+        text += "; a small letter is inferred" if letters != states else ""
+        text += ". Not to scale."
     return text
 
 
@@ -177,19 +179,23 @@ def _lane(spans: Sequence[Span], anchors: dict[int, int], room: int) -> list[Pie
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Spans in time order; neighbours that hold the same of the same owner are one."""
+    """Spans in time order; neighbours that hold the same of the same owner are one.
+
+    Such a stretch is inferred only if all of it is.
+    """
     joined: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start_ns):
         last = joined[-1] if joined else None
         if last and last.end_ns == span.start_ns and _same(last, span):
-            joined[-1] = last._replace(end_ns=span.end_ns)
+            surest = last if last.certainty == "known" else span
+            joined[-1] = surest._replace(start_ns=last.start_ns, end_ns=span.end_ns)
         else:
             joined.append(span)
     return joined
 
 
 def _same(a: Span, b: Span) -> bool:
-    return (a.owner, state(a)) == (b.owner, state(b))
+    return (a.owner, state(a).upper()) == (b.owner, state(b).upper())
 
 
 def _column(time: int, anchors: dict[int, int], room: int) -> int:

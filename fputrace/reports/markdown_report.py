@@ -12,6 +12,7 @@ from fputrace.reports import lanes, outline
 from fputrace.reports.escape import clean, code, fenced, markdown
 
 if TYPE_CHECKING:
+    from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
     from fputrace.reports import Options
 
@@ -25,7 +26,6 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
 
 
 def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
-    clock = outline.clock_of(analysis.trace)
     yield f"## fputrace: {markdown(analysis.trace.path)}"
     yield ""
     yield from _table(("", ""), ((row.label, _cell(row.lines)) for row in outline.head(analysis)))
@@ -38,7 +38,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield ""
         yield f"### {outline.HEADINGS[group.severity]}"
         for finding in group.proved:
-            yield from _finding(finding, clock, verbose)
+            yield from _finding(finding, analysis.trace, verbose)
         if group.listed or group.hidden:
             yield ""
         for finding in group.listed:
@@ -57,7 +57,8 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield fenced("\n".join(clean(line) for line in command), "sh")
 
 
-def _finding(finding: Finding, clock: outline.Clock, verbose: bool) -> Iterator[str]:
+def _finding(finding: Finding, trace: Trace, verbose: bool) -> Iterator[str]:
+    clock = outline.clock_of(trace)
     yield ""
     yield f"#### {markdown(outline.title(finding))}"
     yield ""
@@ -69,21 +70,21 @@ def _finding(finding: Finding, clock: outline.Clock, verbose: bool) -> Iterator[
     for index, witness in enumerate(shown):
         yield ""
         yield f"{markdown(outline.proof_title(finding, index, clock))}:"
-        yield from _proof(witness, clock, finding.code in outline.CHAINS)
+        yield from _proof(witness, trace, finding.code in outline.CHAINS)
     more = outline.more_proofs(finding, len(shown))
     if more:
         yield ""
         yield markdown(more)
 
 
-def _proof(witness: Witness, clock: outline.Clock, chain: bool) -> Iterator[str]:
+def _proof(witness: Witness, trace: Trace, chain: bool) -> Iterator[str]:
     drawn = lanes.draw(witness, _DRAWING_WIDTH)
     if drawn:
         yield ""
         yield fenced("\n".join("".join(text for text, _ in line).rstrip() for line in drawn))
         yield ""
         yield f"<sub>{markdown(lanes.legend(witness))}</sub>"
-    steps = outline.steps(witness, clock)
+    steps = outline.steps(witness, trace)
     if not steps:
         return
     yield ""
@@ -119,7 +120,7 @@ def _coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
                     row.code,
                     markdown(row.name),
                     outline.STATUS_WORDS[row.status],
-                    markdown(", ".join(row.missing)),
+                    markdown(outline.missing(row)),
                     markdown(row.why),
                 )
                 for row in analysis.coverage

@@ -7,7 +7,7 @@ Strings made here hold text from the trace as it is; whoever lays them out escap
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fputrace.events import ABSENT
@@ -42,6 +42,7 @@ POINTERS = frozenset(
 MASKS = frozenset({"xfeatures", "xcomp_bv"})
 """``u64`` bit masks, which the kernel prints as hexadecimal (x86/asm/trace/fpu.h)."""
 
+_ABOUT_TRACE = "FPU9"
 _U64 = (1 << 64) - 1
 _PROOFS_PER_GROUP = 3
 _ROWS_PER_GROUP = 20
@@ -103,8 +104,9 @@ class Step(NamedTuple):
     inferred: bool
 
 
-def steps(witness: Witness, clock: Clock) -> list[Step]:
+def steps(witness: Witness, trace: Trace) -> list[Step]:
     """The events of a proof in time order, times relative to the first."""
+    clock = clock_of(trace)
     if not witness.events:
         return []
     first = witness.events[0].ns
@@ -115,7 +117,7 @@ def steps(witness: Witness, clock: Clock) -> list[Step]:
             event.cpu,
             task(event.comm, event.pid),
             event.name.partition(":")[2] or event.name,
-            "" if event.inferred else fields_text(event),
+            "" if event.inferred else fields_text(event, trace.comms),
             event.role,
             event.inferred,
         )
@@ -123,18 +125,21 @@ def steps(witness: Witness, clock: Clock) -> list[Step]:
     ]
 
 
-def fields_text(event: WitnessEvent) -> str:
-    """The main fields of an event, in the words ``trace-cmd report`` has for them."""
+def fields_text(event: WitnessEvent, comms: Mapping[int, str]) -> str:
+    """The main fields of an event, in the words ``trace-cmd report`` has for them.
+
+    ``comms`` names the task that a ``sched_switch`` without ``next_comm`` switches to.
+    """
     fields = {k: v for k, v in event.fields.items() if v != ABSENT}
     name = event.name.partition(":")[2] or event.name
     if name == "kvm_fpu" and "load" in fields:
         return "load" if fields["load"] else "unload"
     if name == "sched_switch" and {"prev_pid", "next_pid"} <= fields.keys():
-        sides = [
-            f"{fields.get(side + '_comm', 'pid')}:{fields[side + '_pid']}"
-            for side in ("prev", "next")
-        ]
-        return f"{sides[0]} {prev_state(fields.get('prev_state'))}==> {sides[1]}"
+        prev, to = fields["prev_pid"], fields["next_pid"]
+        prev_comm = fields.get("prev_comm", event.comm)
+        next_comm = fields.get("next_comm") or comms.get(to) or ("swapper" if to == 0 else "<...>")
+        state = prev_state(fields.get("prev_state"))
+        return f"{prev_comm}:{prev} {state}==> {next_comm}:{to}"
     hidden = {"xcomp_bv"} if name.startswith("x86_fpu_") else set()
     return " ".join(f"{k}={field_text(k, v)}" for k, v in fields.items() if k not in hidden)
 
@@ -335,10 +340,13 @@ def facts(finding: Finding, clock: Clock) -> list[Row]:
 
 
 def proof_title(finding: Finding, index: int, clock: Clock) -> str:
-    """Where and when the proof of that index happened."""
+    """Where and when the proof of that index happened, and what its times count from."""
     witness = finding.witnesses[index]
     which = f"Proof {index + 1} of {len(finding.witnesses)}" if index else "Proof"
-    return f"{which}: CPU {witness.cpu}, {clock.at(witness.ns)}"
+    title = f"{which}: CPU {witness.cpu}, {clock.at(witness.ns)}"
+    if witness.events and witness.events[0].ns != witness.ns:
+        title += f"; times from {clock.at(witness.events[0].ns)}"
+    return title
 
 
 def more_proofs(finding: Finding, shown: int) -> str:
@@ -363,20 +371,38 @@ def verdict_line(analysis: Analysis) -> str:
                 counts.append(f"{plural(len(found), f'{verdict.value} {word} finding')}")
     if counts:
         return f"{', '.join(counts)}."
-    answered = codes(analysis.coverage, Status.CHECKED, Status.PARTLY)
+    by_status = {
+        status: [
+            row.code
+            for row in analysis.coverage
+            if row.status is status and row.code < _ABOUT_TRACE
+        ]
+        for status in Status
+    }
+    partly, undecided = by_status[Status.PARTLY], by_status[Status.NOT_DECIDABLE]
+    answered = len(by_status[Status.CHECKED]) + len(partly)
     if not answered:
         return "Nothing was found, and the trace could answer none of the rules."
-    open_ = codes(analysis.coverage, Status.NOT_DECIDABLE)
-    line = f"Nothing is wrong as far as the {plural(len(answered), 'rule')} this trace can answer"
-    line += " tell." if len(answered) > 1 else " tells."
-    if open_:
-        line += f" It could not answer {either(open_, 'or')}."
-    return line
+    line = f"Nothing is wrong as far as this trace can tell: {plural(answered, 'rule')} checked"
+    if partly:
+        line += f", {'all' if len(partly) == answered else number(len(partly))} only in part"
+    if undecided:
+        line += f". It could not answer {either(code_list(undecided))}"
+    return f"{line}."
 
 
-def codes(coverage: Iterable[Coverage], *statuses: Status) -> list[str]:
-    """The rules with one of these statuses."""
-    return [row.code for row in coverage if row.status in statuses]
+def code_list(codes: Iterable[str]) -> list[str]:
+    """Codes of rules, three and more in a row as ``FPU114-121``."""
+    runs: list[list[str]] = []
+    for code in codes:
+        if runs and code == f"FPU{int(runs[-1][-1][3:]) + 1}":
+            runs[-1].append(code)
+        else:
+            runs.append([code])
+    short: list[str] = []
+    for run in runs:
+        short += [f"{run[0]}-{run[-1][3:]}"] if len(run) > 2 else run
+    return short
 
 
 def coverage_lines(analysis: Analysis) -> list[Row]:
@@ -386,20 +412,25 @@ def coverage_lines(analysis: Analysis) -> list[Row]:
         chosen = [row for row in analysis.coverage if row.status is status]
         if not chosen:
             continue
-        lines = [" ".join(row.code for row in chosen)]
+        lines = [" ".join(code_list(row.code for row in chosen))]
         if status is Status.NOT_DECIDABLE or status is Status.PARTLY:
             lines += _needs(chosen)
         rows.append(Row(STATUS_WORDS[status], lines))
     return rows
 
 
+def missing(row: Coverage) -> str:
+    """What a rule lacks; of events with ``|`` between them one is enough."""
+    return ", ".join(" or ".join(sorted(need.split("|"))) for need in row.missing)
+
+
 def _needs(rows: Sequence[Coverage]) -> list[str]:
     """One line for each different thing that is missing, with the rules that miss it."""
     needs: dict[str, list[str]] = {}
     for row in rows:
-        need = f"missing {', '.join(row.missing)}" if row.missing else row.why
+        need = f"missing {missing(row)}" if row.missing else row.why
         needs.setdefault(need, []).append(row.code)
-    return [f"- {' '.join(names)}: {need}" for need, names in needs.items() if need]
+    return [f"- {' '.join(code_list(names))}: {need}" for need, names in needs.items() if need]
 
 
 RECORD_WORDS = "To record what is missing:"

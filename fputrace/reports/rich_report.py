@@ -20,6 +20,7 @@ from fputrace.reports.escape import clean
 from fputrace.reports.text_report import step_lines
 
 if TYPE_CHECKING:
+    from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
     from fputrace.reports import Options
 
@@ -102,7 +103,9 @@ class AnalysisView:
             yield Text("")
             yield Text("  " + ink(outline.proof_title(finding, index, self.clock)), style="dim")
             chain = finding.code in outline.CHAINS
-            proof = ProofView(witness, self.clock, chain, with_legend and not index, self.ascii)
+            proof = ProofView(
+                witness, self.analysis.trace, chain, with_legend and not index, self.ascii
+            )
             yield Padding(proof, (0, 0, 0, 2), expand=False)
         more = outline.more_proofs(finding, len(shown))
         if more:
@@ -118,7 +121,7 @@ class AnalysisView:
         table.add_column(no_wrap=True)
         table.add_column()
         for row in self.analysis.coverage:
-            missing = f"missing {', '.join(row.missing)}" if row.missing else ""
+            missing = f"missing {outline.missing(row)}" if row.missing else ""
             table.add_row(
                 row.code,
                 Text(ink(row.name)),
@@ -147,13 +150,13 @@ class ProofView:
     def __init__(
         self,
         witness: Witness,
-        clock: outline.Clock,
+        trace: Trace,
         chain: bool,
         with_legend: bool,
         ascii_only: bool,
     ) -> None:
         self.witness = witness
-        self.clock = clock
+        self.trace = trace
         self.chain = chain
         self.with_legend = with_legend
         self.ascii = ascii_only
@@ -170,7 +173,7 @@ class ProofView:
             if self.with_legend:
                 yield Text("")
                 yield ink.prose(lanes.legend(self.witness), "dim")
-        steps = outline.steps(self.witness, self.clock)
+        steps = outline.steps(self.witness, self.trace)
         if not steps:
             return
         yield Text("")

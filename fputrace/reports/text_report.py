@@ -14,6 +14,7 @@ from fputrace.reports import lanes, outline
 from fputrace.reports.escape import clean
 
 if TYPE_CHECKING:
+    from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
     from fputrace.reports import Options
 
@@ -29,7 +30,6 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
 
 
 def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
-    clock = outline.clock_of(analysis.trace)
     yield from rows(outline.head(analysis))
     for note in outline.notes(analysis):
         yield ""
@@ -41,7 +41,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield from _heading(outline.HEADINGS[group.severity], "=")
         for index, finding in enumerate(group.proved):
             yield from [""] * (index > 0)
-            yield from _finding(finding, clock, verbose, not explained)
+            yield from _finding(finding, analysis.trace, verbose, not explained)
             explained = explained or any(w.events for w in finding.witnesses)
         for finding in group.listed:
             yield from paragraph(outline.one_line(finding), "", "  ")
@@ -57,9 +57,8 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield f"  {clean(line, ascii_only=True)}"
 
 
-def _finding(
-    finding: Finding, clock: outline.Clock, verbose: bool, with_legend: bool
-) -> Iterator[str]:
+def _finding(finding: Finding, trace: Trace, verbose: bool, with_legend: bool) -> Iterator[str]:
+    clock = outline.clock_of(trace)
     yield from paragraph(outline.title(finding))
     yield from rows(outline.facts(finding, clock), "  ")
     yield ""
@@ -67,9 +66,9 @@ def _finding(
     shown = finding.witnesses if verbose else finding.witnesses[:1]
     for index, witness in enumerate(shown):
         yield ""
-        yield f"  {outline.proof_title(finding, index, clock)}"
+        yield from paragraph(outline.proof_title(finding, index, clock), "  ")
         yield ""
-        yield from proof(witness, clock, finding.code in outline.CHAINS, with_legend and not index)
+        yield from proof(witness, trace, finding.code in outline.CHAINS, with_legend and not index)
     more = outline.more_proofs(finding, len(shown))
     if more:
         yield ""
@@ -77,7 +76,7 @@ def _finding(
 
 
 def proof(
-    witness: Witness, clock: outline.Clock, chain: bool, with_legend: bool, indent: str = "  "
+    witness: Witness, trace: Trace, chain: bool, with_legend: bool, indent: str = "  "
 ) -> Iterator[str]:
     """A proof: the drawing, its legend if asked for, and the steps."""
     drawn = lanes.draw(witness, WIDTH - len(indent))
@@ -88,7 +87,7 @@ def proof(
         if with_legend:
             yield from paragraph(lanes.legend(witness), indent)
             yield ""
-    yield from step_lines(outline.steps(witness, clock), chain, WIDTH, indent)
+    yield from step_lines(outline.steps(witness, trace), chain, WIDTH, indent)
 
 
 def step_lines(
@@ -116,7 +115,7 @@ def coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
         return
     for row in analysis.coverage:
         yield from paragraph(f"{row.code} {row.name}: {outline.STATUS_WORDS[row.status]}", "", "  ")
-        missing = [f"missing {', '.join(row.missing)}"] if row.missing else []
+        missing = [f"missing {outline.missing(row)}"] if row.missing else []
         for line in [*missing, *([row.why] if row.why else [])]:
             yield from paragraph(line, "  ", "    ")
 

@@ -132,7 +132,7 @@ def test_verbose(name: str) -> None:
 def test_nothing_found(name: str) -> None:
     text = flat(draw(name, analysis()))
     assert (
-        "Nothing is wrong as far as the 3 rules this trace can answer tell. "
+        "Nothing is wrong as far as this trace can tell: 3 rules checked, 1 only in part. "
         "It could not answer FPU105 or FPU110." in text
     )
 
@@ -264,6 +264,14 @@ def test_rich_without_colour_says_the_same() -> None:
     plain = draw("rich", BOTH, width=120)
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[\d;]*m", "", draw("rich", BOTH, width=120, color=True)) == plain
+
+
+def test_code_list() -> None:
+    codes = ["FPU101", "FPU102", "FPU104", "FPU105", "FPU106", "FPU113", "FPU114", "FPU201"]
+    assert outline.code_list(codes) == [
+        "FPU101", "FPU102", "FPU104-106", "FPU113", "FPU114", "FPU201",
+    ]  # fmt: skip
+    assert outline.code_list([]) == []
 
 
 @pytest.mark.parametrize(
