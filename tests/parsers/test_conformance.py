@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,15 @@ def assert_same(path: Path, *, fields: bool = True) -> Pass:
             elif isinstance(item, Event):
                 last = item.ns
     assert not per_cpu
-    assert sorted(r.ts for rows in said.values() for r in rows if isinstance(r, Event)) == [
+    assert sorted(r.ns for rows in said.values() for r in rows if isinstance(r, Event)) == [
         row.ts for row in mine.rows
     ]
-    assert sorted(
-        (loss.cpu, loss.after_ns, loss.before_ns, loss.count)
-        for loss in mine.trace.losses
-        if loss.placed
-    ) == sorted(holes)
+    # A count that only the statistics know is none of trace-cmd's.
+    assert Counter(holes) == Counter(
+        (c, after, before, None if "statistics" in where else count)
+        for c, after, before, count, where, placed, _ in mine.trace.losses
+        if placed and not where.startswith("overruns")
+    )
     return mine
 
 
@@ -64,10 +65,13 @@ def assert_fields(row: Row, values: dict[str, Any], decoder: Decoder) -> None:
     got = {name: value for name, value in row.fields.items() if not name.startswith("common_")}
     assert got.keys() == values.keys(), row
     for name, value in values.items():
-        if isinstance(value, str) and isinstance(got[name], int):
-            assert value in decoder.symbols_at(got[name]), (row, name)
+        mine = got[name]
+        if isinstance(mine, str) and mine.startswith("0x"):
+            mine = int(mine, 16)  # pointers are hex strings
+        if isinstance(value, str) and isinstance(mine, int):
+            assert value in decoder.symbols_at(mine), (row, name)
         else:
-            assert got[name] == value, (row, name)
+            assert mine == value, (row, name)
 
 
 def test_sample_as_recorded(sample: Path) -> None:
@@ -154,7 +158,9 @@ def every_shape(kernel: str, endian: Any, long_size: int) -> TraceWriter:
         common=RT if kernel == "5.2.1" else PLAIN,
     )
     second = 1 << 30
-    w.event(0, 1000, 1, "sched_switch", prev_pid=1, next_pid=2, next_comm="fphog", prev_state=-1)
+    # trace-cmd does not extend the sign of a 32-bit long.
+    state = -1 if long_size == 8 else 1
+    w.event(0, 1000, 1, "sched_switch", prev_pid=1, next_pid=2, next_comm="b c", prev_state=state)
     w.event(0, 1000 + second, 1, "kvm_exit", exit_reason=0x400, guest_rip=0x1000)
     w.loss(0, 12)
     w.event(0, 2000 + second, 2, "x86_fpu_regs_activated", fpu=0xB7C18880, flag=1, xfeatures=0x217)
@@ -179,7 +185,7 @@ SHIFTS: dict[str, tuple[dict[int, list[Sample]], dict[int, list[int]] | None]] =
     "one sample": ({0: [(0, 100, 1)], 1: [(0, -200, 1)]}, None),
     "two samples": ({0: [(0, 100, 1), (1500, 200, 1)], 1: [(0, 200, 1), (5000, 900, 1)]}, None),
     "falling": ({0: [(0, 900, 1), (1500, 200, 1)], 1: [(0, 2, 1), (5000, -1900, 1)]}, None),
-    "three": ({cpu: [(t, t // 7, 1) for t in (10, 40_000, 10**9)] for cpu in (0, 1)}, None),
+    "three": ({cpu: [(t, t // 700, 1) for t in (10, 40_000, 10**9)] for cpu in (0, 1)}, None),
     "scaled": (
         {0: [(0, 100, 3), (1500, 200, 3)], 1: [(0, 200, 5), (5000, 900, 5)]},
         {0: [1, 1], 1: [2, 2]},
@@ -203,9 +209,11 @@ def corrected(kind: str) -> TraceWriter:
     elif what in ("shift", "interpolate"):
         samples, fractions = SHIFTS[how]
         w.time_shift(5, samples, interpolate=what == "interpolate", fractions=fractions)
-    # Exact to the ns also where a product needs more than 64 bits.
+    # Cycles are exact to the ns also where the product needs more than 64 bits; trace-cmd's
+    # interpolation is not, so that is tried with shorter times.
+    stride = 3_141_592 if what == "interpolate" else 3_141_592_653
     for number in range(200):
-        ts = 2000 + number * number * 3_141_592_653 + number * 271
+        ts = 2000 + number * number * stride + number * 271
         w.event(0, ts, 1, "kvm_entry", vcpu_id=number)
         w.event(1, ts + number % 3, 1, "kvm_entry", vcpu_id=number)
     return w

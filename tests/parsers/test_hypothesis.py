@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,8 @@ def recordings(draw: st.DrawFn) -> tuple[TraceWriter, Told, int, Any, int]:
     )
     told = Told()
     for cpu in cpus:
+        # Statistics that know of losses would count the holes that the pages do not.
+        w.stats[cpu] = {"overrun": 0}
         _draw_cpu(draw, w, told, cpu, long_size)
     told.rows.sort(key=lambda row: row[:2])
     version = draw(st.sampled_from([6, 7]))
@@ -206,16 +209,19 @@ def test_reading_gives_what_was_written(made: tuple[TraceWriter, Told, int, Any,
     assert [row[:5] for row in mine.rows] == [row[:5] for row in told.rows]
     for row, (*_, written) in zip(mine.rows, told.rows, strict=True):
         layout = w.layouts[row.name]
+        pointers = {p.field.name for p in layout.fields if "*" in p.field.ctype}
         for name, value in written.items():
             real = layout.fields[1].field.name if name == "flag" and "x86" in row.name else name
-            assert row.fields[real] == value, (row, real)
+            got = row.fields[real]
+            if real in pointers:
+                assert got == hex(value)
+            else:
+                assert got == value, (row, real)
         # What was not given was written as 0.
         for placed in layout.fields:
             assert placed.field.name in row.fields
     trace = mine.trace
-    assert sorted(loss[:4] for loss in trace.losses if loss.placed) == sorted(
-        told.holes, key=lambda hole: hole[0]
-    )
+    assert Counter(loss[:4] for loss in trace.losses if loss.placed) == Counter(told.holes)
     assert trace.kernel == w.kernel
     assert trace.clock == "mono"
     assert trace.counts == {
