@@ -11,7 +11,7 @@ short one, because what matters is the order; the times stand beside the events 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import log2
 from typing import TYPE_CHECKING
@@ -86,7 +86,7 @@ def draw(witness: Witness, width: int) -> list[list[Piece]]:
         for event, column in zip(events, columns, strict=True):
             if event.cpu == cpu:
                 marks[column] = mark(event)
-        spans = [span for span in witness.spans if span.cpu == cpu]
+        spans = [span for span in _drawn_spans(witness, events) if span.cpu == cpu]
         if "".join(marks).strip():
             name = "" if spans else f"CPU {cpu}"
             lines.append([(name.ljust(label), ""), ("".join(marks).rstrip(), "mark")])
@@ -95,12 +95,14 @@ def draw(witness: Witness, width: int) -> list[list[Piece]]:
     return lines
 
 
-def legend(witness: Witness) -> str:
-    """What the letters of this drawing mean, those that it uses."""
-    events = [event for event in witness.events if not event.inferred]
-    cpus = set(_cpus(witness, events))
-    used = {mark(event) for event in events}
-    letters = {state(span) for span in witness.spans if span.cpu in cpus}
+def legend(witnesses: Iterable[Witness]) -> str:
+    """What the letters of these drawings mean, those that they use."""
+    used: set[str] = set()
+    letters: set[str] = set()
+    for witness in witnesses:
+        events = [event for event in witness.events if not event.inferred]
+        used |= {mark(event) for event in events}
+        letters |= {state(span) for span in _drawn_spans(witness, events)}
     states = {letter.upper() for letter in letters}
     words = [f"{letter} {word}" for letter, word in MARK_WORDS.items() if letter in used]
     text = "Marks: " + ", ".join(words) + "."
@@ -134,9 +136,21 @@ def _cpus(witness: Witness, events: Sequence[WitnessEvent]) -> list[int]:
     """The CPUs the proof is about: where its events are, and where its tasks owned registers."""
     pids = {event.pid for event in events}
     cpus = {event.cpu for event in events}
-    cpus |= {span.cpu for span in witness.spans if span.owner in pids}
+    cpus |= {span.cpu for span in _near(witness.spans, events) if span.owner in pids}
     nearest = sorted(cpus, key=lambda cpu: (cpu != witness.cpu, cpu))
     return sorted(nearest[:_MAX_LANES])
+
+
+def _near(spans: Iterable[Span], events: Sequence[WitnessEvent]) -> Iterator[Span]:
+    """Spans between the first and the last event; a margin shows of longer ones what was around."""
+    if events:
+        first, last = events[0].ns, events[-1].ns
+        yield from (span for span in spans if span.end_ns > first and span.start_ns <= last)
+
+
+def _drawn_spans(witness: Witness, events: Sequence[WitnessEvent]) -> list[Span]:
+    cpus = set(_cpus(witness, events))
+    return [span for span in _near(witness.spans, events) if span.cpu in cpus]
 
 
 def _columns(times: Sequence[int], room: int) -> list[int]:

@@ -34,11 +34,14 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield f"> {markdown(note)}"
     yield ""
     yield f"**{markdown(outline.verdict_line(analysis))}**"
-    for group in outline.groups(analysis.findings, verbose):
+    groups = outline.groups(analysis.findings, verbose)
+    legend = lanes.legend(outline.shown_witnesses(groups, verbose))
+    for group in groups:
         yield ""
         yield f"### {outline.HEADINGS[group.severity]}"
         for finding in group.proved:
-            yield from _finding(finding, analysis.trace, verbose)
+            yield from _finding(finding, analysis.trace, verbose, legend)
+            legend = "" if finding.witnesses else legend
         if group.listed or group.hidden:
             yield ""
         for finding in group.listed:
@@ -57,7 +60,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield fenced("\n".join(clean(line) for line in command), "sh")
 
 
-def _finding(finding: Finding, trace: Trace, verbose: bool) -> Iterator[str]:
+def _finding(finding: Finding, trace: Trace, verbose: bool, legend: str) -> Iterator[str]:
     clock = outline.clock_of(trace)
     yield ""
     yield f"#### {markdown(outline.title(finding))}"
@@ -70,20 +73,21 @@ def _finding(finding: Finding, trace: Trace, verbose: bool) -> Iterator[str]:
     for index, witness in enumerate(shown):
         yield ""
         yield f"{markdown(outline.proof_title(finding, index, clock))}:"
-        yield from _proof(witness, trace, finding.code in outline.CHAINS)
+        yield from _proof(witness, trace, finding.code in outline.CHAINS, "" if index else legend)
     more = outline.more_proofs(finding, len(shown))
     if more:
         yield ""
         yield markdown(more)
 
 
-def _proof(witness: Witness, trace: Trace, chain: bool) -> Iterator[str]:
+def _proof(witness: Witness, trace: Trace, chain: bool, legend: str) -> Iterator[str]:
     drawn = lanes.draw(witness, _DRAWING_WIDTH)
     if drawn:
         yield ""
         yield fenced("\n".join("".join(text for text, _ in line).rstrip() for line in drawn))
-        yield ""
-        yield f"<sub>{markdown(lanes.legend(witness))}</sub>"
+        if legend:
+            yield ""
+            yield f"<sub>{markdown(legend)}</sub>"
     steps = outline.steps(witness, trace)
     if not steps:
         return

@@ -42,6 +42,9 @@ POINTERS = frozenset(
 MASKS = frozenset({"xfeatures", "xcomp_bv"})
 """``u64`` bit masks, which the kernel prints as hexadecimal (x86/asm/trace/fpu.h)."""
 
+_PREV_STATES = {0: "R", 1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128: "I"}
+"""The print format of ``sched_switch`` itself (include/trace/events/sched.h, 4.14 to 7.2)."""
+
 _ABOUT_TRACE = "FPU9"
 _U64 = (1 << 64) - 1
 _PROOFS_PER_GROUP = 3
@@ -152,10 +155,13 @@ def field_text(name: str, value: Any) -> str:
 
 
 def prev_state(state: Any) -> str:
-    """``prev_state`` as a letter where one is enough: 0 is R, 1 S, 2 D (include/linux/sched.h)."""
+    """``prev_state`` as ``sched_switch`` prints it since 4.14: ``R+`` is a preempted task."""
     if state is None:
         return ""
-    return {0: "R ", 1: "S ", 2: "D "}.get(state, f"prev_state={state} ")
+    letter = _PREV_STATES.get(state & 0xFF)
+    if letter is None or not 0 <= state < 0x200:
+        return f"prev_state={state} "
+    return f"{letter}{'+' if state & 0x100 else ''} "
 
 
 def task(comm: str | None, pid: int | None) -> str:
@@ -280,6 +286,12 @@ def groups(findings: Iterable[Finding], verbose: bool) -> list[Group]:
         if group.proved:
             found.append(group._replace(hidden=hidden))
     return found
+
+
+def shown_witnesses(groups: Iterable[Group], verbose: bool) -> list[Witness]:
+    """The proofs a report draws."""
+    proved = [finding for group in groups for finding in group.proved]
+    return [w for f in proved for w in (f.witnesses if verbose else f.witnesses[:1])]
 
 
 def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -64,13 +64,14 @@ class AnalysisView:
             yield ink.prose(f"Note: {note}", palette.SKY)
         yield Text("")
         yield ink.prose(outline.verdict_line(analysis), _verdict_style(analysis))
-        explained = False
-        for group in outline.groups(analysis.findings, self.verbose):
+        groups = outline.groups(analysis.findings, self.verbose)
+        legend = lanes.legend(outline.shown_witnesses(groups, self.verbose))
+        for group in groups:
             yield from ink.heading(outline.HEADINGS[group.severity], options)
             for index, finding in enumerate(group.proved):
                 yield from [Text("")] * (index > 0)
-                yield from self._finding(finding, ink, not explained)
-                explained = explained or any(w.events for w in finding.witnesses)
+                yield from self._finding(finding, ink, legend)
+                legend = "" if finding.witnesses else legend
             if group.listed or group.hidden:
                 yield Text("")
             for finding in group.listed:
@@ -86,7 +87,7 @@ class AnalysisView:
             for line in outline.command_lines(analysis.record, min(options.max_width, _PROSE) - 2):
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
-    def _finding(self, finding: Finding, ink: Ink, with_legend: bool) -> Iterator[RenderableType]:
+    def _finding(self, finding: Finding, ink: Ink, legend: str) -> Iterator[RenderableType]:
         verdict = "" if finding.verdict is Verdict.CONFIRMED else "italic"
         yield Text.assemble(
             (finding.code, palette.SEVERITIES[finding.severity.value]),
@@ -104,7 +105,7 @@ class AnalysisView:
             yield Text("  " + ink(outline.proof_title(finding, index, self.clock)), style="dim")
             chain = finding.code in outline.CHAINS
             proof = ProofView(
-                witness, self.analysis.trace, chain, with_legend and not index, self.ascii
+                witness, self.analysis.trace, chain, "" if index else legend, self.ascii
             )
             yield Padding(proof, (0, 0, 0, 2), expand=False)
         more = outline.more_proofs(finding, len(shown))
@@ -152,13 +153,13 @@ class ProofView:
         witness: Witness,
         trace: Trace,
         chain: bool,
-        with_legend: bool,
+        legend: str,
         ascii_only: bool,
     ) -> None:
         self.witness = witness
         self.trace = trace
         self.chain = chain
-        self.with_legend = with_legend
+        self.legend = legend
         self.ascii = ascii_only
 
     def __rich_console__(
@@ -170,9 +171,9 @@ class ProofView:
             yield Text("")
             for pieces in drawn:
                 yield ink.line(pieces)
-            if self.with_legend:
+            if self.legend:
                 yield Text("")
-                yield ink.prose(lanes.legend(self.witness), "dim")
+                yield ink.prose(self.legend, "dim")
         steps = outline.steps(self.witness, self.trace)
         if not steps:
             return

@@ -36,13 +36,14 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield from paragraph(f"Note: {note}")
     yield ""
     yield from paragraph(outline.verdict_line(analysis))
-    explained = False
-    for group in outline.groups(analysis.findings, verbose):
+    groups = outline.groups(analysis.findings, verbose)
+    legend = lanes.legend(outline.shown_witnesses(groups, verbose))
+    for group in groups:
         yield from _heading(outline.HEADINGS[group.severity], "=")
         for index, finding in enumerate(group.proved):
             yield from [""] * (index > 0)
-            yield from _finding(finding, analysis.trace, verbose, not explained)
-            explained = explained or any(w.events for w in finding.witnesses)
+            yield from _finding(finding, analysis.trace, verbose, legend)
+            legend = "" if finding.witnesses else legend
         for finding in group.listed:
             yield from paragraph(outline.one_line(finding), "", "  ")
         if group.hidden:
@@ -57,7 +58,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield f"  {clean(line, ascii_only=True)}"
 
 
-def _finding(finding: Finding, trace: Trace, verbose: bool, with_legend: bool) -> Iterator[str]:
+def _finding(finding: Finding, trace: Trace, verbose: bool, legend: str) -> Iterator[str]:
     clock = outline.clock_of(trace)
     yield from paragraph(outline.title(finding))
     yield from rows(outline.facts(finding, clock), "  ")
@@ -68,7 +69,7 @@ def _finding(finding: Finding, trace: Trace, verbose: bool, with_legend: bool) -
         yield ""
         yield from paragraph(outline.proof_title(finding, index, clock), "  ")
         yield ""
-        yield from proof(witness, trace, finding.code in outline.CHAINS, with_legend and not index)
+        yield from proof(witness, trace, finding.code in outline.CHAINS, "" if index else legend)
     more = outline.more_proofs(finding, len(shown))
     if more:
         yield ""
@@ -76,16 +77,16 @@ def _finding(finding: Finding, trace: Trace, verbose: bool, with_legend: bool) -
 
 
 def proof(
-    witness: Witness, trace: Trace, chain: bool, with_legend: bool, indent: str = "  "
+    witness: Witness, trace: Trace, chain: bool, legend: str, indent: str = "  "
 ) -> Iterator[str]:
-    """A proof: the drawing, its legend if asked for, and the steps."""
+    """A proof: the drawing, a legend if one is given, and the steps."""
     drawn = lanes.draw(witness, WIDTH - len(indent))
     for line in drawn:
         yield indent + "".join(text for text, _ in line).rstrip()
     if drawn:
         yield ""
-        if with_legend:
-            yield from paragraph(lanes.legend(witness), indent)
+        if legend:
+            yield from paragraph(legend, indent)
             yield ""
     yield from step_lines(outline.steps(witness, trace), chain, WIDTH, indent)
 

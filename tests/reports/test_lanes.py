@@ -39,9 +39,10 @@ def test_overwritten() -> None:
 def test_a_cpu_without_events_is_drawn_when_a_task_of_the_proof_owned_its_registers() -> None:
     span = Span(3, SAVE.ns, SAVE.ns + 5_000, 74, 74, "guest", "known")
     foreign = Span(4, SAVE.ns, SAVE.ns + 5_000, 5, 5, "user", "known")
-    lines = drawn(replace(SAVE, spans=(*SAVE.spans, span, foreign)), 60)
+    before = Span(5, SAVE.ns - 5_000, SAVE.ns, 74, 74, "guest", "known")
+    lines = drawn(replace(SAVE, spans=(*SAVE.spans, span, foreign, before)), 60)
     assert lines[-1].startswith("CPU 3     G:74")
-    assert not any("CPU 4" in line for line in lines)
+    assert not any("CPU 4" in line or "CPU 5" in line for line in lines)
 
 
 def test_without_spans_the_marks_are_left() -> None:
@@ -51,11 +52,14 @@ def test_without_spans_the_marks_are_left() -> None:
 
 
 def test_legend_names_what_is_used() -> None:
-    text = legend(SAVE)
+    text = legend([SAVE])
     for part in ("| switch", "S save", "A restore", "U guest FPU unloaded", "U user", "G guest"):
         assert part in text
     for part in ("VM entry", "kernel", "unknown"):
         assert part not in text
+    both = legend([SAVE, OVERWRITE])
+    assert "E VM entry" in both
+    assert ". nobody's" in both
 
 
 @pytest.mark.parametrize("width", [0, 7, 12])

@@ -266,6 +266,23 @@ def test_rich_without_colour_says_the_same() -> None:
     assert re.sub(r"\x1b\[[\d;]*m", "", draw("rich", BOTH, width=120, color=True)) == plain
 
 
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [(0, "R "), (1, "S "), (0x80, "I "), (0x100, "R+ "), (3, "prev_state=3 "), (None, "")],
+)
+def test_prev_state(state: int | None, shown: str) -> None:
+    assert outline.prev_state(state) == shown
+
+
+def test_a_switch_names_the_next_task() -> None:
+    bare = replace(
+        double_save().witnesses[0].events[0],
+        fields={"prev_pid": 74, "prev_state": 0x100, "next_pid": 9},
+    )
+    assert outline.fields_text(bare, {9: "ksoftirqd/0"}) == "CPU 0/KVM:74 R+ ==> ksoftirqd/0:9"
+    assert outline.fields_text(bare, {}) == "CPU 0/KVM:74 R+ ==> <...>:9"
+
+
 def test_code_list() -> None:
     codes = ["FPU101", "FPU102", "FPU104", "FPU105", "FPU106", "FPU113", "FPU114", "FPU201"]
     assert outline.code_list(codes) == [
