@@ -102,7 +102,9 @@ def legend(witnesses: Iterable[Witness]) -> str:
     for witness in witnesses:
         events = [event for event in witness.events if not event.inferred]
         used |= {mark(event) for event in events}
-        letters |= {state(span) for span in _drawn_spans(witness, events)}
+        spans = _drawn_spans(witness, events)
+        for cpu in {span.cpu for span in spans}:
+            letters |= {state(span) for span in _joined(s for s in spans if s.cpu == cpu)}
     states = {letter.upper() for letter in letters}
     words = [f"{letter} {word}" for letter, word in MARK_WORDS.items() if letter in used]
     text = "Marks: " + ", ".join(words) + "."
@@ -192,7 +194,7 @@ def _lane(spans: Sequence[Span], anchors: dict[int, int], room: int) -> list[Pie
     return pieces
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def _joined(spans: Iterable[Span]) -> list[Span]:
     """Spans in time order; neighbours that hold the same of the same owner are one.
 
     Such a stretch is inferred only if all of it is.

@@ -118,7 +118,7 @@ def steps(witness: Witness, trace: Trace) -> list[Step]:
             number,
             "" if event.inferred else clock.after(event.ns, first),
             event.cpu,
-            task(event.comm, event.pid),
+            "" if event.inferred else task(event.comm, event.pid),
             event.name.partition(":")[2] or event.name,
             "" if event.inferred else fields_text(event, trace.comms),
             event.role,

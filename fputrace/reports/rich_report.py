@@ -102,7 +102,8 @@ class AnalysisView:
         shown = finding.witnesses if self.verbose else finding.witnesses[:1]
         for index, witness in enumerate(shown):
             yield Text("")
-            yield Text("  " + ink(outline.proof_title(finding, index, self.clock)), style="dim")
+            title = ink.prose(outline.proof_title(finding, index, self.clock), "dim")
+            yield Padding(title, (0, 0, 0, 2), expand=False)
             chain = finding.code in outline.CHAINS
             proof = ProofView(
                 witness, self.analysis.trace, chain, "" if index else legend, self.ascii
@@ -194,7 +195,7 @@ class ProofView:
         for step in steps:
             place = f"{arrow} {step.number}" if self.chain and step.number > 1 else f"{step.number}"
             lead = [Text(cell, "dim") for cell in (place, step.time, f"[{step.cpu:03}]")]
-            task = Text(ink(step.task), "dim" if step.inferred else "")
+            task = Text(ink(step.task))
             if step.inferred:
                 event = Text.assemble((ink(step.name), "italic"), (" (inferred)", "dim"))
             else:
@@ -203,7 +204,8 @@ class ProofView:
             if wide:
                 table.add_row(*lead, task, event, role)
             else:
-                table.add_row(*lead, Group(Text.assemble(task, " ", event), role))
+                told = Text.assemble(task, " ", event) if step.task else event
+                table.add_row(*lead, Group(told, role))
         return table
 
 
@@ -225,7 +227,7 @@ class Ink:
         """Labelled values, the values aligned."""
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, style="dim")
-        table.add_column()
+        table.add_column(overflow="fold")
         for label, lines in rows:
             table.add_row(label, Group(*(self._bullet(line) for line in lines)))
         return Constrain(table, _PROSE + 20)

@@ -234,7 +234,7 @@ def _legend(
             ("!", "an error", any(cell.finding == "error" for cell in cells)),
             ("*", "a performance finding", any(cell.finding == "performance" for cell in cells)),
             ("x", "events lost", any(cell.loss == "lost" for cell in cells)),
-            ("~", "unknown because of a loss", any(cell.loss == "unknown" for cell in cells)),
+            ("~", "not fully known", any(cell.loss == "unknown" for cell in cells)),
         )
         if there
     ]

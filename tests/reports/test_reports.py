@@ -314,3 +314,9 @@ def test_help_needs_none_of_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert set(REPORTS) == {"rich", "text", "markdown", "json"}
+
+
+def test_long_path_is_folded_not_cut() -> None:
+    path = "/" + "x" * 90 + "/trace.dat"
+    text = draw("rich", analysis(trace=trace(path=path)), width=40)
+    assert path in re.sub(r"\s+", "", text)

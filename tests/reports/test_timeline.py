@@ -28,8 +28,8 @@ def test_text() -> None:
         "",
         "What the registers hold: U user, G guest, K kernel, I init, . nobody's,",
         "? unknown; a small letter: for less than half of the column.",
-        "Marks: ! an error, * a performance finding, x events lost, ~ unknown",
-        "because of a loss.",
+        "Marks: ! an error, * a performance finding, x events lost, ~ not fully",
+        "known.",
         "Owners: 74 CPU 0/KVM, 90 fphog.",
     ]
 
