@@ -30,8 +30,11 @@ GLOBAL_CLOCKS = frozenset(
 )
 """Clocks that order events of different CPUs (Documentation/trace/ftrace.rst, trace_clock)."""
 
-RAW_CLOCKS = frozenset(["x86-tsc", "counter"])
+RAW_CLOCKS = frozenset(["x86-tsc", "tsc2nsec", "counter"])
 """Clocks that do not count nanoseconds."""
+
+TSC_CLOCKS = frozenset(["x86-tsc", "tsc2nsec"])
+"""Clocks that count cycles; with TSC2NSEC they are read in ns."""
 
 STEPPING_CLOCKS_SLACK_NS = 10**9
 """`local`, `tai` and clocks this does not know may step back by up to this and still be right."""

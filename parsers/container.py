@@ -18,11 +18,14 @@ MAGIC = b"\x17\x08\x44tracing"
 LARGEST_TEXT = 1 << 26
 """Bytes of the largest block of formats or command lines this reads."""
 
+MOST_CPUS = 1 << 14
+"""Twice what x86 kernels can be built for (arch/x86/Kconfig, NR_CPUS_RANGE_END)."""
+
 # Option and section ids (trace-cmd: include/trace-cmd/trace-cmd-private.h).
 DONE, DATE, CPUSTAT, BUFFER, TRACECLOCK, UNAME, HOOK, OFFSET = range(8)
 CPUCOUNT, VERSION, PROCMAPS, TRACEID, TIME_SHIFT, GUEST, TSC2NSEC, STRINGS = range(8, 16)
 HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, PRINTK, CMDLINES, BUFFER_TEXT = range(16, 23)
-LAST_BOOT_INFO = 24
+LARGEST_SECTION = 31
 
 
 class Option(NamedTuple):
@@ -179,4 +182,11 @@ def read_buffer_option(container: Container, option: Option, latency: bool) -> B
         CpuData(cursor.u32("CPU"), cursor.u64("data offset"), cursor.u64("data size"))
         for _ in range(cursor.u32("number of CPUs"))
     ]
+    highest = max((place.cpu for place in cpus), default=0)
+    if highest >= MOST_CPUS or len(cpus) > MOST_CPUS:
+        raise FormatError(
+            f"{len(cpus)} CPUs up to number {highest} cannot be",
+            path=container.path,
+            offset=option.offset,
+        )
     return Buffer(name, cpus, clock, page_size, container.compression != "none")

@@ -12,6 +12,7 @@ from fputrace.parsers.container import (
     CPUCOUNT,
     DONE,
     LARGEST_TEXT,
+    MOST_CPUS,
     TRACECLOCK,
     Buffer,
     Container,
@@ -92,9 +93,9 @@ def _read_buffer(container: Container, cursor: Cursor, name: str, cpus: int) -> 
             path=container.path,
             offset=cursor.at - 10,
         )
-    if cpus * 16 > container.source.size - cursor.at:
+    if cpus > MOST_CPUS or cpus * 16 > container.source.size - cursor.at:
         raise FormatError(
-            f"a table of {cpus} CPUs does not fit the file", path=container.path, offset=cursor.at
+            f"a table of {cpus} CPUs cannot be here", path=container.path, offset=cursor.at
         )
     table = [
         CpuData(cpu, cursor.u64("data offset"), cursor.u64("data size")) for cpu in range(cpus)

@@ -18,8 +18,8 @@ from fputrace.parsers.container import (
     FTRACE_EVENTS,
     HEADER_INFO,
     KALLSYMS,
+    LARGEST_SECTION,
     LARGEST_TEXT,
-    LAST_BOOT_INFO,
     Buffer,
     Container,
     CpuData,
@@ -111,7 +111,9 @@ def read_v7(container: Container, cursor: Cursor) -> None:
         broken = str(error).splitlines()[0]
     for option in container.options:
         _read_option(container, option)
-    if not container.buffers:
+    if container.buffers:
+        _check_end(container, start)
+    else:
         _salvage(container, start, broken)
 
 
@@ -203,45 +205,69 @@ def _kallsyms(container: Container, section: _Section) -> Iterator[bytes]:
         skip = max(0, skip - len(piece))
 
 
+def _walk_sections(container: Container, start: int) -> Iterator[tuple[int, int, int]]:
+    """Id, offset and size of every section: they lie back to back from `start` on.
+
+    The last one may reach beyond the file.  Ends where something else stands.
+    """
+    at = start
+    while at + 16 <= container.source.size:
+        cursor = Cursor(container.source, at, container.big)
+        number, _flags, _description = cursor.u16("id"), cursor.u16("flags"), cursor.u32("name")
+        if number > LARGEST_SECTION:
+            return
+        size = cursor.u64("section size")
+        yield number, at, size
+        at += 16 + size
+
+
+def _check_end(container: Container, start: int) -> None:
+    """Note when the file ends inside a section, be it one that nobody needs."""
+    end = start
+    for number, at, size in _walk_sections(container, start):
+        end = at + 16 + size
+        if end > container.source.size:
+            container.note(f"the file ends inside section {number}", container.source.size)
+            return
+    if end < container.source.size < end + 16:
+        container.note("the file ends inside the head of a section", container.source.size)
+
+
 def _salvage(container: Container, start: int, broken: str) -> None:
-    """Read a file whose end, and so the table of its data, is missing: sections lie back to back.
+    """Read a file whose end, and so the table of its data, is missing.
 
     The CPUs of compressed data can still be told apart; raises FormatError when there are none.
     """
     container.options.clear()
     container.ftrace_formats.clear()
     container.event_formats.clear()
-    reached = [] if not broken else [broken]
-    data_at = 0
+    data_at = reached = 0
     size = container.source.size
-    at = start
-    while at + 16 <= size:
-        cursor = Cursor(container.source, at, container.big)
-        number, _flags, _description = cursor.u16("id"), cursor.u16("flags"), cursor.u32("name")
-        length = cursor.u64("section size")
-        if number > LAST_BOOT_INFO + 1:
-            break
+    for number, at, length in _walk_sections(container, start):
+        body_at = reached = at + 16
         if number == BUFFER:
-            data_at = data_at or cursor.at
-        elif number == DONE and length <= size - cursor.at:
-            body = container.source.read(cursor.at, length, "options")
-            _read_options(container, body, _Section(DONE, cursor.at, length, False, length))
-        elif length <= size - cursor.at:
+            data_at = data_at or body_at
+        elif length > size - body_at:
+            break
+        elif number == DONE:
+            body = container.source.read(body_at, length, "options")
+            _read_options(container, body, _Section(DONE, body_at, length, False, length))
+        else:
             pointer = at.to_bytes(8, "big" if container.big else "little")
             _read_option(container, Option(number, pointer, at))
-        at = cursor.at + length
     for option in container.options:
         if option.id == BUFFER:
             _read_option(container, option)
+    if broken:
+        container.notes.append(broken)
     if container.buffers:
-        container.notes.append(f"{container.path}: the chain of options is broken; {broken}")
         return
     places = _salvage_cpus(container, data_at) if data_at else []
     if not places:
         raise FormatError(
             "the table that says where each CPU's events are is missing",
             path=container.path,
-            offset=min(at, size),
+            offset=reached,
             hint="The end of the file is not there; copy it again from where it was recorded.",
         )
     container.buffers.append(Buffer("", places, "", container.page_size, compressed=True))
@@ -249,7 +275,6 @@ def _salvage(container: Container, start: int, broken: str) -> None:
         f"{container.path}: the end of the file is missing, and the table of its data with it; "
         "CPUs are numbered in the order in which they lie"
     )
-    container.notes.extend(reached)
 
 
 def _salvage_cpus(container: Container, data_at: int) -> list[CpuData]:

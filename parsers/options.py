@@ -10,6 +10,7 @@ from fputrace.events import Trace
 from fputrace.parsers.clocks import (
     GLOBAL_CLOCKS,
     RAW_CLOCKS,
+    TSC_CLOCKS,
     Correction,
     parse_offset,
     parse_time_shift,
@@ -94,7 +95,7 @@ def _clock(text: str, correction: Correction, trace: Trace) -> None:
     trace.clock = clock or None
     # Without a name it is the kernel's default, `local`.
     trace.clock_global = clock in GLOBAL_CLOCKS
-    trace.clock_in_ns = clock not in RAW_CLOCKS or (clock == "x86-tsc" and correction.mult > 0)
+    trace.clock_in_ns = clock not in RAW_CLOCKS or (clock in TSC_CLOCKS and correction.mult > 0)
 
 
 def _add(container: Container, option: Option, correction: Correction) -> None:

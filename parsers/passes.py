@@ -78,8 +78,8 @@ class _Cpu:
         self.serial = -1
         self.live: dict[int, memoryview] = {}
         self.ahead = next(stream, None)
-        self.reason = ""
-        self.offset = 0
+        self.holes: dict[int, Chunk] = {}
+        self.floor = -(1 << 63)
         self.done = False
         self.counted = 0
         self.uncounted: list[int] = []
@@ -112,7 +112,7 @@ class Pass:
         }
         self.views = [_view(column) for column in self.columns.values()]
         self.comms_cache = _view(np.full(2 * layout.COMMS, -1, dtype=np.int64))
-        self.reports = _view(np.zeros(_REPORTS * layout.REPORT, dtype=np.int64))
+        self.reports = _view(np.zeros((_REPORTS + 1) * layout.REPORT, dtype=np.int64))
         self.changes = _view(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
         self.geometry = _view(plan.geometry)
         self.head = np.zeros(len(places), dtype=np.int64)
@@ -258,7 +258,7 @@ class Pass:
                 if state[layout.BAD] == 0:
                     state[layout.BAD_AT] = chunk.base
                     state[layout.BAD_WHY] = layout.WHY_CHUNK
-                    cpu.reason, cpu.offset = chunk.reason, chunk.offset
+                    cpu.holes[chunk.base] = chunk
                 state[layout.BAD] += 1
                 continue
             cpu.data = memoryview(chunk.data)
@@ -271,12 +271,8 @@ class Pass:
             state[layout.BASE] = chunk.base
             state[layout.PEEK] = -1
             if cpu.ahead is not None and not cpu.ahead.missing:
-                geometry = self.plan.geometry
-                state[layout.PEEK] = ringbuffer.page_time(
-                    memoryview(cpu.ahead.data).cast("I"),
-                    int(geometry[layout.TIME_OFF]),
-                    int(geometry[layout.SWAP]),
-                    int(geometry[layout.BIG]),
+                state[layout.PEEK] = ringbuffer.base_time(
+                    memoryview(cpu.ahead.data).cast("I"), self.geometry
                 )
             return True
         return False
@@ -319,7 +315,10 @@ class Pass:
             return
         ts = self.columns["ts"][start:end]
         correction.apply(ts, cpu.position)
-        np.maximum.accumulate(ts, out=ts)
+        if correction.shifts:  # samples may move a later time before an earlier one
+            np.maximum.accumulate(ts, out=ts)
+            np.maximum(ts, cpu.floor, out=ts)
+            cpu.floor = int(ts[-1])
 
     def _report(self, cpu: _Cpu) -> None:
         """Rows of ``Trace.losses`` and notes for the LOSS marks the walk has made."""
@@ -345,28 +344,30 @@ class Pass:
                     Loss(number, after_ns, before_ns, None if count < 0 else count, where)
                 )
             if bad:
-                reason = cpu.reason if why == layout.WHY_CHUNK else WHY[why]
+                hole = cpu.holes.pop(bad_at, None) if why == layout.WHY_CHUNK else None
+                reason = hole.reason if hole else WHY[why]
                 where = f"data from byte {bad_at} of CPU {number}: {reason}"
                 self.trace.losses.append(
                     Loss(number, after_ns, before_ns, None, where, severity="damaged")
                 )
-                self._note_damage(cpu, why, bad_at, reason)
+                self._note_damage(cpu, hole, bad_at, reason)
         back = int(cpu.state[layout.BACK])
         if cpu.done and back:
             at = int(cpu.state[layout.BACK_AT])
+            cpu.state[layout.BACK] = 0
             self.trace.clock_global = False
             self.trace.notes.append(
                 f"the clock of CPU {number} went back at its page at byte {at}: {back} events "
                 "are shown at the last time before"
             )
 
-    def _note_damage(self, cpu: _Cpu, why: int, at: int, reason: str) -> None:
+    def _note_damage(self, cpu: _Cpu, hole: Chunk | None, at: int, reason: str) -> None:
         self.damaged += 1
         if self.damaged > _NOTES:
             return
         path = self.plan.container.path
-        if why == layout.WHY_CHUNK:
-            place = f"{path} at byte {cpu.offset} (0x{cpu.offset:x})"
+        if hole:
+            place = f"{path} at byte {hole.offset} (0x{hole.offset:x})"
         elif not self.plan.buffer.compressed:
             offset = cpu.place.offset + at
             place = f"{path} at byte {offset} (0x{offset:x})"

@@ -247,14 +247,27 @@ def _comm_changed(
     return 1
 
 
-def page_time(
-    words: cython.const[cython.uint][::1],
-    at: cython.longlong,
-    swap: cython.longlong,
-    big: cython.longlong,
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-3, check=True)
+@cython.wraparound(False)
+def _base_time(
+    words: cython.const[cython.uint][::1], page: cython.longlong, geo: cython.longlong[::1]
 ) -> cython.longlong:
-    """Base time of the page whose ``timestamp`` is at byte `at`; negative when implausible."""
-    return _page_time(words, at, swap, big)
+    """Base time of the page at byte `page`; -1 when it is empty or its header cannot be right."""
+    swap: cython.longlong = geo[SWAP]
+    big: cython.longlong = geo[BIG]
+    at: cython.longlong = page + geo[COMMIT_OFF]
+    size: cython.longlong = _u32(words, at + 4 if big and geo[LONG] == 8 else at, swap) & 0x7FFFFFF
+    if size == 0 or size > geo[PAGE_SIZE] - geo[DATA_OFF]:
+        return -1
+    at = _page_time(words, page + geo[TIME_OFF], swap, big)
+    return at if at >= 0 else -1
+
+
+def base_time(words: cython.const[cython.uint][::1], geo: cython.longlong[::1]) -> cython.longlong:
+    """Base time of a chunk's first page; -1 when it is empty or its header cannot be right."""
+    return _base_time(words, 0, geo)
 
 
 @cython.boundscheck(False)
@@ -317,8 +330,8 @@ def walk(
     row: cython.longlong = state[ROW]
     n_reports: cython.longlong = state[REPORTS]
     n_changes: cython.longlong = state[CHANGES]
-    max_reports: cython.longlong = reports.shape[0] // REPORT
-    max_changes: cython.longlong = changes.shape[0] // CHANGE - 2
+    max_reports: cython.longlong = reports.shape[0] // REPORT - 1  # one is the caller's
+    max_changes: cython.longlong = changes.shape[0] // CHANGE - 2  # an event tells up to two
 
     status: cython.longlong = NEED_CHUNK
     why: cython.longlong
@@ -353,14 +366,16 @@ def walk(
             size = word & 0x7FFFFFF
             end = page + data_off + size
             if page + 2 * page_size <= length:
-                following = _page_time(words, page + page_size + geo[TIME_OFF], swap, big)
+                following = _base_time(words, page + page_size, geo)
             else:
                 following = state[PEEK]
             limit = -1
-            if time < 0:
-                why = WHY_TIME
-            elif size > page_size - data_off:
+            if size > page_size - data_off:
                 why = WHY_LENGTH
+            elif size == 0:
+                time = 0 if time < 0 else time  # nothing in it has a time
+            elif time < 0:
+                why = WHY_TIME
             elif time + slack < seen and (following < time or following >= seen):
                 why = WHY_TIME  # the clock went back only if the next page says so too
             elif following >= 0:
