@@ -138,16 +138,20 @@ def _cpus(witness: Witness, events: Sequence[WitnessEvent]) -> list[int]:
     """The CPUs the proof is about: where its events are, and where its tasks owned registers."""
     pids = {event.pid for event in events}
     cpus = {event.cpu for event in events}
-    cpus |= {span.cpu for span in _near(witness.spans, events) if span.owner in pids}
+    cpus |= {
+        span.cpu
+        for span in _near(witness.spans, events)
+        if span.owner in pids and span.end_ns > events[0].ns
+    }
     nearest = sorted(cpus, key=lambda cpu: (cpu != witness.cpu, cpu))
     return sorted(nearest[:_MAX_LANES])
 
 
 def _near(spans: Iterable[Span], events: Sequence[WitnessEvent]) -> Iterator[Span]:
-    """Spans between the first and the last event; a margin shows of longer ones what was around."""
+    """Spans between the first and the last event, and those that end or begin with them."""
     if events:
         first, last = events[0].ns, events[-1].ns
-        yield from (span for span in spans if span.end_ns > first and span.start_ns <= last)
+        yield from (span for span in spans if span.end_ns >= first and span.start_ns <= last)
 
 
 def _drawn_spans(witness: Witness, events: Sequence[WitnessEvent]) -> list[Span]:
