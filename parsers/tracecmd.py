@@ -42,6 +42,7 @@ _MISSED_STORED = 1 << 30  # RB_MISSED_STORED: the count follows the data
 _TIME_STAMP = 31  # type_len of an absolute time stamp, RINGBUF_TYPE_TIME_STAMP
 _DELTA_BITS = 27
 _STAMP_BITS = 59
+_U64 = (1 << 64) - 1
 
 
 def bindings() -> Any:
@@ -59,8 +60,8 @@ def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
     """As :func:`fputrace.parsers.tracedat.open_tracedat`, with the events read by libtracecmd.
 
     Raises UsageError besides where the bindings cannot be imported, and FormatError from
-    :meth:`Trace.blocks` where libtracecmd refuses a file that this package can read (Debian's
-    is built without zlib).
+    :meth:`Trace.blocks` where libtracecmd refuses a file that this package can read (such as one
+    compressed by a method it was built without).
     """
     library = bindings()
 
@@ -118,12 +119,12 @@ class _Pass(Pass):
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
         """Pages with the records of one CPU, each a chunk of its own (at most `most` bytes)."""
         page = _Page(self.plan, 0)
-        last = first = -1
+        latest = first = -1
         left = place.size
         for ts, missed, offset, payload in self._records(place.cpu):
-            # A clock that went back is held, as the walk does.
-            last = max(last, ts - self.plan.corrections.add)
-            if missed or not page.fits(last, len(payload), most):
+            time = ts - self.plan.corrections.add & _U64
+            latest = max(latest, time)
+            if missed or not page.fits(time, len(payload), most):
                 if page.records:
                     # How far that is in the file is not known where the data is compressed.
                     left -= (used := min(len(page.records), left))
@@ -132,8 +133,10 @@ class _Pass(Pass):
             if not page.records:
                 if first < 0:
                     first = self._start_of_data(place, offset)
-                page.start(last, (offset - first) // self.file_page_size * self.file_page_size)
-            page.add(last, payload)
+                # Where the clock went back the walk sees it in the records, not in the pages.
+                at = (offset - first) // self.file_page_size * self.file_page_size
+                page.start(latest, at)
+            page.add(time, payload)
         if page.records:
             yield page.chunk(left)
 
@@ -197,7 +200,7 @@ class _Page:
         self.place = place
 
     def add(self, time: int, payload: bytes) -> None:
-        """Append a record; `time` is not before the last one."""
+        """Append a record."""
         if time != self.time:
             low = time & (1 << _DELTA_BITS) - 1
             high = time >> _DELTA_BITS & (1 << _STAMP_BITS - _DELTA_BITS) - 1
@@ -224,7 +227,7 @@ class _Page:
             count = self.missed.to_bytes(geometry[layout.LONG], order)
         page = bytearray(self.plan.page_size)
         for at, size, value in (
-            (layout.TIME_OFF, 8, self.base & (1 << 64) - 1),
+            (layout.TIME_OFF, 8, self.base),
             (layout.COMMIT_OFF, geometry[layout.LONG], commit),
         ):
             page[geometry[at] : geometry[at] + size] = value.to_bytes(size, order)

@@ -8,7 +8,7 @@
 # Python they were built for: downloaded, verified and resolved by apt under directories of its own,
 # unpacked (not installed) into the cache and run with their own dynamic linker.  Needs neither
 # root nor a chroot and leaves the system's apt and dpkg alone.  31 MB of packages (and 11 MB of
-# package lists), 114 MB on disk, about ten seconds, once; remove the folder to have it renewed.
+# package lists), 120 MB on disk, about ten seconds, once; remove the folder to have it renewed.
 #
 # Exit status: 0 done (or already there), 77 the packages cannot be had here (the reason is on
 # stderr), anything else: they were had but do not work.
@@ -94,8 +94,8 @@ root=\$(cd "\$(dirname "\$0")" && pwd)/root
 libraries=\$root/$libraries
 # What update-alternatives would have linked: blas and lapack.
 path=\$libraries:\$libraries/blas:\$libraries/lapack
-PYTHONHOME=\$root/usr PYTHONDONTWRITEBYTECODE=1 exec "\$root/$linker" --library-path "\$path" \\
-    "\$root/usr/bin/$(basename "$interpreter")" "\$@"
+export PYTHONHOME=\$root/usr PYTHONPYCACHEPREFIX=\$root/pycache
+exec "\$root/$linker" --library-path "\$path" "\$root/usr/bin/$(basename "$interpreter")" "\$@"
 EOF
 chmod +x "$work/python"
 
