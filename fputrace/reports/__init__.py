@@ -15,7 +15,11 @@ module               what it renders
 ``info``             ``info``: what a recording says about itself
 ``rules``            ``rules`` and ``explain``
 ``outline``          what the reports of ``analyze`` have in common, before any layout
+``steps``            the steps of a proof, each event with its main fields
 ``lanes``            the drawing of a proof: lanes per CPU with the marks of its events
+``command``          a shell command on several lines
+``palette``          colours that colour-blind readers can tell apart
+``page``             a page of Markdown on a terminal
 ``escape``           text from a trace made harmless, for every kind of output
 ===================  ==========================================================================
 """

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fputrace.events import ABSENT
 from fputrace.reports.escape import decoded
-from fputrace.reports.outline import MASKS, POINTERS, sorted_findings
+from fputrace.reports.outline import sorted_findings
+from fputrace.reports.steps import MASKS, POINTERS
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Finding, Witness

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fputrace.reports import lanes, outline
+from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean, code, fenced, markdown
+from fputrace.reports.steps import Step, proof_steps
 
 if TYPE_CHECKING:
     from fputrace.events import Trace
@@ -56,7 +58,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield ""
         yield outline.RECORD_WORDS
         yield ""
-        command = outline.command_lines(analysis.record, _COMMAND_WIDTH)
+        command = command_lines(analysis.record, _COMMAND_WIDTH)
         yield fenced("\n".join(clean(line) for line in command), "sh")
 
 
@@ -88,7 +90,7 @@ def _proof(witness: Witness, trace: Trace, chain: bool, legend: str) -> Iterator
         if legend:
             yield ""
             yield f"<sub>{markdown(legend)}</sub>"
-    steps = outline.steps(witness, trace)
+    steps = proof_steps(witness, trace)
     if not steps:
         return
     yield ""
@@ -108,7 +110,7 @@ def _proof(witness: Witness, trace: Trace, chain: bool, legend: str) -> Iterator
     )
 
 
-def _event(step: outline.Step) -> str:
+def _event(step: Step) -> str:
     if step.inferred:
         return f"{code(step.name, in_table=True)} (inferred)"
     fields = f" {code(step.fields, in_table=True)}" if step.fields else ""

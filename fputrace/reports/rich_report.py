@@ -16,7 +16,9 @@ from rich.text import Text
 
 from fputrace.findings import Severity, Status, Verdict
 from fputrace.reports import lanes, outline, palette
+from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
+from fputrace.reports.steps import Step, proof_steps
 from fputrace.reports.text_report import step_lines
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class AnalysisView:
             yield Text("")
             yield ink.prose(outline.RECORD_WORDS)
             yield Text("")
-            for line in outline.command_lines(analysis.record, min(options.max_width, _PROSE) - 2):
+            for line in command_lines(analysis.record, min(options.max_width, _PROSE) - 2):
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
     def _finding(self, finding: Finding, ink: Ink, legend: str) -> Iterator[RenderableType]:
@@ -175,7 +177,7 @@ class ProofView:
             if self.legend:
                 yield Text("")
                 yield ink.prose(self.legend, "dim")
-        steps = outline.steps(self.witness, self.trace)
+        steps = proof_steps(self.witness, self.trace)
         if not steps:
             return
         yield Text("")
@@ -185,7 +187,7 @@ class ProofView:
         else:
             yield self._table(steps, ink, options.max_width >= _WIDE)
 
-    def _table(self, steps: Sequence[outline.Step], ink: Ink, wide: bool) -> Table:
+    def _table(self, steps: Sequence[Step], ink: Ink, wide: bool) -> Table:
         """Number, time, CPU, task and event, what it shows: in a row where it fits, else under."""
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True, justify="right")

@@ -11,7 +11,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from fputrace.reports import lanes, outline
+from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
+from fputrace.reports.steps import Step, proof_steps
 
 if TYPE_CHECKING:
     from fputrace.events import Trace
@@ -54,7 +56,7 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield ""
         yield outline.RECORD_WORDS
         yield ""
-        for line in outline.command_lines(analysis.record, WIDTH - 2):
+        for line in command_lines(analysis.record, WIDTH - 2):
             yield f"  {clean(line, ascii_only=True)}"
 
 
@@ -88,12 +90,10 @@ def proof(
         if legend:
             yield from paragraph(legend, indent)
             yield ""
-    yield from step_lines(outline.steps(witness, trace), chain, WIDTH, indent)
+    yield from step_lines(proof_steps(witness, trace), chain, WIDTH, indent)
 
 
-def step_lines(
-    steps: Sequence[outline.Step], chain: bool, width: int, indent: str
-) -> Iterator[str]:
+def step_lines(steps: Sequence[Step], chain: bool, width: int, indent: str) -> Iterator[str]:
     """The steps of a proof: number, time, CPU, task and event; below, what each proves."""
     times = max((len(step.time) for step in steps), default=0)
     for step in steps:

@@ -16,7 +16,9 @@ from rich.console import Console
 from fputrace.events import Loss
 from fputrace.findings import Analysis, Coverage, GenerationResult, Severity, Status, Verdict
 from fputrace.reports import REPORTS, Options, outline, render
+from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
+from fputrace.reports.steps import fields_text, prev_state
 from tests.reports.cases import (
     COVERAGE,
     HOSTILE_NAMES,
@@ -271,7 +273,7 @@ def test_rich_without_colour_says_the_same() -> None:
     [(0, "R "), (1, "S "), (0x80, "I "), (0x100, "R+ "), (3, "prev_state=3 "), (None, "")],
 )
 def test_prev_state(state: int | None, shown: str) -> None:
-    assert outline.prev_state(state) == shown
+    assert prev_state(state) == shown
 
 
 def test_a_switch_names_the_next_task() -> None:
@@ -279,8 +281,8 @@ def test_a_switch_names_the_next_task() -> None:
         double_save().witnesses[0].events[0],
         fields={"prev_pid": 74, "prev_state": 0x100, "next_pid": 9},
     )
-    assert outline.fields_text(bare, {9: "ksoftirqd/0"}) == "CPU 0/KVM:74 R+ ==> ksoftirqd/0:9"
-    assert outline.fields_text(bare, {}) == "CPU 0/KVM:74 R+ ==> <...>:9"
+    assert fields_text(bare, {9: "ksoftirqd/0"}) == "CPU 0/KVM:74 R+ ==> ksoftirqd/0:9"
+    assert fields_text(bare, {}) == "CPU 0/KVM:74 R+ ==> <...>:9"
 
 
 def test_code_list() -> None:
@@ -301,7 +303,7 @@ def test_code_list() -> None:
 )
 @pytest.mark.parametrize("width", [20, 40, 90])
 def test_command_survives_a_shell(command: str, width: int) -> None:
-    shown = "\n".join(outline.command_lines(command, width))
+    shown = "\n".join(command_lines(command, width))
     assert re.sub(r" \\\n +", " ", shown) == command
 
 
