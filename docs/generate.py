@@ -18,6 +18,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import fputrace
 from fputrace.cli import EXIT_STATUSES, FORMATS, RECORD
@@ -26,9 +27,12 @@ from fputrace.generation import TITLES
 from fputrace.parsers import FORMATS as INPUTS
 from fputrace.rules import PAGES, UNCHECKED
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 ROOT = Path(__file__).parent.parent
 PICTURED = "sample_traces/5.2.1-pinned/trace.dat"
-PICTURE_COLUMNS = 100
+PICTURE_COLUMNS, PICTURE_LINES = 100, 53
 MADE = "<!-- Made by docs/generate.py: do not edit. -->\n\n"
 
 EVENTS = """\
@@ -102,8 +106,9 @@ def rules_page() -> str:
 
 
 def picture() -> str:
-    """A real run drawn by rich, without the fonts it would have a browser load."""
+    """The first screen of a real run, drawn by rich but without the fonts a browser would load."""
     from rich.console import Console
+    from rich.segment import Segments
 
     from fputrace.reports import Options, render
 
@@ -119,7 +124,9 @@ def picture() -> str:
         _environ={},
     )
     analysis = fputrace.analyze(PICTURED)
-    console.print(render("rich", [analysis], Options(version=fputrace.__version__, exit_status=1)))
+    report = render("rich", [analysis], Options(version=fputrace.__version__, exit_status=1))
+    lines = console.render_lines(cast("RenderableType", report), new_lines=True)
+    console.print(Segments(segment for line in lines[:PICTURE_LINES] for segment in line))
     svg = console.export_svg(title=f"fputrace analyze {PICTURED}", unique_id="fputrace")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
