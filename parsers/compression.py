@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fputrace.errors import TraceError
+from fputrace.errors import FormatError, TraceError
 
 Decompress = Callable[[bytes, int], bytes]
 
@@ -31,7 +31,7 @@ def _zlib(data: bytes, size: int) -> bytes:
         raise DecompressError(str(error)) from error
 
 
-def _zstd_module() -> Any:
+def _zstd_module(path: str = "") -> Any:
     """The zstd engine: ``zstandard``, or the standard library's from Python 3.14."""
     try:
         import zstandard
@@ -44,13 +44,14 @@ def _zstd_module() -> Any:
     except ImportError as error:
         raise TraceError(
             "this trace is compressed with zstd and no zstd module is installed",
+            path=path,
             hint="pip install zstandard, or convert it: trace-cmd convert --compression none",
         ) from error
     return zstd
 
 
-def _zstd() -> Decompress:
-    module = _zstd_module()
+def _zstd(path: str) -> Decompress:
+    module = _zstd_module(path)
     if hasattr(module, "ZstdDecompressor") and hasattr(module, "FORMAT_ZSTD1"):
         engine = module.ZstdDecompressor()
 
@@ -71,21 +72,23 @@ def _zstd() -> Decompress:
     return decompress_std
 
 
-def engine_for(name: str) -> Decompress | None:
+def engine_for(name: str, path: str = "", offset: int | None = None) -> Decompress | None:
     """The function ``(data, declared size) -> bytes`` of a compression; None for "none".
 
     It raises :class:`DecompressError` for bytes that are not such data, and never returns more
-    than the declared size; the caller caps that size.  Raises TraceError when the compression is
-    unknown or its module is missing.
+    than the declared size; the caller caps that size.  Raises FormatError when the compression is
+    unknown, TraceError when its module is missing; both name `path`.
     """
     if name == "none":
         return None
     if name == "zlib":
         return _zlib
     if name == "zstd":
-        return _zstd()
-    raise TraceError(
+        return _zstd(path)
+    raise FormatError(
         f"compression {name!r} is not known; this version reads none, zlib and zstd",
+        path=path,
+        offset=offset,
         hint="Convert the file: trace-cmd convert --compression none -i IN -o OUT",
     )
 

@@ -20,6 +20,7 @@ from fputrace.parsers.container import (
     KALLSYMS,
     LARGEST_SECTION,
     LARGEST_TEXT,
+    STRINGS,
     Buffer,
     Container,
     CpuData,
@@ -33,6 +34,8 @@ from fputrace.parsers.source import Cursor
 
 _LARGEST_RATIO = 1024
 """Text does not compress better than this; what claims to is damaged or hostile."""
+
+_NO_STRING = 0xFFFFFFFF
 
 _STATS = re.compile(rb"^(CPU|entries|read events):\s*(\d{1,9})", re.M)
 
@@ -99,9 +102,10 @@ def read_v7(container: Container, cursor: Cursor) -> None:
 
     Raises FormatError when not even the first OPTIONS section can be read.
     """
+    at = cursor.at
     container.compression = cursor.string("compression", 32).decode("ascii", "backslashreplace")
     cursor.string("version of the compression", 256)
-    engine_for(container.compression)
+    engine_for(container.compression, container.path, at)
     first = cursor.u64("offset of the first options")
     start = cursor.at
     broken = ""
@@ -205,31 +209,36 @@ def _kallsyms(container: Container, section: _Section) -> Iterator[bytes]:
         skip = max(0, skip - len(piece))
 
 
-def _walk_sections(container: Container, start: int) -> Iterator[tuple[int, int, int]]:
-    """Id, offset and size of every section: they lie back to back from `start` on.
+def _walk_sections(container: Container, start: int) -> Iterator[tuple[int, int, int, int]]:
+    """Id, offset, size and string id of every section: they lie back to back from `start` on.
 
     The last one may reach beyond the file.  Ends where something else stands.
     """
     at = start
     while at + 16 <= container.source.size:
         cursor = Cursor(container.source, at, container.big)
-        number, _flags, _description = cursor.u16("id"), cursor.u16("flags"), cursor.u32("name")
+        number, _flags, name = cursor.u16("id"), cursor.u16("flags"), cursor.u32("string id")
         if number > LARGEST_SECTION:
             return
         size = cursor.u64("section size")
-        yield number, at, size
+        yield number, at, size, name
         at += 16 + size
 
 
 def _check_end(container: Container, start: int) -> None:
     """Note when the file ends inside a section, be it one that nobody needs."""
     end = start
-    for number, at, size in _walk_sections(container, start):
+    named = strings = False
+    for number, at, size, name in _walk_sections(container, start):
+        named = named or name != _NO_STRING
+        strings = strings or number == STRINGS
         end = at + 16 + size
         if end > container.source.size:
             container.note(f"the file ends inside section {number}", container.source.size)
             return
-    if end < container.source.size < end + 16:
+    if named and not strings:
+        container.note("the section of strings, the last one, is missing", container.source.size)
+    elif end < container.source.size < end + 16:
         container.note("the file ends inside the head of a section", container.source.size)
 
 
@@ -243,7 +252,7 @@ def _salvage(container: Container, start: int, broken: str) -> None:
     container.event_formats.clear()
     data_at = reached = 0
     size = container.source.size
-    for number, at, length in _walk_sections(container, start):
+    for number, at, length, _ in _walk_sections(container, start):
         body_at = reached = at + 16
         if number == BUFFER:
             data_at = data_at or body_at
