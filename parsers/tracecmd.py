@@ -12,7 +12,7 @@ open for an open one, and whose ``read_next_event()`` crashes the interpreter in
 belongs to whoever read it: it is copied and freed at once, so none outlives its file.
 
 The bindings report neither damage nor a loss behind a CPU's last event, and libtracecmd may crash
-on a damaged file.
+on a damaged file; a truncated one is refused.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ HOW_TO_GET = (
     "Install Debian's python3-trace-cmd (from Debian 14 on; the package of Debian 13 lacks the "
     "module) and run fputrace with the system's Python, or leave out --reader tracecmd."
 )
+
+_LEAVE_OUT = "Leave out --reader tracecmd."
 
 # A page that is made here holds what several of the file's pages do.
 _PAGES = 4
@@ -60,8 +62,8 @@ def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
     """As :func:`fputrace.parsers.tracedat.open_tracedat`, with the events read by libtracecmd.
 
     Raises UsageError besides where the bindings cannot be imported, and FormatError from
-    :meth:`Trace.blocks` where libtracecmd refuses a file that this package can read (such as one
-    compressed by a method it was built without).
+    :meth:`Trace.blocks` where libtracecmd cannot read what this package can: a truncated file, or
+    one compressed by a method it was built without.
     """
     library = bindings()
 
@@ -74,13 +76,14 @@ def open_tracedat(fd: int, path: str, *, instance: str | None = None) -> Trace:
 def _blocks(library: Any, trace: Trace, plan: Plan) -> Iterator[EventBlock]:
     """One pass.  The file is opened anew for each: the bindings cannot go back."""
     source = plan.container.source
+    _refuse_truncated(plan)
     # Not by name: the recording may have come through a pipe, or have been renamed since.
     top = library.tracecmd_open(f"/proc/self/fd/{source.fd}", library.TRACECMD_FL_LOAD_NO_PLUGINS)
     if top is None:
         raise FormatError(
             "libtracecmd cannot read this file",
             path=source.path,
-            hint="What it says stands above. Leave out --reader tracecmd.",
+            hint=f"What it says stands above. {_LEAVE_OUT}",
         )
     handle = top
     try:
@@ -91,6 +94,19 @@ def _blocks(library: Any, trace: Trace, plan: Plan) -> Iterator[EventBlock]:
         if handle is not top:
             library.tracecmd_close(handle)
         library.tracecmd_close(top)
+
+
+def _refuse_truncated(plan: Plan) -> None:
+    """Raise FormatError where libtracecmd 3.4 would crash the interpreter: data beyond the end."""
+    source = plan.container.source
+    for place in (place for buffer in plan.container.buffers for place in buffer.cpus):
+        if place.offset + place.size > source.size:
+            raise FormatError(
+                f"the file ends before the data of CPU {place.cpu} does, which crashes libtracecmd",
+                path=source.path,
+                offset=source.size,
+                hint=_LEAVE_OUT,
+            )
 
 
 def _instance(library: Any, top: Any, name: str) -> Any:

@@ -11,10 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fputrace.errors import UsageError
+from fputrace.errors import FormatError, UsageError
 from fputrace.events import BLOCK_ROWS
 from fputrace.parsers import open_trace
 from tests.writers import TraceWriter
@@ -188,6 +189,40 @@ def test_passes_may_be_repeated_interleaved_and_given_up(python: str, samples: P
     path = samples / "6.12-two-vms" / "trace.dat"
     rows = sum(len(block) for block in open_trace(path).blocks())
     assert run(python, "-c", PASSES, str(path)) == f"{[rows] * 3}\n{rows - BLOCK_ROWS}\n"
+
+
+REFUSED = """
+import sys
+from fputrace.errors import FormatError
+from fputrace.parsers import open_trace
+with open_trace(sys.argv[1], reader="tracecmd") as trace:
+    try:
+        list(trace.blocks())
+    except FormatError as error:
+        print(error)
+"""
+
+
+def test_a_truncated_file_is_refused_where_libtracecmd_would_crash(
+    python: str, tmp_path: Path
+) -> None:
+    w = TraceWriter(kernel="5.2.1")
+    plain(w)
+    path = w.write(tmp_path / "trace.dat", version=6)
+    path.write_bytes(path.read_bytes()[:-5000])
+    said = run(python, "-c", REFUSED, str(path))
+    assert f"{path} at byte {path.stat().st_size}" in said
+    assert "the file ends before the data of CPU 1 does" in said
+
+
+def test_what_libtracecmd_refuses_is_refused(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = SimpleNamespace(tracecmd_open=lambda *_: None, TRACECMD_FL_LOAD_NO_PLUGINS=1)
+    monkeypatch.setitem(sys.modules, "ctracecmd", library)
+    trace = open_trace(samples / "5.2.1-pinned" / "trace.dat", reader="tracecmd")
+    with trace, pytest.raises(FormatError, match="pinned.*libtracecmd cannot read this file"):
+        list(trace.blocks())
 
 
 # --- where the bindings are not ----------------------------------------------------------------
