@@ -90,7 +90,7 @@ class AnalysisView:
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
     def _finding(self, finding: Finding, ink: Ink, legend: str) -> Iterator[RenderableType]:
-        verdict = "" if finding.verdict is Verdict.CONFIRMED else "italic"
+        verdict = "bold" if finding.verdict is Verdict.CONFIRMED else ""
         yield Text.assemble(
             (finding.code, palette.SEVERITIES[finding.severity.value]),
             (f" {ink(finding.name)}", "bold"),
@@ -199,7 +199,7 @@ class ProofView:
             lead = [Text(cell, "dim") for cell in (place, step.time, f"[{step.cpu:03}]")]
             task = Text(ink(step.task))
             if step.inferred:
-                event = Text.assemble((ink(step.name), "italic"), (" (inferred)", "dim"))
+                event = Text.assemble((ink(step.name), "dim"), (" (inferred)", "dim"))
             else:
                 event = Text.assemble((ink(step.name), "bold"), f" {ink(step.fields)}")
             role = Padding(Text(ink(step.role)), (0, 0, 0, 1 if wide else 2), expand=False)
@@ -228,7 +228,7 @@ class Ink:
     def rows(self, rows: Iterable[outline.Row]) -> RenderableType:
         """Labelled values, the values aligned."""
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, style="dim")
+        table.add_column(no_wrap=True, style=palette.SKY)
         table.add_column(overflow="fold")
         for label, lines in rows:
             table.add_row(label, Group(*(self._bullet(line) for line in lines)))
