@@ -221,7 +221,7 @@ def test_what_libtracecmd_refuses_is_refused(
     library = SimpleNamespace(tracecmd_open=lambda *_: None, TRACECMD_FL_LOAD_NO_PLUGINS=1)
     monkeypatch.setitem(sys.modules, "ctracecmd", library)
     trace = open_trace(samples / "5.2.1-pinned" / "trace.dat", reader="tracecmd")
-    with trace, pytest.raises(FormatError, match="pinned.*libtracecmd cannot read this file"):
+    with trace, pytest.raises(FormatError, match=r"pinned.*libtracecmd cannot read this file"):
         list(trace.blocks())
 
 
