@@ -8,6 +8,7 @@ reader leaves in their place.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ MARKS = (Kind.LOSS, Kind.LOSS_END, Kind.CPU_END)
 
 
 class Row(NamedTuple):
-    """One row of an EventBlock; ``truth`` is the simulator's index, for whoever compares."""
+    """One row of an EventBlock."""
 
     ts: int
     cpu: int
@@ -73,6 +74,13 @@ KINDS = (
     *(Kind.DROPPED, Kind.COPY_DST, Kind.SCHED_PROCESS_FORK, Kind.SCHED_PROCESS_EXEC) * 2,
     *Kind,
 )
+FOLLOWERS = {
+    # What the same task often prints next.
+    Kind.SCHED_SWITCH: (Kind.REGS_DEACTIVATED, Kind.REGS_ACTIVATED, Kind.KVM_FPU),
+    Kind.REGS_DEACTIVATED: (Kind.DROPPED, Kind.REGS_ACTIVATED),
+    Kind.REGS_ACTIVATED: (Kind.KVM_FPU, Kind.REGS_DEACTIVATED),
+    Kind.COPY_DST: (Kind.SCHED_PROCESS_FORK, Kind.DROPPED),
+}
 
 
 @st.composite
@@ -83,7 +91,7 @@ def anything(draw: st.DrawFn) -> tuple[list[Row], list[int], int]:
     tidy = draw(st.sampled_from([0.5, 0.9, 1.0]))
     listed = draw(st.sampled_from([[0, 1, 2], [0, 1], [0], [1, 5], []]))
     rows: list[Row] = []
-    running = {cpu: 0 for cpu in range(4)}
+    running = dict.fromkeys(range(4), 0)
     leaving = dict(running)
     ts = 0
     for move in moves:
@@ -91,10 +99,14 @@ def anything(draw: st.DrawFn) -> tuple[list[Row], list[int], int]:
         ts += chance.choice([0, 1, 1, 5])
         cpu = chance.choice([0, 0, 1, 1, 2, 3])
         kind = chance.choice(KINDS)
-        if kind in MARKS:
+        pid = chance.choice([running[cpu]] * 3 + [leaving[cpu]])
+        if rows and rows[-1].kind in FOLLOWERS and chance.random() < 0.4:
+            cpu = rows[-1].cpu
+            pid = rows[-1].pid
+            kind = chance.choice(FOLLOWERS[rows[-1].kind])
+        elif kind in MARKS:
             rows.append(Row(ts, cpu, -1, kind))
             continue
-        pid = chance.choice([running[cpu]] * 3 + [leaving[cpu]])
         if chance.random() > tidy:
             pid = chance.choice([*PIDS, *STRAY_PIDS])
         rows.append(Row(ts, cpu, pid, kind, any_operands(chance, tidy, kind, pid)))
@@ -374,7 +386,7 @@ def lose(rows: Sequence[Row], chance: random.Random, holes: int) -> Cut:
     after: dict[int, list[Row]] = {}
     for cpu, own in by_cpu.items():
         kept = [index for index in own if index not in gone]
-        for left, right in zip(kept, kept[1:], strict=False):
+        for left, right in itertools.pairwise(kept):
             if own.index(right) - own.index(left) > 1:
                 after.setdefault(left, []).append(Row(rows[left].ts, cpu, -1, Kind.LOSS))
                 before.setdefault(right, []).append(Row(rows[right].ts, cpu, -1, Kind.LOSS_END))

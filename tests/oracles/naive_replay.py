@@ -85,7 +85,7 @@ class Cpu:
     """Time of the switch that brought ``cur``; None if that was not seen."""
     last_event: int | None = None
     deactivated: tuple[int, int] | None = None
-    """(token, pid) if the event before was ``regs_deactivated`` outside a window."""
+    """(token, pid) if the row before was ``regs_deactivated`` and not in a tail that was seen."""
 
     def lose_sight(self) -> None:
         """Nothing is known here any more."""
@@ -322,7 +322,7 @@ class Replay:
             case Kind.KVM_FPU:
                 self.kvm_fpu(event, cpu)
             case Kind.SCHED_PROCESS_FORK:
-                self.fork(event.op[1], self.task(event.pid))
+                self.fork(event.pid, event.op[1])
             case Kind.SCHED_PROCESS_EXEC:
                 self.exec(event.cpu, event.op[0], event.op[1])
             case Kind.SCHED_PROCESS_FREE:
@@ -380,8 +380,7 @@ class Replay:
             elif self.generation in SET_AT_SWITCH_OUT:
                 task.tif = 1
             return
-        if cpu.window is None:
-            cpu.deactivated = (event.op[0], event.pid)
+        cpu.deactivated = (event.op[0], event.pid)
         self.flag_of_current(event)
 
     def kvm_fpu(self, event: Event, cpu: Cpu) -> None:
@@ -391,9 +390,10 @@ class Replay:
         if not self.deferred or mine:
             cpu.image = "guest" if event.op[0] else "user"
 
-    def fork(self, child: int, parent: Task) -> None:
-        waiting, parent.child_fpu = parent.child_fpu, None
+    def fork(self, parent: int, child: int) -> None:
         self.forget(child)
+        waiting = self.task(parent).child_fpu
+        self.task(parent).child_fpu = None
         if not any(cpu.blind for cpu in self.cpus.values()):
             newborn = self.task(child)
             newborn.fpu = waiting
