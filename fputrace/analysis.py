@@ -86,34 +86,20 @@ class Pass:
         """Replay and check one block."""
         rows = len(block)
         columns = self._replay.columns(block)
-        state = np.empty((rows, 3), dtype=np.int64)
         start = 0
         while start < rows:
             facts = self._replay.part(block, start)
             self._fit()
             stop = start + len(facts)
-            state[start:stop] = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
             done = start
             view = memoryview(facts)
             while done < stop:
                 done = self._judge.run(start, done, stop, *columns, view)
                 self._collect()
+            if self.collector.unfilled:
+                self.collector.fill(_around(block, start, facts))
             start = stop
         self._family(block)
-        spans: NDArray[np.int64] | None = None
-
-        def around(first: int, last: int) -> tuple[Span, ...]:
-            nonlocal spans
-            if spans is None:
-                builder = SpanBuilder()
-                spans = builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
-                spans = np.concatenate([spans, builder.finish()])
-            margin = max(1000, (last - first) // 10)
-            near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
-            chosen = spans[near]
-            return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
-
-        self.collector.fill(around)
 
     def finish(self) -> None:
         """End of the trace: what still waits is settled as it stands."""
@@ -131,7 +117,8 @@ class Pass:
 
     def _collect(self) -> None:
         count = self._judge.take()
-        self.collector.add(self._out[:count], self._cpus)
+        if count or self.collector.waiting:
+            self.collector.add(self._out[:count], self._cpus)
 
     def _family(self, block: EventBlock) -> None:
         """Who forked whom, and who became a program of its own."""
@@ -154,6 +141,27 @@ class Pass:
         if tgid is None:
             return None, None
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
+
+
+def _around(
+    block: EventBlock, start: int, facts: NDArray[np.int64]
+) -> Callable[[int, int], tuple[Span, ...]]:
+    """Spans of the rows just replayed, for the witnesses found among them."""
+    rows = slice(start, start + len(facts))
+    state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+    builder = SpanBuilder()
+    spans = builder.add(
+        block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state
+    )
+    spans = np.concatenate([spans, builder.finish()])
+
+    def around(first: int, last: int) -> tuple[Span, ...]:
+        margin = max(1000, (last - first) // 10)
+        near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
+        chosen = spans[near]
+        return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
+
+    return around
 
 
 def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:

@@ -131,6 +131,16 @@ class Collector:
             if rule.price is not None:
                 self._price(rule, out, rows, rule.price(rows))
 
+    @property
+    def unfilled(self) -> bool:
+        """Whether witnesses were kept since the last :meth:`fill`."""
+        return bool(self._unfilled)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a proof waits for its CPU to show a kind of event again."""
+        return bool(self._waiting)
+
     def fill(self, around: Around) -> None:
         """Give the witnesses kept since the last call their spans, at the end of a block.
 

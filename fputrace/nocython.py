@@ -39,7 +39,7 @@ def exceptval(*_value: Any, check: bool = True) -> Any:
     return _same
 
 
-cfunc = cclass = inline = nogil = _same
+cfunc = cclass = final = inline = nogil = _same
 
 _TYPES = ("bint", "uchar", "ushort", "uint", "int", "longlong", "void", "Py_ssize_t")
 

@@ -21,146 +21,150 @@ from fputrace.replay.layout import Before, Fact, JudgeCpu, JudgeTask, Out, Seen
 
 COMPILED = bool(cython.compiled)
 
-REF = cython.declare(cython.Py_ssize_t, layout.REF)
-LAST_UNKNOWN = cython.declare(cython.longlong, layout.LAST_UNKNOWN)
-KVM_OUT = cython.declare(cython.longlong, layout.KVM_OUT)
-KVM_LOADED = cython.declare(cython.longlong, layout.KVM_LOADED)
-WIN_OPEN = cython.declare(cython.longlong, int(layout.Win.OPEN))
-OWN_NULL = cython.declare(cython.longlong, int(layout.Own.NULL))
-OWN_TOKEN = cython.declare(cython.longlong, int(layout.Own.TOKEN))
-ONCE_CLEAR = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[0]))
-ONCE_FOREIGN = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[1]))
-ONCE_LOADED = cython.declare(cython.longlong, int(layout.ONCE_A_STAY[2]))
-C_ENTRY_BITS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.ENTRY_BITS))
-C_ENTRY_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.ENTRY_SLOT))
-C_KNOW = cython.declare(cython.Py_ssize_t, int(JudgeCpu.KNOW))
-C_LAST_ACT_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_ACT_TS))
-C_LAST_KIND = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KIND))
-C_LAST_KVM_FPU_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_KVM_FPU_TS))
-C_LAST_PID = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_PID))
-C_LAST_SAVE_TS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.LAST_SAVE_TS))
-C_REF_OWN = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_OWN))
-C_REF_SWITCH = cython.declare(cython.Py_ssize_t, int(JudgeCpu.REF_SWITCH))
-C_STAY_ACTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_ACTED))
-C_STAY_FIRST = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_FIRST))
-C_STAY_INIT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_INIT))
-C_STAY_KNOWN = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_KNOWN))
-C_STAY_REPORTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_REPORTED))
-C_STAY_SYS = cython.declare(cython.Py_ssize_t, int(JudgeCpu.STAY_SYS))
-C_SWITCHING = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SWITCHING))
-C_SW_ACTED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_ACTED))
-C_SW_LOADED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_LOADED))
-C_SW_SAVED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SAVED))
-C_SW_SERIAL = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SERIAL))
-C_SW_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_SLOT))
-C_SW_UNLOADED = cython.declare(cython.Py_ssize_t, int(JudgeCpu.SW_UNLOADED))
-C_TWO_PID = cython.declare(cython.Py_ssize_t, int(JudgeCpu.TWO_PID))
-C_TWO_SLOT = cython.declare(cython.Py_ssize_t, int(JudgeCpu.TWO_SLOT))
-T_ACT_BITS = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_BITS))
-T_ACT_CPU = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_CPU))
-T_ACT_FLAG = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_FLAG))
-T_ACT_FRESH = cython.declare(cython.Py_ssize_t, int(JudgeTask.ACT_FRESH))
-T_DEAD = cython.declare(cython.Py_ssize_t, int(JudgeTask.DEAD))
-T_EXEC = cython.declare(cython.Py_ssize_t, int(JudgeTask.EXEC))
-T_KNOW = cython.declare(cython.Py_ssize_t, int(JudgeTask.KNOW))
-T_PENDING = cython.declare(cython.Py_ssize_t, int(JudgeTask.PENDING))
-T_PID = cython.declare(cython.Py_ssize_t, int(JudgeTask.PID))
-T_PREV_KIND = cython.declare(cython.Py_ssize_t, int(JudgeTask.PREV_KIND))
-T_PUT_AT_OUT = cython.declare(cython.Py_ssize_t, int(JudgeTask.PUT_AT_OUT))
-T_REF_ACT = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_ACT))
-T_REF_ENTRY = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_ENTRY))
-T_REF_IN = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_IN))
-T_REF_KVM = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_KVM))
-T_REF_SAVE = cython.declare(cython.Py_ssize_t, int(JudgeTask.REF_SAVE))
-T_SERIAL = cython.declare(cython.Py_ssize_t, int(JudgeTask.SERIAL))
-T_VCPU = cython.declare(cython.Py_ssize_t, int(JudgeTask.VCPU))
-T_WIDTH = cython.declare(cython.Py_ssize_t, int(JudgeTask.WIDTH))
-F_BAD_FLAG = cython.declare(cython.longlong, int(Fact.BAD_FLAG))
-F_CLEAR_ELSEWHERE = cython.declare(cython.longlong, int(Fact.CLEAR_ELSEWHERE))
-F_CLEAR_FOREIGN = cython.declare(cython.longlong, int(Fact.CLEAR_FOREIGN))
-F_ENTRY_ELSEWHERE = cython.declare(cython.longlong, int(Fact.ENTRY_ELSEWHERE))
-F_ENTRY_FOREIGN = cython.declare(cython.longlong, int(Fact.ENTRY_FOREIGN))
-F_ENTRY_NOT_LOADED = cython.declare(cython.longlong, int(Fact.ENTRY_NOT_LOADED))
-F_LIVE_NOT_SAVED = cython.declare(cython.longlong, int(Fact.LIVE_NOT_SAVED))
-F_LOAD_AFTER_IN = cython.declare(cython.longlong, int(Fact.LOAD_AFTER_IN))
-F_LOAD_TWICE = cython.declare(cython.longlong, int(Fact.LOAD_TWICE))
-F_RAW_ELSEWHERE = cython.declare(cython.longlong, int(Fact.RAW_ELSEWHERE))
-F_RAW_FIRST = cython.declare(cython.longlong, int(Fact.RAW_FIRST))
-F_RAW_FLAGGED = cython.declare(cython.longlong, int(Fact.RAW_FLAGGED))
-F_RAW_FOREIGN = cython.declare(cython.longlong, int(Fact.RAW_FOREIGN))
-F_SAVED_LOADED_ENTRY = cython.declare(cython.longlong, int(Fact.SAVED_LOADED_ENTRY))
-F_SAVED_LOADED_OPEN = cython.declare(cython.longlong, int(Fact.SAVED_LOADED_OPEN))
-F_SAVE_NO_RESTORE = cython.declare(cython.longlong, int(Fact.SAVE_NO_RESTORE))
-F_TWO_CPUS = cython.declare(cython.longlong, int(Fact.TWO_CPUS))
-F_TWO_CPUS_OPEN = cython.declare(cython.longlong, int(Fact.TWO_CPUS_OPEN))
-F_UNLOAD_THEN_SAVE = cython.declare(cython.longlong, int(Fact.UNLOAD_THEN_SAVE))
-F_UNLOAD_TWICE = cython.declare(cython.longlong, int(Fact.UNLOAD_TWICE))
-F_USER_FOREIGN = cython.declare(cython.longlong, int(Fact.USER_FOREIGN))
-F_USER_LOADED = cython.declare(cython.longlong, int(Fact.USER_LOADED))
-E_DOUBLE_LOAD = cython.declare(cython.Py_ssize_t, int(Seen.DOUBLE_LOAD))
-E_ENTRIES = cython.declare(cython.Py_ssize_t, int(Seen.ENTRIES))
-E_KVM_FPUS = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPUS))
-E_KVM_FPU_AFTER_ACT = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPU_AFTER_ACT))
-E_KVM_FPU_WITHOUT_ACT = cython.declare(cython.Py_ssize_t, int(Seen.KVM_FPU_WITHOUT_ACT))
-E_OUT_SAVE_FLAG_0 = cython.declare(cython.Py_ssize_t, int(Seen.OUT_SAVE_FLAG_0))
-E_OUT_SAVE_FLAG_1 = cython.declare(cython.Py_ssize_t, int(Seen.OUT_SAVE_FLAG_1))
-E_OUT_WHILE_LOADED = cython.declare(cython.Py_ssize_t, int(Seen.OUT_WHILE_LOADED))
-E_RELOAD_AFTER_ENTRY = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_AFTER_ENTRY))
-E_RELOAD_AT_SWITCH_IN = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_AT_SWITCH_IN))
-E_RELOAD_BEFORE_ENTRY = cython.declare(cython.Py_ssize_t, int(Seen.RELOAD_BEFORE_ENTRY))
-E_SAVES = cython.declare(cython.Py_ssize_t, int(Seen.SAVES))
-E_UNLOAD_IN_WINDOW = cython.declare(cython.Py_ssize_t, int(Seen.UNLOAD_IN_WINDOW))
-E_USER_EVENTS = cython.declare(cython.Py_ssize_t, int(Seen.USER_EVENTS))
-E_USER_EXIT_WHILE_LOADED = cython.declare(cython.Py_ssize_t, int(Seen.USER_EXIT_WHILE_LOADED))
-E_USER_EXIT_WHILE_OUT = cython.declare(cython.Py_ssize_t, int(Seen.USER_EXIT_WHILE_OUT))
-K_ACTIVATE_STATE = cython.declare(cython.Py_ssize_t, int(Kind.ACTIVATE_STATE))
-K_BEFORE_SAVE = cython.declare(cython.Py_ssize_t, int(Kind.BEFORE_SAVE))
-K_CPU_END = cython.declare(cython.Py_ssize_t, int(Kind.CPU_END))
-K_DROPPED = cython.declare(cython.Py_ssize_t, int(Kind.DROPPED))
-K_KVM_ENTRY = cython.declare(cython.Py_ssize_t, int(Kind.KVM_ENTRY))
-K_KVM_FPU = cython.declare(cython.Py_ssize_t, int(Kind.KVM_FPU))
-K_KVM_USERSPACE_EXIT = cython.declare(cython.Py_ssize_t, int(Kind.KVM_USERSPACE_EXIT))
-K_LOSS = cython.declare(cython.Py_ssize_t, int(Kind.LOSS))
-K_LOSS_END = cython.declare(cython.Py_ssize_t, int(Kind.LOSS_END))
-K_OTHER = cython.declare(cython.Py_ssize_t, int(Kind.OTHER))
-K_PAGE_FAULT_USER = cython.declare(cython.Py_ssize_t, int(Kind.PAGE_FAULT_USER))
-K_PROBE_SAVE = cython.declare(cython.Py_ssize_t, int(Kind.PROBE_SAVE))
-K_REGS_ACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_ACTIVATED))
-K_REGS_DEACTIVATED = cython.declare(cython.Py_ssize_t, int(Kind.REGS_DEACTIVATED))
-K_SCHED_PROCESS_EXEC = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_PROCESS_EXEC))
-K_SCHED_SWITCH = cython.declare(cython.Py_ssize_t, int(Kind.SCHED_SWITCH))
-K_SYS_ENTER = cython.declare(cython.Py_ssize_t, int(Kind.SYS_ENTER))
-K_SYS_EXIT = cython.declare(cython.Py_ssize_t, int(Kind.SYS_EXIT))
-B_CPU_KNOW = cython.declare(cython.Py_ssize_t, int(Before.CPU_KNOW))
-B_F = cython.declare(cython.Py_ssize_t, int(Before.F))
-B_F_KNOWN = cython.declare(cython.Py_ssize_t, int(Before.F_KNOWN))
-B_KVM = cython.declare(cython.Py_ssize_t, int(Before.KVM))
-B_LAST = cython.declare(cython.Py_ssize_t, int(Before.LAST))
-B_OWN = cython.declare(cython.Py_ssize_t, int(Before.OWN))
-B_OWN_PID = cython.declare(cython.Py_ssize_t, int(Before.OWN_PID))
-B_OWN_STATE = cython.declare(cython.Py_ssize_t, int(Before.OWN_STATE))
-B_SERIAL = cython.declare(cython.Py_ssize_t, int(Before.SERIAL))
-B_SLOT = cython.declare(cython.Py_ssize_t, int(Before.SLOT))
-B_SUBJECT = cython.declare(cython.Py_ssize_t, int(Before.SUBJECT))
-B_TASK_KNOW = cython.declare(cython.Py_ssize_t, int(Before.TASK_KNOW))
-B_WIN = cython.declare(cython.Py_ssize_t, int(Before.WIN))
-O_ACTED = cython.declare(cython.Py_ssize_t, int(Out.ACTED))
-O_COUNT = cython.declare(cython.Py_ssize_t, int(Out.COUNT))
-O_ENTRY = cython.declare(cython.Py_ssize_t, int(Out.ENTRY))
-O_EVENT = cython.declare(cython.Py_ssize_t, int(Out.EVENT))
-O_FACTS = cython.declare(cython.Py_ssize_t, int(Out.FACTS))
-O_IN = cython.declare(cython.Py_ssize_t, int(Out.IN))
-O_KVM = cython.declare(cython.Py_ssize_t, int(Out.KVM))
-O_NEXT = cython.declare(cython.Py_ssize_t, int(Out.NEXT))
-O_OWN = cython.declare(cython.Py_ssize_t, int(Out.OWN))
-O_OWNER = cython.declare(cython.Py_ssize_t, int(Out.OWNER))
-O_SAVE = cython.declare(cython.Py_ssize_t, int(Out.SAVE))
-O_SERIAL = cython.declare(cython.Py_ssize_t, int(Out.SERIAL))
-O_SUBJECT = cython.declare(cython.Py_ssize_t, int(Out.SUBJECT))
-O_SWITCH = cython.declare(cython.Py_ssize_t, int(Out.SWITCH))
-O_VCPU = cython.declare(cython.Py_ssize_t, int(Out.VCPU))
+# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+if not cython.compiled:
+    REF = layout.REF
+    LAST_UNKNOWN = layout.LAST_UNKNOWN
+    KVM_OUT = layout.KVM_OUT
+    KVM_LOADED = layout.KVM_LOADED
+    WIN_OPEN = int(layout.Win.OPEN)
+    OWN_NULL = int(layout.Own.NULL)
+    OWN_TOKEN = int(layout.Own.TOKEN)
+    ONCE_CLEAR = int(layout.ONCE_A_STAY[0])
+    ONCE_FOREIGN = int(layout.ONCE_A_STAY[1])
+    ONCE_LOADED = int(layout.ONCE_A_STAY[2])
+    C_ENTRY_BITS = int(JudgeCpu.ENTRY_BITS)
+    C_ENTRY_SLOT = int(JudgeCpu.ENTRY_SLOT)
+    C_KNOW = int(JudgeCpu.KNOW)
+    C_LAST_ACT_TS = int(JudgeCpu.LAST_ACT_TS)
+    C_LAST_KIND = int(JudgeCpu.LAST_KIND)
+    C_LAST_KVM_FPU_TS = int(JudgeCpu.LAST_KVM_FPU_TS)
+    C_LAST_PID = int(JudgeCpu.LAST_PID)
+    C_LAST_SAVE_TS = int(JudgeCpu.LAST_SAVE_TS)
+    C_REF_OWN = int(JudgeCpu.REF_OWN)
+    C_REF_SWITCH = int(JudgeCpu.REF_SWITCH)
+    C_STAY_ACTED = int(JudgeCpu.STAY_ACTED)
+    C_STAY_FIRST = int(JudgeCpu.STAY_FIRST)
+    C_STAY_INIT = int(JudgeCpu.STAY_INIT)
+    C_STAY_KNOWN = int(JudgeCpu.STAY_KNOWN)
+    C_STAY_REPORTED = int(JudgeCpu.STAY_REPORTED)
+    C_STAY_SYS = int(JudgeCpu.STAY_SYS)
+    C_SWITCHING = int(JudgeCpu.SWITCHING)
+    C_SW_ACTED = int(JudgeCpu.SW_ACTED)
+    C_SW_LOADED = int(JudgeCpu.SW_LOADED)
+    C_SW_SAVED = int(JudgeCpu.SW_SAVED)
+    C_SW_SERIAL = int(JudgeCpu.SW_SERIAL)
+    C_SW_SLOT = int(JudgeCpu.SW_SLOT)
+    C_SW_UNLOADED = int(JudgeCpu.SW_UNLOADED)
+    C_TWO_PID = int(JudgeCpu.TWO_PID)
+    C_TWO_SLOT = int(JudgeCpu.TWO_SLOT)
+    T_ACT_BITS = int(JudgeTask.ACT_BITS)
+    T_ACT_CPU = int(JudgeTask.ACT_CPU)
+    T_ACT_FLAG = int(JudgeTask.ACT_FLAG)
+    T_ACT_FRESH = int(JudgeTask.ACT_FRESH)
+    T_DEAD = int(JudgeTask.DEAD)
+    T_EXEC = int(JudgeTask.EXEC)
+    T_KNOW = int(JudgeTask.KNOW)
+    T_PENDING = int(JudgeTask.PENDING)
+    T_PID = int(JudgeTask.PID)
+    T_PREV_KIND = int(JudgeTask.PREV_KIND)
+    T_PUT_AT_OUT = int(JudgeTask.PUT_AT_OUT)
+    T_REF_ACT = int(JudgeTask.REF_ACT)
+    T_REF_ENTRY = int(JudgeTask.REF_ENTRY)
+    T_REF_IN = int(JudgeTask.REF_IN)
+    T_REF_KVM = int(JudgeTask.REF_KVM)
+    T_REF_SAVE = int(JudgeTask.REF_SAVE)
+    T_SERIAL = int(JudgeTask.SERIAL)
+    T_VCPU = int(JudgeTask.VCPU)
+    T_WIDTH = int(JudgeTask.WIDTH)
+    F_BAD_FLAG = int(Fact.BAD_FLAG)
+    F_CLEAR_ELSEWHERE = int(Fact.CLEAR_ELSEWHERE)
+    F_CLEAR_FOREIGN = int(Fact.CLEAR_FOREIGN)
+    F_ENTRY_ELSEWHERE = int(Fact.ENTRY_ELSEWHERE)
+    F_ENTRY_FOREIGN = int(Fact.ENTRY_FOREIGN)
+    F_ENTRY_NOT_LOADED = int(Fact.ENTRY_NOT_LOADED)
+    F_LIVE_NOT_SAVED = int(Fact.LIVE_NOT_SAVED)
+    F_LOAD_AFTER_IN = int(Fact.LOAD_AFTER_IN)
+    F_LOAD_TWICE = int(Fact.LOAD_TWICE)
+    F_RAW_ELSEWHERE = int(Fact.RAW_ELSEWHERE)
+    F_RAW_FIRST = int(Fact.RAW_FIRST)
+    F_RAW_FLAGGED = int(Fact.RAW_FLAGGED)
+    F_RAW_FOREIGN = int(Fact.RAW_FOREIGN)
+    F_SAVED_LOADED_ENTRY = int(Fact.SAVED_LOADED_ENTRY)
+    F_SAVED_LOADED_OPEN = int(Fact.SAVED_LOADED_OPEN)
+    F_SAVE_NO_RESTORE = int(Fact.SAVE_NO_RESTORE)
+    F_TWO_CPUS = int(Fact.TWO_CPUS)
+    F_TWO_CPUS_OPEN = int(Fact.TWO_CPUS_OPEN)
+    F_UNLOAD_THEN_SAVE = int(Fact.UNLOAD_THEN_SAVE)
+    F_UNLOAD_TWICE = int(Fact.UNLOAD_TWICE)
+    F_USER_FOREIGN = int(Fact.USER_FOREIGN)
+    F_USER_LOADED = int(Fact.USER_LOADED)
+    E_DOUBLE_LOAD = int(Seen.DOUBLE_LOAD)
+    E_ENTRIES = int(Seen.ENTRIES)
+    E_KVM_FPUS = int(Seen.KVM_FPUS)
+    E_KVM_FPU_AFTER_ACT = int(Seen.KVM_FPU_AFTER_ACT)
+    E_KVM_FPU_WITHOUT_ACT = int(Seen.KVM_FPU_WITHOUT_ACT)
+    E_OUT_SAVE_FLAG_0 = int(Seen.OUT_SAVE_FLAG_0)
+    E_OUT_SAVE_FLAG_1 = int(Seen.OUT_SAVE_FLAG_1)
+    E_OUT_WHILE_LOADED = int(Seen.OUT_WHILE_LOADED)
+    E_RELOAD_AFTER_ENTRY = int(Seen.RELOAD_AFTER_ENTRY)
+    E_RELOAD_AT_SWITCH_IN = int(Seen.RELOAD_AT_SWITCH_IN)
+    E_RELOAD_BEFORE_ENTRY = int(Seen.RELOAD_BEFORE_ENTRY)
+    E_SAVES = int(Seen.SAVES)
+    E_UNLOAD_IN_WINDOW = int(Seen.UNLOAD_IN_WINDOW)
+    E_USER_EVENTS = int(Seen.USER_EVENTS)
+    E_USER_EXIT_WHILE_LOADED = int(Seen.USER_EXIT_WHILE_LOADED)
+    E_USER_EXIT_WHILE_OUT = int(Seen.USER_EXIT_WHILE_OUT)
+    K_ACTIVATE_STATE = int(Kind.ACTIVATE_STATE)
+    K_BEFORE_SAVE = int(Kind.BEFORE_SAVE)
+    K_CPU_END = int(Kind.CPU_END)
+    K_DROPPED = int(Kind.DROPPED)
+    K_KVM_ENTRY = int(Kind.KVM_ENTRY)
+    K_KVM_EXIT = int(Kind.KVM_EXIT)
+    K_KVM_FPU = int(Kind.KVM_FPU)
+    K_KVM_USERSPACE_EXIT = int(Kind.KVM_USERSPACE_EXIT)
+    K_LOSS = int(Kind.LOSS)
+    K_LOSS_END = int(Kind.LOSS_END)
+    K_OTHER = int(Kind.OTHER)
+    K_PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
+    K_PROBE_SAVE = int(Kind.PROBE_SAVE)
+    K_REGS_ACTIVATED = int(Kind.REGS_ACTIVATED)
+    K_REGS_DEACTIVATED = int(Kind.REGS_DEACTIVATED)
+    K_SCHED_PROCESS_EXEC = int(Kind.SCHED_PROCESS_EXEC)
+    K_SCHED_SWITCH = int(Kind.SCHED_SWITCH)
+    K_SYS_ENTER = int(Kind.SYS_ENTER)
+    K_SYS_EXIT = int(Kind.SYS_EXIT)
+    B_CPU_KNOW = int(Before.CPU_KNOW)
+    B_F = int(Before.F)
+    B_F_KNOWN = int(Before.F_KNOWN)
+    B_KVM = int(Before.KVM)
+    B_LAST = int(Before.LAST)
+    B_OWN = int(Before.OWN)
+    B_OWN_PID = int(Before.OWN_PID)
+    B_OWN_STATE = int(Before.OWN_STATE)
+    B_SERIAL = int(Before.SERIAL)
+    B_SLOT = int(Before.SLOT)
+    B_SUBJECT = int(Before.SUBJECT)
+    B_TASK_KNOW = int(Before.TASK_KNOW)
+    B_WIN = int(Before.WIN)
+    O_ACTED = int(Out.ACTED)
+    O_COUNT = int(Out.COUNT)
+    O_ENTRY = int(Out.ENTRY)
+    O_EVENT = int(Out.EVENT)
+    O_FACTS = int(Out.FACTS)
+    O_IN = int(Out.IN)
+    O_KVM = int(Out.KVM)
+    O_NEXT = int(Out.NEXT)
+    O_OWN = int(Out.OWN)
+    O_OWNER = int(Out.OWNER)
+    O_SAVE = int(Out.SAVE)
+    O_SERIAL = int(Out.SERIAL)
+    O_SUBJECT = int(Out.SUBJECT)
+    O_SWITCH = int(Out.SWITCH)
+    O_VCPU = int(Out.VCPU)
 
 
+@cython.final
 @cython.cclass
 class Judge:
     """What spans events, carried from call to call.
@@ -278,8 +282,6 @@ class Judge:
     ) -> cython.void:
         """Drop what was followed of row s when its task changed or was out of sight."""
         j: cython.Py_ssize_t
-        if self.tasks[s, T_KNOW] == facts[f, B_TASK_KNOW]:
-            return
         if self.tasks[s, T_PENDING]:
             self.settle(F_SAVED_LOADED_OPEN, 0, s, -1)
         if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
@@ -298,8 +300,6 @@ class Judge:
     def fresh_cpu(self, c: cython.Py_ssize_t, know: cython.longlong) -> cython.void:
         """Drop what was followed of CPU c when it was out of sight."""
         j: cython.Py_ssize_t
-        if self.cpus[c, C_KNOW] == know:
-            return
         for j in range(C_KNOW, C_TWO_SLOT):
             self.cpus[c, j] = 0
         self.cpus[c, C_KNOW] = know
@@ -421,7 +421,8 @@ class Judge:
             f = i - start
             c = cpu_[i]
             kind = kind_[i]
-            self.fresh_cpu(c, facts[f, B_CPU_KNOW])
+            if self.cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
+                self.fresh_cpu(c, facts[f, B_CPU_KNOW])
             if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
                 if self.cpus[c, C_TWO_PID]:
                     self.two_cpus(c, F_TWO_CPUS_OPEN)
@@ -432,7 +433,8 @@ class Judge:
             op0 = op_[i, 0]
             op1 = op_[i, 1]
             s = facts[f, B_SLOT]
-            self.fresh_task(s, f, facts)
+            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
+                self.fresh_task(s, f, facts)
             tail = facts[f, B_WIN] == WIN_OPEN
             soft = kind == K_OTHER or kind >= K_PROBE_SAVE
             own_state = facts[f, B_OWN_STATE]
@@ -441,15 +443,17 @@ class Judge:
             if self.cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s)
 
-            row[0] = ts
-            row[1] = c
-            row[2] = p
-            row[3] = kind
-            row[4] = event_[i]
-            row[5] = op0
-            row[6] = op1
-            row[7] = op_[i, 2]
-            row[8] = op_[i, 3]
+            # No other kind is ever kept, nor settles anything by itself.
+            if not (kind == K_KVM_EXIT and self.cpus[c, C_ENTRY_BITS] == 0) and kind != K_OTHER:
+                row[0] = ts
+                row[1] = c
+                row[2] = p
+                row[3] = kind
+                row[4] = event_[i]
+                row[5] = op0
+                row[6] = op1
+                row[7] = op_[i, 2]
+                row[8] = op_[i, 3]
 
             # What waited for this CPU's next event.
             if self.cpus[c, C_ENTRY_BITS] and not soft:

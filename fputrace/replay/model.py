@@ -42,6 +42,7 @@ _COMMON: Rows = {
     **_everywhere(Kind.SUSPEND_RESUME, Act.GAP_ALL),
     (Kind.REGS_DEACTIVATED, Win.OPEN): Act.LEARN_F | Act.LAST_HERE | Act.WINDOW_SAVE,
     (Kind.REGS_DEACTIVATED, Win.NONE): Act.ARM_DROP,
+    (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.ARM_DROP,
 }
 
 # 4.14-5.1: __switch_to -> switch_fpu_finish() -> fpregs_activate() prints the incoming task's
@@ -72,7 +73,7 @@ _DEFERRED: Rows = {
         Act.LEARN_F | Act.LAST_HERE | Act.WINDOW_SAVE | Act.TIF_0
     ),
     (Kind.REGS_DEACTIVATED, Win.NONE): Act.ARM_DROP | Act.TIF_FLAG,
-    (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.TIF_FLAG,
+    (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.ARM_DROP | Act.TIF_FLAG,
     **_everywhere(Kind.DROPPED, Act.DROP | Act.TIF_FLAG),
     **_everywhere(Kind.COPY_SRC, Act.LEARN_F | Act.TIF_FLAG),
     **_everywhere(Kind.COPY_DST, Act.CHILD_TOKEN | Act.TIF_FLAG),
