@@ -299,3 +299,12 @@ def test_sample_with_pages_removed(tmp_path: Path, case: str) -> None:
 def test_every_sample_every_seed_every_generation(tmp_path: Path, case: str, seed: int) -> None:
     own = generation_of(case)
     compare_cut(tmp_path, case, seed, [own, *(code for code in family(own) if code != own)])
+
+
+@pytest.mark.parametrize("case", THOROUGH)
+def test_compiled_and_uncompiled_loop_agree_on_a_sample(
+    uncompiled: types.ModuleType, case: str
+) -> None:
+    generation = generation_of(case)
+    with open_trace(str(SAMPLES / case / "trace.dat")) as trace:
+        assert_same(compiled(trace, generation), compiled(trace, generation, uncompiled))
