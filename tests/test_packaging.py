@@ -34,6 +34,9 @@ def test_every_package_is_listed() -> None:
 
 
 def test_compiled_modules_are_the_loops() -> None:
+    """And a .pxd, without which Cython builds something else, is named where the sdist sees it."""
+    named = {path for module in SETUPTOOLS["ext-modules"] for path in module.get("depends", ())}
+    assert named == {str(path.relative_to(ROOT)) for path in (ROOT / "fputrace").rglob("*.pxd")}
     assert tuple(module["name"] for module in SETUPTOOLS["ext-modules"]) == LOOPS
     assert all(module["optional"] for module in SETUPTOOLS["ext-modules"])
 
@@ -148,7 +151,12 @@ def wheel_from_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (sdist,) = folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "pyproject.toml", "parsers/ringbuffer.py"} <= names
+    built = {
+        path
+        for module in SETUPTOOLS["ext-modules"]
+        for path in (*module["sources"], *module.get("depends", ()))
+    }
+    assert {"LICENSE", "README.md", "pyproject.toml", *built} <= names
     (wheel,) = folder.glob("*.whl")
     return wheel
 

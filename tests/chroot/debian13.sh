@@ -69,7 +69,7 @@ say "took $SECONDS s"
 
 say "the first command, as it stands"
 SECONDS=0
-inside bash -c 'apt-get -qq purge -y 'python3.*-venv' > /dev/null 2>&1; rm -rf /root/.cache'
+inside bash -c 'apt-get -qq purge -y "python3.*-venv" > /dev/null 2>&1; rm -rf /root/.cache'
 expect_findings fputrace "$analyze"
 ! grep -q 'apt install gcc' "$root/err" || { say "was not compiled"; exit 1; }
 say "took $SECONDS s"
