@@ -323,13 +323,13 @@ def _conclude(
         coverage=rows,
         losses=list(trace.losses),
         record=cov.record_command(rows),
-        timeline=_timeline(trace, decision, findings),
+        timeline=_timeline(trace, decision, done),
         notes=_notes(trace, gathered),
         sha256=_digest(trace.path) if sha256 else None,
     )
 
 
-def _timeline(trace: Trace, decision: Decision, findings: Sequence[Finding]) -> Timeline:
+def _timeline(trace: Trace, decision: Decision, done: Pass) -> Timeline:
     def tables() -> Iterator[NDArray[np.int64]]:
         machine = Replay(trace, decision.candidates[0])
         builder = SpanBuilder()
@@ -346,9 +346,8 @@ def _timeline(trace: Trace, decision: Decision, findings: Sequence[Finding]) -> 
         yield builder.finish()
 
     def marks() -> Iterator[Marked]:
-        for finding in findings:
-            for witness in finding.witnesses:
-                yield Marked(witness.cpu, witness.ns, witness.ns, finding.severity.value)
+        for severity, places in done.collector.places.items():
+            yield from places.marks(severity)
         for loss in trace.losses:
             start = loss.after_ns if loss.after_ns is not None else trace.first_ns
             end = loss.before_ns if loss.before_ns is not None else trace.last_ns

@@ -6,7 +6,7 @@ the first few are kept as witnesses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +25,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.replay.layout import REF, JudgeCpu, Out, Ref
-from fputrace.timeline import Fact, Span
+from fputrace.timeline import Fact, Marked, Span
 
 WITNESSES = 3
 """Occurrences kept of each finding, the earliest ones."""
@@ -81,6 +81,33 @@ class Hits:
         self.spans += other.spans[:room]
 
 
+class Places:
+    """Where findings of one severity occurred: every one, to a resolution that fits in memory.
+
+    Keeps (CPU, time // width) pairs; when there are too many, ``width`` (ns) doubles.
+    """
+
+    LIMIT = 16384
+
+    def __init__(self) -> None:
+        self._width = 1
+        self._kept = np.zeros((0, 2), dtype=np.int64)
+
+    def add(self, cpu: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
+        """Further occurrences, int64[n] each, ts in ns."""
+        fresh = np.stack([cpu, ts // self._width], axis=1)
+        self._kept = np.unique(np.concatenate([self._kept, fresh]), axis=0)
+        while len(self._kept) > self.LIMIT:
+            self._width *= 2
+            self._kept[:, 1] //= 2
+            self._kept = np.unique(self._kept, axis=0)
+
+    def marks(self, what: str) -> Iterator[Marked]:
+        """All of them."""
+        for cpu, step in self._kept.tolist():
+            yield Marked(cpu, step * self._width, step * self._width, what)
+
+
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed
 Around = Callable[[int, int], tuple[Span, ...]]
 
@@ -100,6 +127,8 @@ class Collector:
         self._waiting: dict[tuple[str, int, int], Hits] = {}
         self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
         self._prices: dict[tuple[str, int], list[int]] = {}
+        self.places: dict[str, Places] = {}
+        """Severity -> where its findings occurred."""
         self._unfilled: list[tuple[Hits, int]] = []
         self.bad_flags = 0
         self.wanted = int(Fact.BAD_FLAG)
@@ -169,6 +198,7 @@ class Collector:
         proven = np.ones(len(rows), dtype=bool)
         cpu = rows[:, Out.EVENT + Ref.CPU]
         ts = rows[:, Out.EVENT + Ref.TS]
+        self.places.setdefault(rule.severity.value, Places()).add(cpu, ts)
         if confirmed and rule.shown_again:
             proven = ts < cpus[cpu, _AGAIN[rule.shown_again]]
         serial = rows[:, Out.SERIAL]

@@ -74,8 +74,8 @@ def verdicts(rows: Rows, confirmed: Fact = Fact(0), possible: Fact = Fact(0)) ->
 class Step(NamedTuple):
     """One step of a proof: which kept event shows it and what it means.
 
-    ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (the CPU's
-    last sched_switch), "in" (the one that brought the task in), "kvm" (its last kvm_fpu), "save"
+    ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (of the
+    task's last switch-out save), "in" (the sched_switch that brought the task in), "kvm" (its last kvm_fpu), "save"
     (its last switch-out save), "entry" (its last kvm_entry), "acted" (its last activation), "next"
     (the event that settled it); or "" for a step no event shows: then ``name`` is the kernel
     function that must have run.

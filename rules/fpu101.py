@@ -90,5 +90,5 @@ RULE = Rule(
     probe="a kprobe on save_fpregs_to_fpstate (copy_fpregs_to_fpstate before 5.14)",
     core=_BUG,
     vcpu_only=True,
-    other_reading="the user image may be in vcpu->arch.user_fpu, or the swap-out already done",
+    other_reading="the swap-out may have been done already, with its kvm_fpu still to come",
 )

@@ -46,14 +46,15 @@ cdef enum:
     T_PID = 2
     T_PREV_KIND = 6
     T_PUT_AT_OUT = 11
-    T_REF_ACT = 49
+    T_REF_ACT = 58
     T_REF_ENTRY = 31
     T_REF_IN = 40
     T_REF_KVM = 13
+    T_REF_OUT = 49
     T_REF_SAVE = 22
     T_SERIAL = 0
     T_VCPU = 3
-    T_WIDTH = 58
+    T_WIDTH = 67
     F_BAD_FLAG = 2097152
     F_CLEAR_ELSEWHERE = 128
     F_CLEAR_FOREIGN = 64

@@ -73,6 +73,7 @@ if not cython.compiled:
     T_REF_ENTRY = int(JudgeTask.REF_ENTRY)
     T_REF_IN = int(JudgeTask.REF_IN)
     T_REF_KVM = int(JudgeTask.REF_KVM)
+    T_REF_OUT = int(JudgeTask.REF_OUT)
     T_REF_SAVE = int(JudgeTask.REF_SAVE)
     T_SERIAL = int(JudgeTask.SERIAL)
     T_VCPU = int(JudgeTask.VCPU)
@@ -236,7 +237,7 @@ class Judge:
         self.out[n, O_OWNER] = owner
         for j in range(REF):
             self.out[n, O_OWN + j] = self.cpus[c, C_REF_OWN + j]
-            self.out[n, O_SWITCH + j] = self.cpus[c, C_REF_SWITCH + j]
+            self.out[n, O_SWITCH + j] = self.tasks[s, T_REF_OUT + j]
             self.out[n, O_IN + j] = self.tasks[s, T_REF_IN + j]
             self.out[n, O_KVM + j] = self.tasks[s, T_REF_KVM + j]
             self.out[n, O_SAVE + j] = self.tasks[s, T_REF_SAVE + j]
@@ -524,6 +525,8 @@ class Judge:
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     self.seen[E_SAVES] += 1
+                    for j in range(REF):
+                        self.tasks[s, T_REF_OUT + j] = self.cpus[c, C_REF_SWITCH + j]
                     if self.eager:
                         if (
                             self.cpus[c, C_STAY_KNOWN]

@@ -188,7 +188,8 @@ class JudgeTask(IntEnum):
     REF_SAVE = REF_KVM + REF  # its last switch-out save
     REF_ENTRY = REF_SAVE + REF  # its last kvm_entry
     REF_IN = REF_ENTRY + REF  # the sched_switch that brought it in
-    REF_ACT = REF_IN + REF  # its last activation
+    REF_OUT = REF_IN + REF  # the sched_switch of its last switch-out save
+    REF_ACT = REF_OUT + REF  # its last activation
     WIDTH = REF_ACT + REF
 
 
