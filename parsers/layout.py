@@ -25,6 +25,8 @@ TIME: Final = 3  # running time inside the page
 LAST: Final = 4  # time of the last event; -1: none yet
 LIMIT: Final = 5  # no event of this page can be later; -1: not known
 PEEK: Final = 6  # base time of the page after the chunk; -1: not known
+PEEK2: Final = 23  # and of the page after that
+SUSPECT: Final = 24  # the next page contradicts the last, and nobody knows which is right
 LOST: Final = 7  # events are missing before the next event
 LOST_COUNT: Final = 8  # how many; -1: somebody did not say
 LOST_AT: Final = 9  # page that said so, in bytes of this CPU's data
@@ -41,7 +43,7 @@ LENGTH: Final = 18  # and its length
 ROW: Final = 19  # rows written end here
 REPORTS: Final = 20  # reports written
 CHANGES: Final = 21  # comm changes written
-STATE: Final = 23
+STATE: Final = 25
 
 # What is the same for a whole buffer.
 PAGE_SIZE: Final = 0

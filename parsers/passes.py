@@ -71,7 +71,7 @@ class _Cpu:
         self.stream = stream
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.NEXT] = -1
-        self.state[layout.LAST] = self.state[layout.SEEN] = self.state[layout.PEEK] = -1
+        self.state[layout.LAST] = self.state[layout.SEEN] = -1
         self.state_view = _view(self.state)
         self.data = memoryview(b"")
         self.words = memoryview(b"").cast("I")
@@ -269,13 +269,16 @@ class Pass:
             state[layout.PAGE] = 0
             state[layout.NEXT] = -1
             state[layout.BASE] = chunk.base
-            state[layout.PEEK] = -1
-            if cpu.ahead is not None and not cpu.ahead.missing:
-                state[layout.PEEK] = ringbuffer.base_time(
-                    memoryview(cpu.ahead.data).cast("I"), self.geometry
-                )
+            state[layout.PEEK] = self._base_time(cpu.ahead, 0)
+            state[layout.PEEK2] = self._base_time(cpu.ahead, self.plan.page_size)
             return True
         return False
+
+    def _base_time(self, chunk: Chunk | None, page: int) -> int:
+        """Base time of a page of a chunk, -1 where there is none."""
+        if chunk is None or page + self.plan.page_size > len(chunk.data):
+            return -1
+        return int(ringbuffer.base_time(memoryview(chunk.data).cast("I"), page, self.geometry))
 
     def _end(self, cpu: _Cpu) -> None:
         """The marks behind a CPU's last event: LOSS when something is missing there, CPU_END."""

@@ -37,6 +37,8 @@ TIME = cython.declare(cython.longlong, layout.TIME)
 LAST = cython.declare(cython.longlong, layout.LAST)
 LIMIT = cython.declare(cython.longlong, layout.LIMIT)
 PEEK = cython.declare(cython.longlong, layout.PEEK)
+PEEK2 = cython.declare(cython.longlong, layout.PEEK2)
+SUSPECT = cython.declare(cython.longlong, layout.SUSPECT)
 LOST = cython.declare(cython.longlong, layout.LOST)
 LOST_COUNT = cython.declare(cython.longlong, layout.LOST_COUNT)
 LOST_AT = cython.declare(cython.longlong, layout.LOST_AT)
@@ -265,9 +267,28 @@ def _base_time(
     return at if at >= 0 else -1
 
 
-def base_time(words: cython.const[cython.uint][::1], geo: cython.longlong[::1]) -> cython.longlong:
-    """Base time of a chunk's first page; -1 when it is empty or its header cannot be right."""
-    return _base_time(words, 0, geo)
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-3, check=True)
+@cython.wraparound(False)
+def _look(
+    words: cython.const[cython.uint][::1],
+    page: cython.longlong,
+    length: cython.longlong,
+    geo: cython.longlong[::1],
+    state: cython.longlong[::1],
+) -> cython.longlong:
+    """As `_base_time`, for a page that may lie behind the chunk: then the caller has looked."""
+    if page + geo[PAGE_SIZE] <= length:
+        return _base_time(words, page, geo)
+    return state[PEEK] if page < length + geo[PAGE_SIZE] else state[PEEK2]
+
+
+def base_time(
+    words: cython.const[cython.uint][::1], page: cython.longlong, geo: cython.longlong[::1]
+) -> cython.longlong:
+    """Base time of the page at byte `page`; -1 when it is empty or its header cannot be right."""
+    return _base_time(words, page, geo)
 
 
 @cython.boundscheck(False)
@@ -304,8 +325,9 @@ def walk(
 
     A record that cannot be (beyond its page, too short for its event, later than the next page)
     ends its page: what follows it there is lost.  A page whose base time lies before the events
-    already seen, or after the next page's, is dropped as a whole unless the pages after it agree
-    with it; then the clock went back, and times are held at the last one seen.
+    already seen, or after the next page's, is dropped as a whole, and the next with it where no
+    third page tells which of the two is wrong.  Where the page after it agrees with it, the clock
+    went back: such events are kept, their times held at the last one seen.
     """
     page_size: cython.longlong = geo[PAGE_SIZE]
     data_off: cython.longlong = geo[DATA_OFF]
@@ -365,10 +387,6 @@ def walk(
             word = _u32(words, long_at + 4 if big and long_size == 8 else long_at, swap)
             size = word & 0x7FFFFFF
             end = page + data_off + size
-            if page + 2 * page_size <= length:
-                following = _base_time(words, page + page_size, geo)
-            else:
-                following = state[PEEK]
             limit = -1
             if size > page_size - data_off:
                 why = WHY_LENGTH
@@ -376,13 +394,24 @@ def walk(
                 time = 0 if time < 0 else time  # nothing in it has a time
             elif time < 0:
                 why = WHY_TIME
-            elif time + slack < seen and (following < time or following >= seen):
-                why = WHY_TIME  # the clock went back only if the next page says so too
-            elif following >= 0:
-                if following + slack >= time:
-                    limit = following + slack
-                elif following >= seen:
+            else:
+                following = _look(words, page + page_size, length, geo, state)
+                if state[SUSPECT]:
+                    state[SUSPECT] = 0
                     why = WHY_TIME
+                elif time + slack < seen:
+                    # The clock went back only if the next page says so too.
+                    if following < time or following >= seen:
+                        why = WHY_TIME
+                elif following >= 0 and following + slack < time:
+                    # One of the two is wrong.  The next, if it lies before what was seen already;
+                    # this, if the one after that agrees with the next; else nobody knows.
+                    if following >= seen:
+                        why = WHY_TIME
+                        i = _look(words, page + 2 * page_size, length, geo, state)
+                        state[SUSPECT] = i < 0 or i >= time
+                elif following >= 0:
+                    limit = following + slack
             if why == 0:
                 if word >> 31 & 1:
                     o = -1
@@ -437,14 +466,14 @@ def walk(
                     continue
                 elif size == 30:
                     time += (word << 27) + delta
-                    if time >= LATEST:
+                    if time >= LATEST or (limit >= 0 and time > limit):
                         why = WHY_TIME
                         break
                     at += 8
                     continue
                 else:  # 59 bits of an absolute time; the upper five stay
                     time = (time >> 59 << 59) + ((word << 27) + delta)
-                    if time >= LATEST:
+                    if time >= LATEST or (limit >= 0 and time > limit):
                         why = WHY_TIME
                         break
                     at += 8

@@ -92,7 +92,7 @@ def packed_chunks(
     (count,) = struct.unpack(order + "I", source.read_known(at, 4, what))
     at += 4
     parts: list[bytes] = []
-    gathered, consumed = 0, 4
+    gathered = consumed = 0
     window, window_at = b"", at
     for _ in range(count):
         reason = ""
