@@ -148,7 +148,7 @@ def _draw_cpu(draw: st.DrawFn, w: TraceWriter, told: Told, cpu: int, long_size: 
         )
         now += draw(_delta)
         if step == "loss":
-            count = draw(st.one_of(st.none(), st.integers(1, 1 << 31)))
+            count = draw(st.one_of(st.none(), st.integers(1, (1 << 31) - 1)))
             w.loss(cpu, count)
             hole = [*(hole or []), count]
             if draw(st.booleans()):

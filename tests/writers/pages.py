@@ -120,6 +120,9 @@ class PageBuilder:
     def lost(self, count: int | None = None) -> None:
         """Events were lost here: flag the next page, with the number lost if it is known."""
         self.end_page()
+        missed, before = self._missed
+        if missed:
+            count = None if count is None or before is None else before + count
         self._missed = (True, count)
 
     def finish(self) -> list[bytes]:
