@@ -141,6 +141,10 @@ def any_operands(
 # ----- a kernel
 
 
+RELOAD_AFTER_ENTRY = ("G4a", "G4x", "G4c")
+"""``vcpu_enter_guest()`` prints ``kvm_entry`` before it reloads the registers."""
+
+
 class Truth(NamedTuple):
     """What really is, before one event: the owner (0 for NULL), and the subject's own state."""
 
@@ -278,10 +282,15 @@ class Kernel:
                 self.activate(cpu, self.current[cpu])
 
     def use(self, cpu: int) -> None:
+        """Guest or user mode."""
+        guest = self.tasks[self.current[cpu]].kvm
+        if guest and self.generation in RELOAD_AFTER_ENTRY:
+            self.emit(cpu, Kind.KVM_ENTRY)
         self.reload(cpu)
-        if self.chance.random() < 0.5:
-            kvm = self.tasks[self.current[cpu]].kvm
-            self.emit(cpu, Kind.KVM_ENTRY if kvm else Kind.SYS_ENTER)
+        if guest and self.generation not in RELOAD_AFTER_ENTRY:
+            self.emit(cpu, Kind.KVM_ENTRY)
+        elif not guest and self.chance.random() < 0.5:
+            self.emit(cpu, Kind.SYS_ENTER)
 
     def kvm_run(self, cpu: int) -> None:
         pid = self.current[cpu]
@@ -297,6 +306,8 @@ class Kernel:
             self.activate(cpu, self.current[cpu])
 
     def fork(self, cpu: int) -> None:
+        if self.tasks[self.current[cpu]].kvm:
+            return
         parent = self.tasks[self.current[cpu]].fpu
         child = self.new_task()
         if self.chance.random() < 0.8:
@@ -310,6 +321,8 @@ class Kernel:
 
     def exec(self, cpu: int) -> None:
         old = self.current[cpu]
+        if self.tasks[old].kvm:
+            return
         pid = old
         idle = [p for p in self.tasks if p and p not in self.current and p not in self.dead]
         if idle and self.chance.random() < 0.5:
