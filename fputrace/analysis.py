@@ -254,7 +254,7 @@ def _conclude(
     def weaken(rule: Rule) -> str:
         if unplaced:
             return "events were lost at places nobody recorded"
-        if done.gaps and not rule.one_cpu:
+        if done.gaps and rule.severity is Severity.ERROR:
             return "the trace has undeclared gaps (a pid filter, or tracing was switched off and on)"
         if not trace.clock_global and not rule.one_cpu and len(trace.cpus) > 1:
             return "the clock is not the same on all CPUs"
@@ -270,6 +270,7 @@ def _conclude(
     findings = done.collector.findings(
         comms=trace.comms,
         names=trace.event_names,
+        formats=trace.formats,
         vms=done.vm_of,
         weaken=weaken,
         owner=owner,

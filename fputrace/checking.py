@@ -6,14 +6,15 @@ the first few are kept as witnesses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fputrace import pricing
-from fputrace.events import KINDS, Kind
+from fputrace.events import ABSENT, KINDS, EventFormat, Kind
 from fputrace.findings import (
     Case,
     Cost,
@@ -257,6 +258,7 @@ class Collector:
         *,
         comms: dict[int, str],
         names: Sequence[str],
+        formats: Mapping[str, EventFormat],
         vms: Callable[[int], tuple[int | None, str | None]],
         weaken: Callable[[Rule], str],
         owner: Callable[[int], str],
@@ -313,7 +315,7 @@ class Collector:
                     last_ns=hits.last,
                     message=message,
                     witnesses=tuple(
-                        _witness(rule, row, spans, comms, names)
+                        _witness(rule, row, spans, Naming(comms, names, formats))
                         for row, spans in zip(hits.rows, hits.spans, strict=True)
                     ),
                     cost=Cost(price[0], price[1], pricing.DEFAULT.source) if price else None,
@@ -340,8 +342,7 @@ def _witness(
     rule: Rule,
     row: NDArray[np.int64],
     spans: tuple[Span, ...],
-    comms: dict[int, str],
-    names: Sequence[str],
+    naming: Naming,
 ) -> Witness:
     """One occurrence with the events that prove it, in the order the rule tells its story."""
     at = int(row[Out.EVENT + Ref.TS])
@@ -360,7 +361,7 @@ def _witness(
         if ref[Ref.KIND] == 0 or ref in seen:
             continue
         seen.add(ref)
-        events.append(event_of(ref, step.role, comms, names))
+        events.append(event_of(ref, step.role, naming))
     known = [e for e in events if not e.inferred]
     if [e.ns for e in known] != sorted(e.ns for e in known):
         # Inferred steps stay behind the event they follow.
@@ -371,30 +372,35 @@ def _witness(
     return Witness(at, here, tuple(events), spans)
 
 
-def event_of(
-    ref: tuple[int, ...], role: str, comms: dict[int, str], names: Sequence[str]
-) -> WitnessEvent:
-    """A kept event with its operands under the kernel's field names."""
+class Naming(NamedTuple):
+    """What the recording calls things: tasks, events by number, fields by event."""
+
+    comms: Mapping[int, str]
+    names: Sequence[str]
+    formats: Mapping[str, EventFormat]
+
+
+def event_of(ref: tuple[int, ...], role: str, naming: Naming) -> WitnessEvent:
+    """A kept event with its operands under this kernel's own field names."""
     kind = Kind(ref[Ref.KIND])
+    index = ref[Ref.EVENT]
+    name = naming.names[index] if 0 <= index < len(naming.names) else kind.name.lower()
+    known = naming.formats.get(name)
+    own = {field.name for field in known.fields} if known else set()
     fields: dict[str, object] = {}
     for number, operand in enumerate(_OPERANDS.get(kind, ())):
         value = ref[Ref.OP0 + number]
-        name = operand.fields[0]
-        if value == -(1 << 62):
+        if value == ABSENT:
             continue
-        if name in _POINTERS:
-            fields[name] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}"
-        elif name in _MASKS:
-            fields[name] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}"
-        else:
-            fields[name] = value
-    index = ref[Ref.EVENT]
-    name = names[index] if 0 <= index < len(names) else kind.name.lower()
+        label = next((alias for alias in operand.fields if alias in own), operand.fields[0])
+        wide = label in _POINTERS or label in _MASKS
+        fields[label] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}" if wide else value
+    pid = ref[Ref.PID]
     return WitnessEvent(
         ns=ref[Ref.TS],
         cpu=ref[Ref.CPU],
-        pid=ref[Ref.PID],
-        comm=comms.get(ref[Ref.PID], "<...>") if ref[Ref.PID] else "<idle>",
+        pid=pid,
+        comm=naming.comms.get(pid, "<...>") if pid else "<idle>",
         name=name,
         fields=fields,
         role=role,

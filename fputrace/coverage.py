@@ -108,7 +108,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
             f"in {' or '.join(probed)} the kernel may have saved without an event",
             (rule.probe,),
         )
-    limits = []
+    limits = [rule.unseen] if rule.unseen else []
     if found.holes:
         limits.append(f"{found.holes} holes in the trace")
     if found.gaps:

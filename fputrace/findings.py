@@ -135,6 +135,8 @@ class Rule:
     """Speaks of vCPU threads: not applicable where none ran."""
     price: Callable[[Rows], NDArray[np.bool_]] | None = None
     """Rows that cost one redundant restore and one save of the user image."""
+    unseen: str = ""
+    """A route to the same fault that these events do not show: the rule is only partly checked."""
     other_reading: str = ""
     """What a ``possible`` of this rule may be instead."""
 

@@ -90,5 +90,6 @@ RULE = Rule(
     probe="a kprobe on save_fpregs_to_fpstate (copy_fpregs_to_fpstate before 5.14)",
     core=_BUG,
     vcpu_only=True,
+    unseen="kernel_fpu_begin() inside KVM_RUN saves there too; only a kprobe on it shows that",
     other_reading="the swap-out may have been done already, with its kvm_fpu still to come",
 )

@@ -67,5 +67,6 @@ RULE = Rule(
     ),
     say=say,
     shown_again="regs_activated",
+    unseen="the kernel's own use of the registers shows only with kprobes on kernel_fpu_begin_mask and kernel_fpu_end",
     other_reading="tracing may have been switched off on that CPU for a while",
 )

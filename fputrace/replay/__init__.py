@@ -41,6 +41,7 @@ def new_cpus(count: int, listed: list[int]) -> NDArray[np.int64]:
     cpus[:, Cpu.OWN_STATE] = Own.UNKNOWN
     cpus[:, Cpu.OWN_PID] = -1
     cpus[:, Cpu.STAY_START] = layout.FAR_PAST
+    cpus[:, Cpu.WIN_TS] = layout.FAR_PAST
     cpus[:, Cpu.PREV_TS] = layout.FAR_PAST - 1
     cpus[[c for c in listed if 0 <= c < count], Cpu.BLIND] = 1
     return cpus

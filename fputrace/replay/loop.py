@@ -316,7 +316,7 @@ class Ownership:
     @cython.exceptval(check=False)
     def lost(self, k: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
         """CPU k has an undeclared hole: its task s is elsewhere."""
-        self.gaps += 1
+        self.gaps += self.cpus[k, C_WIN_TS] != FAR_PAST
         self.blind(k, self.cpus[k, C_PREV_TS])
         self.forget(s)
         self.tasks[s, T_EPOCH] = self.epoch
@@ -443,7 +443,8 @@ class Ownership:
                 else:
                     gap = True
             if gap:
-                self.gaps += 1
+                # Before a CPU's first sched_switch tracing was still being switched on.
+                self.gaps += self.cpus[c, C_WIN_TS] != FAR_PAST
                 self.blind(c, self.cpus[c, C_PREV_TS])
 
             # 3. After a hole: whoever prints is current, or the tail of an unseen switch.
