@@ -68,7 +68,8 @@ class Facts:
     unknown, 1 NULL, 2 token) is 2; ``own_pid`` int32 its acquirer, 0 for NULL, -1 unknown.
     Of the ``subject`` (int32 pid): ``fpu`` int64 token where ``fpu_known`` (int8); ``last`` int32
     CPU, -1 INVALID, -2 unknown; ``tif`` int8, -1 unknown; ``kvm`` int8, 0 OUT, 1 LOADED, -1
-    unknown.  ``image`` int8 of the CPU: 0 unknown, 1 user, 2 guest, 3 kernel, 4 init.
+    unknown.  ``image`` int8 of the CPU: 0 unknown, 1 user, 2 guest, 3 kernel, 4 init, 5
+    user as far as can be told (no KVM event of the task was ever seen).
     """
 
     cur: NDArray[np.int32]
@@ -119,6 +120,8 @@ class LaneGrid(NamedTuple):
 
 IMAGES = ("unknown", "user", "guest", "kernel", "init")
 """Names of ``Facts.image`` values."""
+
+_USER_INFERRED = 5
 
 CERTAINTIES = ("unknown", "inferred", "known")
 
@@ -203,8 +206,11 @@ def _certain(table: NDArray[np.int64]) -> NDArray[np.int64]:
     """Fill in ``certainty`` and drop spans without length."""
     import numpy as np
 
+    inferred = table[:, _IMAGE] == _USER_INFERRED
+    table[inferred, _IMAGE] = IMAGES.index("user")
+    inferred |= table[:, _OWNER] != table[:, _PID]
     unknown = (table[:, _IMAGE] == 0) | (table[:, _PID] < 0)
-    table[:, _CERTAINTY] = np.where(unknown, 0, np.where(table[:, _OWNER] == table[:, _PID], 2, 1))
+    table[:, _CERTAINTY] = np.where(unknown, 0, np.where(inferred, 1, 2))
     return table[table[:, _END] > table[:, _START]]
 
 

@@ -63,6 +63,7 @@ class Image(IntEnum):
     GUEST = 2
     KERNEL = 3
     INIT = 4
+    USER_INFERRED = 5  # its kvm state is unknown, but no KVM event of the task was ever seen
 
 
 LAST_UNKNOWN = -2
@@ -134,7 +135,8 @@ class Task(IntEnum):
     WAIT_KNOWN = 9
     HOME = 10  # CPU on which it is cur, prev or next; -1 none
     KNOW = 11
-    WIDTH = 12
+    KVMISH = 12  # a KVM event of this task was seen
+    WIDTH = 13
 
 
 class JudgeCpu(IntEnum):
@@ -226,7 +228,7 @@ class Act(IntFlag):
     FREE = 1 << 19
     GAP_CPU = 1 << 20
     GAP_ALL = 1 << 21
-    WINDOW_SAVE = 1 << 22
+    KVMISH = 1 << 22
 
 
 class Seen(IntEnum):

@@ -15,6 +15,7 @@ cdef enum:
     IMG_USER = 1
     IMG_GUEST = 2
     IMG_KERNEL = 3
+    IMG_USER_INFERRED = 5
     IMG_INIT = 4
     C_BLIND = 1
     C_CUR = 2
@@ -40,6 +41,7 @@ cdef enum:
     T_HOME = 10
     T_KNOW = 11
     T_KVM = 7
+    T_KVMISH = 12
     T_LAST = 5
     T_PID = 0
     T_SERIAL = 1
@@ -58,6 +60,7 @@ cdef enum:
     A_IMAGE_BY_KVM = 64
     A_IMAGE_KERNEL = 256
     A_IMAGE_UNKNOWN = 128
+    A_KVMISH = 4194304
     A_KVM_SET = 8192
     A_LAST_HERE = 4
     A_LEARN_F = 1

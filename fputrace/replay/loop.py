@@ -40,6 +40,7 @@ if not cython.compiled:
     IMG_USER = int(layout.Image.USER)
     IMG_GUEST = int(layout.Image.GUEST)
     IMG_KERNEL = int(layout.Image.KERNEL)
+    IMG_USER_INFERRED = int(layout.Image.USER_INFERRED)
     IMG_INIT = int(layout.Image.INIT)
     C_BLIND = int(Cpu.BLIND)
     C_CUR = int(Cpu.CUR)
@@ -65,6 +66,7 @@ if not cython.compiled:
     T_HOME = int(Task.HOME)
     T_KNOW = int(Task.KNOW)
     T_KVM = int(Task.KVM)
+    T_KVMISH = int(Task.KVMISH)
     T_LAST = int(Task.LAST)
     T_PID = int(Task.PID)
     T_SERIAL = int(Task.SERIAL)
@@ -83,6 +85,7 @@ if not cython.compiled:
     A_IMAGE_BY_KVM = int(Act.IMAGE_BY_KVM)
     A_IMAGE_KERNEL = int(Act.IMAGE_KERNEL)
     A_IMAGE_UNKNOWN = int(Act.IMAGE_UNKNOWN)
+    A_KVMISH = int(Act.KVMISH)
     A_KVM_SET = int(Act.KVM_SET)
     A_LAST_HERE = int(Act.LAST_HERE)
     A_LEARN_F = int(Act.LEARN_F)
@@ -201,6 +204,7 @@ class Ownership:
     def renew(self, s: cython.Py_ssize_t) -> cython.void:
         """Another task has this pid now."""
         self.forget(s)
+        self.tasks[s, T_KVMISH] = 0
         self.tasks[s, T_SERIAL] = self.counter
 
     @cython.cfunc
@@ -513,8 +517,10 @@ class Ownership:
                     self.cpus[c, C_IMAGE] = IMG_GUEST
                 elif self.tasks[s, T_KVM] == KVM_OUT:
                     self.cpus[c, C_IMAGE] = IMG_INIT if op_[i, 2] == 0 else IMG_USER
-                else:
+                elif self.tasks[s, T_KVMISH]:
                     self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+                else:
+                    self.cpus[c, C_IMAGE] = IMG_USER_INFERRED
             if act & A_DROP:
                 if armed and self.cpus[c, C_DROP_F] == op0 and self.cpus[c, C_DROP_PID] == p:
                     self.cpus[c, C_OWN_STATE] = OWN_NULL
@@ -529,6 +535,8 @@ class Ownership:
             if act & A_CHILD_TOKEN:
                 self.tasks[s, T_WAIT] = op0
                 self.tasks[s, T_WAIT_KNOWN] = 1
+            if act & A_KVMISH:
+                self.tasks[s, T_KVMISH] = 1
             if act & A_KVM_SET:
                 self.tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
                 if act & A_IMAGE_ALWAYS or (
@@ -565,9 +573,9 @@ class Ownership:
                     s = self.slot(op0)
                     other = self.slot(op1)
                     self.renew(s)
-                    for k in (T_F, T_F_KNOWN, T_LAST, T_TIF, T_KVM):
+                    for k in (T_F, T_F_KNOWN, T_LAST, T_TIF, T_KVM, T_KVMISH):
                         self.tasks[s, k] = self.tasks[other, k]
-                    self.forget(other)
+                    self.renew(other)
                 if not self.eager:
                     self.tasks[s, T_TIF] = -1
             elif act & A_FREE:

@@ -40,7 +40,11 @@ _COMMON: Rows = {
     **_everywhere(Kind.SCHED_PROCESS_FREE, Act.FREE),
     **_everywhere(Kind.CPUHP, Act.GAP_CPU),
     **_everywhere(Kind.SUSPEND_RESUME, Act.GAP_ALL),
-    (Kind.REGS_DEACTIVATED, Win.OPEN): Act.LEARN_F | Act.LAST_HERE | Act.WINDOW_SAVE,
+    **_everywhere(Kind.KVM_ENTRY, Act.KVMISH),
+    **_everywhere(Kind.KVM_EXIT, Act.KVMISH),
+    **_everywhere(Kind.KVM_USERSPACE_EXIT, Act.KVMISH),
+    **_everywhere(Kind.KVM_VCPU_WAKEUP, Act.KVMISH),
+    (Kind.REGS_DEACTIVATED, Win.OPEN): Act.LEARN_F | Act.LAST_HERE,
     (Kind.REGS_DEACTIVATED, Win.NONE): Act.ARM_DROP,
     (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.ARM_DROP,
 }
@@ -59,7 +63,7 @@ _EAGER: Rows = {
     **_everywhere(Kind.COPY_DST, Act.CHILD_TOKEN),
     **_everywhere(Kind.BEFORE_SAVE, Act.LEARN_F),
     **_everywhere(Kind.AFTER_SAVE, Act.LEARN_F),
-    **_everywhere(Kind.KVM_FPU, Act.KVM_SET | Act.IMAGE_ALWAYS),
+    **_everywhere(Kind.KVM_FPU, Act.KVMISH | Act.KVM_SET | Act.IMAGE_ALWAYS),
 }
 
 # 5.2+: 5f409e20b794 ("x86/fpu: Defer FPU state load until return to userspace") and its series.
@@ -70,7 +74,7 @@ _DEFERRED: Rows = {
         Act.LEARN_F | Act.OWN_F | Act.LAST_HERE | Act.TIF_0 | Act.IMAGE_BY_KVM,
     ),
     (Kind.REGS_DEACTIVATED, Win.OPEN): (
-        Act.LEARN_F | Act.LAST_HERE | Act.WINDOW_SAVE | Act.TIF_0
+        Act.LEARN_F | Act.LAST_HERE | Act.TIF_0
     ),
     (Kind.REGS_DEACTIVATED, Win.NONE): Act.ARM_DROP | Act.TIF_FLAG,
     (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.ARM_DROP | Act.TIF_FLAG,
@@ -79,7 +83,7 @@ _DEFERRED: Rows = {
     **_everywhere(Kind.COPY_DST, Act.CHILD_TOKEN | Act.TIF_FLAG),
     **_everywhere(Kind.BEFORE_SAVE, Act.LEARN_F | Act.TIF_FLAG),
     **_everywhere(Kind.AFTER_SAVE, Act.LEARN_F | Act.TIF_FLAG),
-    **_everywhere(Kind.KVM_FPU, Act.KVM_SET | Act.IMAGE_IF_OWNER),
+    **_everywhere(Kind.KVM_FPU, Act.KVMISH | Act.KVM_SET | Act.IMAGE_IF_OWNER),
     **_everywhere(Kind.PROBE_KFPU_BEGIN, Act.IMAGE_KERNEL),
 }
 
@@ -87,7 +91,7 @@ _DEFERRED: Rows = {
 _G6: Rows = {
     **_DEFERRED,
     (Kind.REGS_DEACTIVATED, Win.OPEN): (
-        Act.LEARN_F | Act.LAST_HERE | Act.WINDOW_SAVE | Act.TIF_1
+        Act.LEARN_F | Act.LAST_HERE | Act.TIF_1
     ),
 }
 
