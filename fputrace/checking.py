@@ -121,7 +121,12 @@ class Collector:
     """
 
     def __init__(self, rules: Sequence[Rule], candidates: Sequence[str]) -> None:
-        self._rules = [r for r in rules if r.generations & set(candidates)]
+        # A rule that could say nothing of any candidate asks for no rows.
+        self._rules = [
+            rule
+            for rule in rules
+            if set(candidates) & (rule.generations - rule.by_design - rule.probe_generations)
+        ]
         self._candidates = tuple(candidates)
         self._hits: dict[Key, Hits] = {}
         # Proof that rests on an absent event waits, per CPU, until that kind shows again.
