@@ -30,7 +30,7 @@ pytestmark = [
 
 CASE = "6.12-storm"
 BYTES_AN_EVENT = 50
-FPUTRACE = (sys.executable, "-m", "fputrace.cli")
+FPUTRACE = (sys.executable, "-m", "fputrace")
 
 
 class Cost(NamedTuple):
