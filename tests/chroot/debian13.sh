@@ -12,8 +12,9 @@ command -v debootstrap > /dev/null || { echo "debian13.sh: please install deboot
 release=trixie
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(LABEL)|$(COMPONENT)|$(REPO_URI)' | sed -n 's/^Debian|main|//p' | head -n 1)}
 root=$(mktemp -d)
+chmod 755 "$root"  # apt's own user must get in
 cleanup() {
-    for mounted in dev/shm dev proc; do umount -l "$root/$mounted" 2> /dev/null || true; done
+    for mounted in dev/shm dev/pts dev proc; do umount -l "$root/$mounted" 2> /dev/null || true; done
     rm -rf --one-file-system "$root"
 }
 trap cleanup EXIT
@@ -33,6 +34,7 @@ debootstrap --variant=minbase --include=ca-certificates "$release" "$root" ${mir
 rm -f "$root.log"
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/hosts "$root/etc/hosts"
