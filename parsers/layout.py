@@ -84,7 +84,8 @@ WHY_CHUNK: Final = 5
 WHY_TAIL: Final = 6
 
 # One report: a LOSS row and what led to it.
-REPORT: Final = 8  # row, lost, count, lost at, bad, bad at, why, had an event before
+REPORT: Final = 8  # row, lost, count, lost at, bad, bad at, why, whether an event is before it
+BEFORE_NOTHING: Final = 2  # in the place of that: there is an event before it and none behind
 
 CHANGE: Final = 3  # one comm change: pid, offset of the comm in the chunk, row
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
+from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Trace
 from fputrace.parsers import layout, ringbuffer
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.container import Buffer, Container, CpuData
+from fputrace.parsers.losses import CpuLosses, LossBook
 from fputrace.parsers.records import BlockRecords, RecordDecoder
 from fputrace.parsers.streams import Chunk, chunk_bytes, chunks
 from fputrace.parsers.tables import EventTable
@@ -29,14 +30,6 @@ _COLUMNS = (
 _ROWS = 1 << 16  # of all CPUs together, waiting to be merged
 _REPORTS = 64
 _CHANGES = 256
-_NOTES = 8  # sentences about damage that a pass writes; the rest is counted
-
-WHY = {
-    layout.WHY_TIME: "the time does not fit its neighbours",
-    layout.WHY_LENGTH: "the page claims more data than it has room for",
-    layout.WHY_RECORD: "a record does not fit its page",
-    layout.WHY_SHORT: "a record is too short for its event",
-}
 
 
 def _view(array: Any) -> memoryview:
@@ -58,7 +51,7 @@ class Plan:
     comms: dict[int, str]
     notes: list[str]
     overruns: dict[int, tuple[int, int]]
-    """CPU -> events its buffer overran or failed to commit, and events it dropped (CPUSTAT)."""
+    """CPUSTAT: CPU -> (events its buffer overran or failed to commit, events it dropped)."""
 
 
 class _Cpu:
@@ -78,11 +71,9 @@ class _Cpu:
         self.serial = -1
         self.live: dict[int, memoryview] = {}
         self.ahead = next(stream, None)
-        self.holes: dict[int, Chunk] = {}
+        self.losses = CpuLosses(place)
         self.floor = -(1 << 63)
         self.done = False
-        self.counted = 0
-        self.uncounted: list[int] = []
 
 
 class Pass:
@@ -97,12 +88,7 @@ class Pass:
         )
         most = chunk_bytes(len(places), plan.page_size)
         self.cpus = [
-            _Cpu(
-                slot,
-                position,
-                place,
-                self.stream(place, most),
-            )
+            _Cpu(slot, position, place, self.stream(place, most))
             for slot, (place, position) in enumerate(places)
         ]
         self.rows = max(64, min(4096, _ROWS // max(len(places), 1)))
@@ -120,7 +106,7 @@ class Pass:
         self.comm_times: dict[int, int] = {}
         self.serials = 0
         self.block_buffers: dict[int, memoryview] = {}
-        self.damaged = 0
+        self.book = LossBook(trace, plan.container.path, plan.buffer.compressed, plan.overruns)
 
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
         """One CPU's pages, up to `most` bytes at once; :mod:`tracecmd` gets them elsewhere."""
@@ -164,7 +150,7 @@ class Pass:
                 self._refill(self.cpus[status])
             if count[1]:
                 yield self._finish_block(out, int(count[1]))
-        self._finish()
+        self.book.finish([cpu.losses for cpu in self.cpus])
 
     def _new_block(self) -> list[Any]:
         self.block_buffers = {
@@ -258,7 +244,7 @@ class Pass:
                 if state[layout.BAD] == 0:
                     state[layout.BAD_AT] = chunk.base
                     state[layout.BAD_WHY] = layout.WHY_CHUNK
-                    cpu.holes[chunk.base] = chunk
+                    cpu.losses.holes[chunk.base] = chunk
                 state[layout.BAD] += 1
                 continue
             cpu.data = memoryview(chunk.data)
@@ -290,7 +276,8 @@ class Pass:
             at = int(state[layout.REPORTS]) * layout.REPORT
             fields = (layout.LOST, layout.LOST_COUNT, layout.LOST_AT)
             bad = (layout.BAD, layout.BAD_AT, layout.BAD_WHY)
-            values = [-1 if last < 0 else row, *(int(state[i]) for i in fields + bad), 2]
+            values = [-1 if last < 0 else row, *(int(state[i]) for i in fields + bad)]
+            values.append(layout.BEFORE_NOTHING)
             for i, value in enumerate(values):
                 self.reports[at + i] = value
             state[layout.REPORTS] += 1
@@ -324,59 +311,14 @@ class Pass:
             cpu.floor = int(ts[-1])
 
     def _report(self, cpu: _Cpu) -> None:
-        """Rows of ``Trace.losses`` and notes for the LOSS marks the walk has made."""
-        ts = self.columns["ts"]
-        op = self.columns["op"]
-        number = cpu.place.cpu
-        for i in range(int(cpu.state[layout.REPORTS])):
-            at = i * layout.REPORT
-            row, lost, count, lost_at, bad, bad_at, why, before = self.reports[
-                at : at + layout.REPORT
-            ].tolist()
-            after_ns = int(ts[row]) if row >= 0 and before else None
-            before_ns = int(ts[row + 1]) if row >= 0 and before != 2 else None
-            if row >= 0:
-                op[row * 4 + 1] = -1 if after_ns is None else after_ns
-            if lost:
-                if count < 0:
-                    cpu.uncounted.append(len(self.trace.losses))
-                else:
-                    cpu.counted += count
-                where = f"page at byte {lost_at} of CPU {number}"
-                self.trace.losses.append(
-                    Loss(number, after_ns, before_ns, None if count < 0 else count, where)
-                )
-            if bad:
-                hole = cpu.holes.pop(bad_at, None) if why == layout.WHY_CHUNK else None
-                reason = hole.reason if hole else WHY[why]
-                where = f"data from byte {bad_at} of CPU {number}: {reason}"
-                self.trace.losses.append(
-                    Loss(number, after_ns, before_ns, None, where, severity="damaged")
-                )
-                self._note_damage(cpu, hole, bad_at, reason)
-        back = int(cpu.state[layout.BACK])
-        if cpu.done and back:
-            at = int(cpu.state[layout.BACK_AT])
-            cpu.state[layout.BACK] = 0
-            self.trace.clock_global = False
-            self.trace.notes.append(
-                f"the clock of CPU {number} went back at its page at byte {at}: {back} events "
-                "are shown at the last time before"
-            )
-
-    def _note_damage(self, cpu: _Cpu, hole: Chunk | None, at: int, reason: str) -> None:
-        self.damaged += 1
-        if self.damaged > _NOTES:
-            return
-        path = self.plan.container.path
-        if hole:
-            place = f"{path} at byte {hole.offset} (0x{hole.offset:x})"
-        elif not self.plan.buffer.compressed:
-            offset = cpu.place.offset + at
-            place = f"{path} at byte {offset} (0x{offset:x})"
-        else:
-            place = f"{path}, byte {at} of the unpacked data"
-        self.trace.notes.append(f"{place} of CPU {cpu.place.cpu}: {reason}")
+        """Enter the holes the walk has found, and a clock that went back."""
+        state = cpu.state_view
+        for i in range(state[layout.REPORTS]):
+            report = self.reports[i * layout.REPORT : (i + 1) * layout.REPORT].tolist()
+            self.book.report(cpu.losses, report, self.columns["ts"], self.columns["op"])
+        if cpu.done and state[layout.BACK]:
+            self.book.went_back(cpu.losses, state[layout.BACK], state[layout.BACK_AT])
+            state[layout.BACK] = 0
 
     def _note_comms(self, cpu: _Cpu) -> None:
         """Names of tasks that the walk saw change; the latest by time counts."""
@@ -414,50 +356,6 @@ class Pass:
         if kind == Kind.SCHED_PROCESS_FORK:
             return str(fields.get("child_comm", ""))
         return str(fields.get("filename", "")).rpartition("/")[2][:15]
-
-    def _finish(self) -> None:
-        """What is known only at the end: losses that CPUSTAT counts and no page does."""
-        trace = self.trace
-        for cpu in self.cpus:
-            over, dropped = self.plan.overruns.get(cpu.place.cpu, (0, 0))
-            self._add_overruns(cpu, over, dropped)
-        seen = {cpu.place.cpu for cpu in self.cpus}
-        for number, (over, dropped) in self.plan.overruns.items():
-            if number not in seen and over + dropped:
-                where = f"statistics of CPU {number}, which has no data"
-                trace.losses.append(Loss(number, None, None, over + dropped, where, placed=False))
-        if self.damaged > _NOTES:
-            trace.notes.append(f"{self.damaged - _NOTES} more places are damaged")
-        never = (1 << 63) - 1
-        trace.losses.sort(
-            key=lambda loss: (
-                not loss.placed,
-                loss.after_ns if loss.after_ns is not None else -1,
-                loss.before_ns if loss.before_ns is not None else never,
-                -1 if loss.cpu is None else loss.cpu,
-            )
-        )
-
-    def _add_overruns(self, cpu: _Cpu, over: int, dropped: int) -> None:
-        losses = self.trace.losses
-        number = cpu.place.cpu
-        excess = max(0, over - cpu.counted)
-        if excess and cpu.uncounted:
-            first, last = losses[cpu.uncounted[0]], losses[cpu.uncounted[-1]]
-            where = f"overruns in the statistics of CPU {number}"
-            if len(cpu.uncounted) == 1:
-                losses[cpu.uncounted[0]] = first._replace(
-                    count=excess, where=f"{first.where}, counted by {where}"
-                )
-            else:
-                losses.append(Loss(number, first.after_ns, last.before_ns, excess, where))
-        elif excess:
-            where = f"overruns in the statistics of CPU {number}"
-            losses.append(Loss(number, None, None, excess, where, placed=False))
-        left = max(0, over + dropped - max(cpu.counted, over))
-        if left:
-            where = f"dropped events in the statistics of CPU {number}"
-            losses.append(Loss(number, None, None, left, where, placed=False))
 
 
 def blocks_of(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:

@@ -140,14 +140,13 @@ with open_trace("-") as trace:
 @pytest.mark.parametrize("pipe", [True, False], ids=["pipe", "file"])
 def test_standard_input(tmp_path: Path, pipe: bool) -> None:
     path = small().write(tmp_path / "trace.dat")
-    with path.open("rb") as stream:
-        ran = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            check=False,
-            capture_output=True,
-            **({"input": stream.read()} if pipe else {"stdin": stream}),  # type: ignore[call-overload]
-        )
-    assert ran.stdout.decode() == "standard input 6\n", ran.stderr.decode()
+    command = [sys.executable, "-c", PROGRAM]
+    if pipe:
+        ran = subprocess.run(command, check=True, capture_output=True, input=path.read_bytes())
+    else:
+        with path.open("rb") as stream:
+            ran = subprocess.run(command, check=True, capture_output=True, stdin=stream)
+    assert ran.stdout == b"standard input 6\n"
 
 
 def test_the_format_is_found_by_content(tmp_path: Path) -> None:
@@ -427,7 +426,8 @@ def test_a_broken_chunk_is_a_hole(tmp_path: Path) -> None:
         (loss,) = trace.losses
         assert loss.severity == "damaged"
         assert "does not decompress" in loss.where
-        assert loss.after_ns == max(ts for ts in kept if ts < loss.before_ns)  # type: ignore[type-var,operator]
+        assert loss.before_ns is not None
+        assert loss.after_ns == max(ts for ts in kept if ts < loss.before_ns)
 
 
 def test_samples_are_whole(sample: Path) -> None:
