@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def assert_same(path: Path, *, fields: bool = True) -> Pass:
     per_cpu: dict[int, list[Row]] = defaultdict(list)
     for row in mine.rows:
         per_cpu[row.cpu].append(row)
-    holes = []
+    holes: list[tuple[int, int | None, int, int | None]] = []
     for cpu, items in said.items():
         events = [item for item in items if isinstance(item, Event)]
         rows = per_cpu.pop(cpu, [])
@@ -42,12 +41,14 @@ def assert_same(path: Path, *, fields: bool = True) -> Pass:
             for row, event in zip(rows, events, strict=True):
                 assert_fields(row, decoder.values(event), decoder)
         last = None
-        for item, after in pairwise([*items, None]):
+        lost: Dropped | None = None
+        for item in items:
             if isinstance(item, Dropped):
-                assert isinstance(after, Event)
-                holes.append((cpu, last, after.ns, item.lost))
-            elif isinstance(item, Event):
-                last = item.ns
+                lost = item
+                continue
+            if lost is not None:
+                holes.append((cpu, last, item.ns, lost.lost))
+            last, lost = item.ns, None
     assert not per_cpu
     assert sorted(r.ns for rows in said.values() for r in rows if isinstance(r, Event)) == [
         row.ts for row in mine.rows
