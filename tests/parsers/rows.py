@@ -28,12 +28,12 @@ class Pass(NamedTuple):
     marks: list[tuple[int, int, Kind]]
 
 
-def read_all(path: Path, fields: bool = True) -> Pass:
+def read_all(path: Path, fields: bool = True, instance: str | None = None) -> Pass:
     """Every row of a recording; ``fields`` False leaves the fields out."""
     rows: list[Row] = []
     marks: list[tuple[int, int, Kind]] = []
     before = (-(1 << 63), -1)
-    with open_trace(path) as trace:
+    with open_trace(path, instance=instance) as trace:
         for block in trace.blocks():
             for at in range(len(block)):
                 ts, cpu = int(block.ts[at]), int(block.cpu[at])

@@ -242,3 +242,20 @@ def test_corrected_times(tmp_path: Path, kind: str, version: int) -> None:
     mine = assert_same(path)
     assert len(mine.rows) == 400
     assert mine.trace.clock_in_ns == (kind not in ("raw: x86-tsc", "raw: counter"))
+
+
+@pytest.mark.parametrize(("version", "compression"), FORMS)
+def test_instances(tmp_path: Path, version: int, compression: Compression) -> None:
+    """trace-cmd prints all buffers together; the reader gives one at a time."""
+    w = TraceWriter("6.12.1", cpus=[0, 3])
+    w.instance("fpu")
+    w.instance("other", clock="boot")
+    for number, instance in enumerate(["", "fpu", "other"] * 50):
+        w.event(3 * (number % 2), 100 * number, number, "kvm_fpu", load=1, instance=instance)
+    path = w.write(tmp_path / "trace.dat", version, compression)
+    said = {(e.ns, e.cpu, e.pid) for e in trace_cmd.report(path) if isinstance(e, Event)}
+    mine = {name: read_all(path, instance=name) for name in (None, "fpu", "other")}
+    assert [len(one.rows) for one in mine.values()] == [50, 50, 50]
+    assert {row[:3] for one in mine.values() for row in one.rows} == said
+    assert [one.trace.clock for one in mine.values()] == ["mono", "mono", "boot"]
+    assert mine[None].trace.instances == ["fpu", "other"]

@@ -55,16 +55,15 @@ def run(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def report(path: Path, instance: str = "") -> Iterator[Event | Dropped]:
-    """Every event and every loss in the order printed; ValueError for any other line."""
-    more = ["-B", instance] if instance else []
+def report(path: Path) -> Iterator[Event | Dropped]:
+    """Every event and every loss of all buffers as printed; ValueError for any other line."""
     # Only a newline ends a line: names may hold any other separator.
-    for line in run("report", "-R", "-t", *more, "-i", path).rstrip("\n").split("\n"):
+    for line in run("report", "-R", "-t", "-i", path).rstrip("\n").split("\n"):
         if found := _DROPPED.match(line):
             yield Dropped(int(found[1]), int(found[2]) if found[2] else None)
         elif found := _LINE.fullmatch(line):
             comm, pid, cpu, seconds, ns, name, text = found.groups()
-            yield Event(int(cpu), int(seconds + (ns or '')), int(pid), comm, name, text)
+            yield Event(int(cpu), int(seconds + (ns or "")), int(pid), comm, name, text)
         elif line and not line.startswith(("cpus=", "CPU ")):
             raise ValueError(f"trace-cmd report says {line!r}")
 

@@ -6,15 +6,33 @@ the blocks both versions share byte for byte, the options, and the raw ring-buff
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import zstandard
-
 from tests.writers.pages import Endian
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+
+    def _zstd_compress(data: bytes) -> bytes:
+        return zstd.compress(data, options={zstd.CompressionParameter.content_size_flag: 0})
+
+    def _zstd_decompress(data: bytes, _size: int) -> bytes:
+        return zstd.decompress(data)
+
+else:
+    import zstandard
+
+    def _zstd_compress(data: bytes) -> bytes:
+        return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+
+    def _zstd_decompress(data: bytes, size: int) -> bytes:
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+
 
 Compression = Literal["none", "zlib", "zstd"]
 
@@ -145,7 +163,7 @@ def compress(data: bytes, compression: Compression) -> bytes:
     """One chunk.  trace-cmd writes zstd frames without their content size; so does this."""
     if compression == "zlib":
         return zlib.compress(data)
-    return zstandard.ZstdCompressor(write_content_size=False).compress(data)
+    return _zstd_compress(data)
 
 
 class _V7:
@@ -384,7 +402,7 @@ def unpack(cursor: Bytes, compression: str) -> bytes:
     data = cursor.take(packed)
     if compression == "zlib":
         return zlib.decompress(data)
-    return zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
+    return _zstd_decompress(data, plain)
 
 
 def _read_buffer(trace: TraceFile, data: bytes, option: Bytes, compression: str) -> Buffer:
