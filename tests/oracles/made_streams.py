@@ -199,7 +199,9 @@ class Kernel:
         pid = self.current[cpu]
         subject = self.tasks[pid if of is None else of]
         self.truth.append(Truth(self.own[cpu], subject.fpu, subject.last, subject.kvm))
-        self.ts += self.chance.choice([0, 1, 1, 3])
+        # Events of one CPU may have the same time; those of two are in the order of their times.
+        same = bool(self.rows) and self.rows[-1].cpu == cpu
+        self.ts += self.chance.choice([0 if same else 1, 1, 1, 3])
         one, two, three, four = (*op, 0, 0, 0, 0)[:4]
         self.rows.append(Row(self.ts, cpu, pid, kind, (one, two, three, four)))
 

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from fputrace.events import ABSENT, Kind, Trace
 
-Image = Literal["unknown", "user", "guest", "kernel", "init"]
+Image = Literal["unknown", "user", "guest", "kernel", "init", "user, inferred"]
 KvmState = Literal["OUT", "LOADED"]
 
 
@@ -47,6 +47,14 @@ IN_A_TAIL = {
     *(kind for kind in Kind if kind.name.startswith("PROBE_")),
 }
 """Kinds that ``prev`` can still emit after its ``sched_switch``."""
+OF_A_VCPU = {
+    Kind.KVM_FPU,
+    Kind.KVM_ENTRY,
+    Kind.KVM_EXIT,
+    Kind.KVM_USERSPACE_EXIT,
+    Kind.KVM_VCPU_WAKEUP,
+}
+"""Kinds that only a vCPU thread emits."""
 
 
 @dataclass
@@ -133,6 +141,8 @@ class Replay:
     generation: str
     cpus: dict[int, Cpu] = field(default_factory=dict)
     tasks: dict[int, Task] = field(default_factory=dict)
+    vcpus: set[int] = field(default_factory=set)
+    """Pids that have emitted an event of KVM: what a task is, which is never forgotten."""
 
     @property
     def deferred(self) -> bool:
@@ -327,12 +337,15 @@ class Replay:
                 self.exec(event.cpu, event.op[0], event.op[1])
             case Kind.SCHED_PROCESS_FREE:
                 self.forget(event.op[0])
+                self.vcpus.discard(event.op[0])
             case Kind.CPUHP:
                 self.hotplug([event.op[0]], event)
             case Kind.SUSPEND_RESUME:
                 self.hotplug(list(self.cpus), event)
             case Kind.PROBE_KFPU_BEGIN if self.deferred:
                 cpu.image = "kernel"
+        if event.kind in OF_A_VCPU and 0 <= event.pid <= PID_MAX_LIMIT:
+            self.vcpus.add(event.pid)
         cpu.last_event = event.ts
 
     def flag_of_current(self, event: Event) -> None:
@@ -348,7 +361,7 @@ class Replay:
     def loaded_image(self, pid: int, xfeatures: int) -> Image:
         kvm = self.task(pid).kvm
         if kvm is None:
-            return "unknown"
+            return "unknown" if pid in self.vcpus else "user, inferred"
         if kvm == "LOADED":
             return "guest"
         return "init" if xfeatures == 0 and xfeatures != ABSENT else "user"
@@ -392,6 +405,7 @@ class Replay:
 
     def fork(self, parent: int, child: int) -> None:
         self.forget(child)
+        self.vcpus.discard(child)
         waiting = self.task(parent).child_fpu
         self.task(parent).child_fpu = None
         if not any(cpu.blind for cpu in self.cpus.values()):
@@ -408,6 +422,11 @@ class Replay:
             old, new = self.task(old_pid), self.task(pid)
             new.fpu, new.last, new.tif, new.kvm = old.fpu, old.last, old.tif, old.kvm
             self.forget(old_pid)
+            self.vcpus.discard(pid)
+            if old_pid in self.vcpus:
+                self.vcpus.remove(old_pid)
+                if 0 <= pid <= PID_MAX_LIMIT:
+                    self.vcpus.add(pid)
         if self.deferred:
             self.task(pid).tif = None
 

@@ -36,7 +36,7 @@ THOROUGH = ("4.14.5-pinned", "5.2.1-pinned", "6.1-put-at-sched-out")
 """Cut with all seeds in the default run: small, with much in switch windows."""
 
 WIN = {"none": 0, "open": 1, "unknown": 2}
-IMAGE = {"unknown": 0, "user": 1, "guest": 2, "kernel": 3, "init": 4}
+IMAGE = {"unknown": 0, "user": 1, "guest": 2, "kernel": 3, "init": 4, "user, inferred": 5}
 KVM = {None: -1, "OUT": 0, "LOADED": 1}
 COLUMNS = (
     "cur", "win", "own_state", "own", "subject", "fpu_known", "fpu", "last", "tif", "kvm", "image",
@@ -132,7 +132,15 @@ def found_again(cut: Events, whole: Events) -> tuple[NDArray[np.int64], NDArray[
     return np.concatenate(here), np.concatenate(there)
 
 
-UNKNOWN = {"cur": -1, "win": 2, "own_state": 0, "last": -2, "tif": -1, "kvm": -1, "image": 0}
+UNKNOWN = {
+    "cur": (-1,),
+    "win": (WIN["unknown"],),
+    "own_state": (0,),
+    "last": (-2,),
+    "tif": (-1,),
+    "kvm": (-1,),
+    "image": (IMAGE["unknown"], IMAGE["user, inferred"]),
+}
 GUARD = {"own": "own_state", "fpu": "fpu_known"}
 """Columns that mean something only where another says so."""
 
@@ -141,7 +149,8 @@ def contradictions(less: Facts, more: Facts) -> Iterator[tuple[int, str]]:
     """Where both know something, and not the same; ``less`` and ``more`` have the same events."""
     for column, name in enumerate(COLUMNS):
         if name in UNKNOWN:
-            known = (less[:, column] != UNKNOWN[name]) & (more[:, column] != UNKNOWN[name])
+            known = ~np.isin(less[:, column], UNKNOWN[name])
+            known &= ~np.isin(more[:, column], UNKNOWN[name])
         elif name in GUARD:
             guard = COLUMNS.index(GUARD[name])
             known = (less[:, guard] != 0) & (more[:, guard] != 0)
