@@ -18,7 +18,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import fputrace
 from fputrace.cli import EXIT_STATUSES, FORMATS, RECORD
@@ -26,9 +25,6 @@ from fputrace.events import KINDS, PROBED_FUNCTIONS
 from fputrace.generation import TITLES
 from fputrace.parsers import FORMATS as INPUTS
 from fputrace.rules import PAGES, UNCHECKED
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 ROOT = Path(__file__).parent.parent
 PICTURED = "sample_traces/5.2.1-pinned/trace.dat"
@@ -125,7 +121,7 @@ def picture() -> str:
     )
     analysis = fputrace.analyze(PICTURED)
     report = render("rich", [analysis], Options(version=fputrace.__version__, exit_status=1))
-    lines = console.render_lines(cast("RenderableType", report), new_lines=True)
+    lines = console.render_lines(report, new_lines=True)
     console.print(Segments(segment for line in lines[:PICTURE_LINES] for segment in line))
     svg = console.export_svg(title=f"fputrace analyze {PICTURED}", unique_id="fputrace")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)

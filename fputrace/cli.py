@@ -230,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(analyze)
     _add_view(analyze)
     rules = analyze.add_argument_group(
-        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, …"
+        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, ..."
     )
     rules.add_argument("--select", metavar="CODES", type=_codes, action="extend", help="only these")
     rules.add_argument("--ignore", metavar="CODES", type=_codes, action="extend", help="not these")
@@ -262,7 +262,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(verb("rules", _rules, "list the rules"), ("rich", "text", "json"))
 
     explain = verb("explain", _explain, "what a finding means, and when it can be wrong")
-    explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or guest-state-in-…")
+    explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or its name")
     _add_output(explain)
     return parser
 
@@ -420,7 +420,7 @@ def _timeline(args: argparse.Namespace) -> int:
         for analysis in analyses:
             trace = analysis.trace
             cpus = [cpu for cpu in trace.cpus if args.cpu is None or cpu in args.cpu]
-            if trace.first_ns is None or trace.last_ns is None:
+            if trace.first_ns is None or trace.last_ns is None or not cpus:
                 grid = LaneGrid(0, 0, (), ())
             else:
                 start, end = _in_clock(args.time, trace) or (None, None)
