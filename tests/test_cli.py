@@ -19,7 +19,7 @@ import pytest
 from fputrace import __version__, cli
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 BUG = SAMPLES / "5.2.1-pinned" / "trace.dat"
@@ -47,15 +47,20 @@ def fputrace(
     )
 
 
-def on_terminal(*arguments: object, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Exit status, and what a terminal of 80 columns got from stdout (stderr is a pipe)."""
+def on_terminal(
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    stream: str = "stdout",
+    program: Sequence[str] = ("-m", "fputrace"),
+) -> tuple[int, str]:
+    """Exit status, and what a terminal of 80 columns got from ``stream`` (the other is dropped)."""
     main, side = pty.openpty()
     base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     with subprocess.Popen(
-        [sys.executable, "-m", "fputrace", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
-        stdout=side,
-        stderr=subprocess.DEVNULL,
+        stdout=side if stream == "stdout" else subprocess.DEVNULL,
+        stderr=side if stream == "stderr" else subprocess.DEVNULL,
         env={**base, "TERM": "xterm-256color", "COLUMNS": "80", **(env or {})},
     ) as process:
         os.close(side)
@@ -340,6 +345,21 @@ def test_quiet_silences_the_notice_about_plain_loops(
     quiet = capsys.readouterr()
     assert quiet.err == ""
     assert quiet.out == loud.out
+
+
+def test_progress_on_a_terminal_for_large_files_only() -> None:
+    arguments = ("analyze", CLEAN, "--format", "json")
+    assert on_terminal(*arguments, stream="stderr") == (0, "")
+    # The smallest file counts as large.
+    large = (
+        "import sys, fputrace.screen as screen; screen.PROGRESS_BYTES = 1\n"
+        "from fputrace.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    status, talk = on_terminal(*arguments, stream="stderr", program=("-c", large))
+    assert status == 0
+    assert "trace.dat" in talk
+    assert "events" in talk
+    assert on_terminal(*arguments, "-q", stream="stderr", program=("-c", large)) == (0, "")
 
 
 def test_rules_and_explain_agree() -> None:
