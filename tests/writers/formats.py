@@ -175,7 +175,7 @@ class Layout:
             value = values.get(placed.field.name, self.id if placed.offset == 0 else None)
             data = self._encode(placed, value)
             if placed.field.dynamic:
-                # Length in the upper half, offset in the lower; rel_loc counts from the field's end.
+                # Length in the upper half, offset in the lower; rel_loc counts from its end.
                 start = self.size + len(tail)
                 if placed.field.dynamic == "rel_loc":
                     start -= placed.offset + placed.size
