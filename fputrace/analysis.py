@@ -78,8 +78,8 @@ class Pass:
         return {s.name: int(self._seen[s]) for s in Seen if s is not Seen.WIDTH}
 
     @property
-    def gaps(self) -> int:
-        """Undeclared holes found."""
+    def gaps(self) -> tuple[int, int]:
+        """Undeclared holes found: gaps of a CPU, and tasks two CPUs claimed at once."""
         return self._replay.gaps
 
     def feed(self, block: EventBlock) -> None:
@@ -248,13 +248,20 @@ def _conclude(
     ignore: Sequence[str] | None,
     sha256: bool,
 ) -> Analysis:
-    gathered = cov.Gathered(trace, decision, done.seen, done.gaps)
+    gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps))
     unplaced = [loss for loss in trace.losses if not loss.placed]
+    rows = cov.cover(RULES, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
+    rows.sort(key=lambda row: row.code)
+    status = {row.code: row.status for row in rows}
 
     def weaken(rule: Rule) -> str:
         if unplaced:
             return "events were lost at places nobody recorded"
-        if done.gaps and rule.severity is Severity.ERROR:
+        if status[rule.code] is Status.NOT_DECIDABLE:
+            return "events it needs were not recorded"
+        # FPU113 is about nothing else than two CPUs that claim one task.
+        gaps = done.gaps[0] if rule.code == "FPU113" else sum(done.gaps)
+        if gaps and rule.severity is Severity.ERROR:
             return "the trace has undeclared gaps (a pid filter, or tracing was switched off and on)"
         if not trace.clock_global and not rule.one_cpu and len(trace.cpus) > 1:
             return "the clock is not the same on all CPUs"
@@ -279,7 +286,7 @@ def _conclude(
     about = TraceFacts(
         trace=trace,
         losses=trace.losses,
-        gaps=done.gaps,
+        gaps=sum(done.gaps),
         candidates=decision.candidates,
         decided=decision.decided,
         missing=missing,
@@ -309,8 +316,6 @@ def _conclude(
     findings.sort(
         key=lambda f: (order.index(f.severity), f.code, f.verdict.value, -f.count, f.pid or 0)
     )
-    rows = cov.cover(RULES, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
-    rows.sort(key=lambda row: row.code)
     return Analysis(
         trace=trace,
         generation=GenerationResult(

@@ -100,6 +100,10 @@ def read_release(release: str) -> Known | None:
     return Known(code, "lower")
 
 
+_ENOUGH = 3
+"""Occurrences from which on a sequence other kernels print by chance counts as a habit."""
+
+
 class Struck(NamedTuple):
     """One piece of evidence and the generations it contradicts."""
 
@@ -177,14 +181,20 @@ def by_sequences(seen: Mapping[str, int]) -> list[Struck]:
         )
     elif early > late:
         out.append(Struck(frozenset({"G1"}), f"{early} kvm_userspace_exit after the unload"))
+    # A reload that directly follows kvm_entry cannot come from later kernels, whose reload is over
+    # by then (needs kvm_exit, or a reload on the way to user mode would look the same).  One right
+    # before kvm_entry may be the emulator's (kvm_fpu_get()) in any of them.
     after, before = n("RELOAD_AFTER_ENTRY"), n("RELOAD_BEFORE_ENTRY")
-    if after > before:
+    if after and n("EXITS"):
         out.append(
             Struck(frozenset({"G4b", "G4d", "G5", "G6"}), f"{after} reloads right after kvm_entry")
         )
-    elif before > after:
+    elif before >= _ENOUGH and not after:
         out.append(
-            Struck(frozenset({"G4a", "G4x", "G4c"}), f"{before} reloads right before kvm_entry")
+            Struck(
+                frozenset({"G4a", "G4x", "G4c"}),
+                f"{before} reloads right before kvm_entry, none after one",
+            )
         )
     if n("DOUBLE_LOAD") < 2:
         out.append(Struck(frozenset({"G2x"}), ""))
@@ -256,10 +266,10 @@ def _choose(left: Sequence[str], known: Known, release: str) -> tuple[list[str],
     if known.bound == "none":
         return list(left), f"release {release} is somebody's tree: no bound"
     if known.bound == "exact":
+        if known.code == "G2" and "G2x" in left and release.startswith("4.14."):
+            return ["G2x"], f"release {release} is upstream: G2, with double loads"
         if known.code in left:
             return [known.code], f"release {release} is upstream: {known.code}"
-        if known.code == "G2" and "G2x" in left:
-            return ["G2x"], f"release {release} is upstream: G2, with double loads"
         return list(left), f"release {release} would be {known.code}, which the trace contradicts"
     chosen = [g for g in left if _RANK[g] >= _RANK[known.code]]
     if not chosen:

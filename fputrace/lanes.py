@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,10 @@ _NOBODY = 5
 
 
 class LaneCounter:
-    """Sums ns per CPU, cell and state; memory depends on the grid only."""
+    """Sums ns per CPU, cell and state.
+
+    Memory depends on the grid, and on how many tasks own the registers within one cell.
+    """
 
     def __init__(self, start_ns: int, end_ns: int, width: int, cpus: Sequence[int]) -> None:
         self._start = start_ns
@@ -27,11 +30,15 @@ class LaneCounter:
         self._width = max(1, width)
         self._cpus = tuple(cpus)
         self._row = {cpu: row for row, cpu in enumerate(self._cpus)}
-        self._ns = np.zeros((len(self._cpus), len(_STATES), self._width), dtype=np.float64)
-        self._owner = np.full((len(self._cpus), self._width), -1, dtype=np.int64)
+        shape = (len(self._cpus), len(_STATES), self._width)
+        self._share = np.zeros(shape, dtype=np.float64)
+        # Whoever owned the registers longest in a state and cell, and how long.
+        self._owner = np.full(shape, -1, dtype=np.int64)
+        self._owned = np.zeros(shape, dtype=np.float64)
+        self._last = [Pieces.none() for _ in self._cpus]
 
     def add(self, spans: NDArray[np.int64]) -> None:
-        """Sum up spans: int64[n, 5], cpu, start, end, owner and image."""
+        """Sum up spans: int64[n, 5], cpu, start, end, owner and image; each CPU's in time order."""
         scale = self._width / (self._end - self._start)
         for cpu in np.unique(spans[:, 0]).tolist():
             row = self._row.get(cpu)
@@ -41,15 +48,16 @@ class LaneCounter:
             low = (np.clip(mine[:, 1], self._start, self._end) - self._start) * scale
             high = (np.clip(mine[:, 2], self._start, self._end) - self._start) * scale
             state = np.where((mine[:, 3] == 0) & (mine[:, 4] == 0), _NOBODY, mine[:, 4])
-            for code in np.unique(state).tolist():
-                chosen = state == code
-                self._ns[row, code] += _spread(low[chosen], high[chosen], self._width)
-            # The owner of a cell is whoever owned the registers at its middle.
-            order = np.argsort(low, kind="stable")
-            middle = np.arange(self._width) + 0.5
-            at = np.searchsorted(low[order], middle, side="right") - 1
-            inside = (at >= 0) & (high[order][at] > middle)
-            self._owner[row, inside] = mine[order[at[inside]], 3]
+            pieces = cut(low, high, state, mine[:, 3], self._width)
+            np.add.at(self._share[row], (pieces.state, pieces.cell), pieces.length)
+            pieces = self._last[row].and_then(pieces)
+            # The longest comes last, and the last assignment to a cell holds.
+            longest = pieces.at(np.argsort(pieces.length, kind="stable"))
+            longest = longest.at(longest.length > self._owned[row, longest.state, longest.cell])
+            self._owned[row, longest.state, longest.cell] = longest.length
+            self._owner[row, longest.state, longest.cell] = longest.owner
+            # Only in the cell where these spans end can somebody still be longer.
+            self._last[row] = pieces.at(pieces.cell == pieces.cell.max())
 
     def grid(self, marks: Iterable[Marked]) -> LaneGrid:
         """The cells, with findings and holes as marks over them."""
@@ -67,41 +75,77 @@ class LaneCounter:
         for row in range(len(self._cpus)):
             lane = []
             for cell in range(self._width):
-                ns = self._ns[row, :, cell].copy()
-                ns[0] += max(0.0, 1.0 - ns.sum())  # time no span covers
-                best = int(ns.argmax())
+                share = self._share[row, :, cell].copy()
+                share[0] += max(0.0, 1.0 - share.sum())  # time no span covers
+                best = int(share.argmax())
                 marks_here = marked.get((row, cell), set())
                 lane.append(
                     LaneCell(
                         state=_STATES[best],
-                        share=float(min(1.0, ns[best])),
-                        owner=int(self._owner[row, cell]),
+                        share=float(min(1.0, share[best])),
+                        owner=int(self._owner[row, best, cell]),
                         finding="error"
                         if "error" in marks_here
                         else "performance"
                         if "performance" in marks_here
                         else "",
-                        loss="lost" if "lost" in marks_here else "unknown" if ns[0] > 1e-6 else "",
+                        loss="lost"
+                        if "lost" in marks_here
+                        else "unknown"
+                        if share[0] > 1e-6
+                        else "",
                     )
                 )
             lanes.append(tuple(lane))
         return LaneGrid(self._start, self._end, self._cpus, tuple(lanes))
 
 
-def _spread(
-    low: NDArray[np.float64], high: NDArray[np.float64], width: int
-) -> NDArray[np.float64]:
-    """How much of each cell the intervals [low, high) cover, in cells; float64[width].
+class Pieces(NamedTuple):
+    """Spans cut at the borders of cells: columns of equal length, ``length`` in cells."""
 
-    The cumulated cover up to a point x is the sum of clip(x - low, 0, high - low): exact at the
-    cell borders from two sorted cumulations, however many intervals there are.
-    """
-    borders = np.arange(width + 1, dtype=np.float64)
+    cell: NDArray[np.int64]
+    state: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    length: NDArray[np.float64]
 
-    def area(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        ordered = np.sort(points)
-        total = np.concatenate([[0.0], np.cumsum(ordered)])
-        below = np.searchsorted(ordered, borders, side="right")
-        return below * borders - total[below]
+    @classmethod
+    def none(cls) -> Pieces:
+        """No pieces."""
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(empty, empty, empty, np.zeros(0))
 
-    return np.diff(area(low) - area(high))
+    def and_then(self, other: Pieces) -> Pieces:
+        """Both, one piece for each cell, state and owner."""
+        cell, state, owner, length = (
+            np.concatenate(pair) for pair in zip(self, other, strict=True)
+        )
+        order = np.lexsort((owner, state, cell))
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = False
+        for column in (cell, state, owner):
+            new[1:] |= np.diff(column[order]) != 0
+        first = np.flatnonzero(new)
+        kept = order[first]
+        total = np.add.reduceat(length[order], first)
+        return Pieces(cell[kept], state[kept], owner[kept], total)
+
+    def at(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Pieces:
+        """Some of them, by mask or number."""
+        return Pieces(self.cell[rows], self.state[rows], self.owner[rows], self.length[rows])
+
+
+def cut(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    state: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    width: int,
+) -> Pieces:
+    """Cut intervals [low, high), in cells from 0 to ``width``, at the borders of cells."""
+    first = np.minimum(low.astype(np.int64), width - 1)
+    last = np.clip(np.ceil(high).astype(np.int64) - 1, first, width - 1)
+    count = last - first + 1
+    row = np.repeat(np.arange(len(low)), count)
+    cell = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    length = np.minimum(high[row], cell + 1) - np.maximum(low[row], cell)
+    return Pieces(cell, state[row], owner[row], length)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from fputrace.events import Kind
+from fputrace.pricing import bytes_in_use
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -92,10 +95,10 @@ class LaneCell(NamedTuple):
     ``state``: the image the registers of that CPU held for most of the cell's time: "U" user, "G"
     guest, "K" kernel, "I" init, "." nobody's (owner NULL, or nothing ran that has FPU state), "?"
     unknown.  ``share``: the part of the cell's time in that state, 0 to 1.  ``owner``: the pid
-    that owned most of that, 0 for NULL, -1 unknown.  ``finding``: the worst severity of a finding
-    with an occurrence in the cell, "error" or "performance", else "".  ``loss``: "lost" when a
-    hole in the CPU's events touches the cell, "unknown" when its state is unknown for part of
-    the cell because of an earlier hole, else "".
+    that owned the registers for most of that, 0 for NULL, -1 unknown.  ``finding``: the worst
+    severity of a finding with an occurrence in the cell, "error" or "performance", else "".
+    ``loss``: "lost" when a hole in the CPU's events touches the cell, "unknown" when its state is
+    unknown for part of the cell because of an earlier hole, else "".
     """
 
     state: str
@@ -126,13 +129,18 @@ _USER_INFERRED = 5
 CERTAINTIES = ("unknown", "inferred", "known")
 
 SPAN_COLUMNS = (
-    "cpu", "start_ns", "end_ns", "pid", "owner", "image", "certainty", "ended_by", "xfeatures",
+    "cpu", "start_ns", "end_ns", "pid", "owner", "image", "certainty", "ended_by", "saved", "bytes",
 )  # fmt: skip
-"""Columns of a span table (int64[n, 9]): as :class:`Span`, ``image`` and ``certainty`` as indices
+"""Columns of a span table (int64[n, 10]): as :class:`Span`, ``image`` and ``certainty`` as indices
 into ``IMAGES`` and ``CERTAINTIES``; ``ended_by`` is the Kind of the event that ended the span, 0
-when nothing did, and ``xfeatures`` that event's mask."""
+when nothing did; ``saved`` is 1 when a regs_deactivated lies in it; ``bytes`` is what its
+regs_activated and regs_deactivated moved, by their ``xfeatures`` (see ``fputrace.pricing``)."""
 
-_CPU, _START, _END, _PID, _OWNER, _IMAGE, _CERTAINTY, _BY, _MASK = range(len(SPAN_COLUMNS))
+(
+    _CPU, _START, _END, _PID, _OWNER, _IMAGE, _CERTAINTY, _BY, _SAVED, _BYTES,
+) = range(len(SPAN_COLUMNS))  # fmt: skip
+
+_STATE = slice(_PID, _IMAGE + 1)
 
 
 class SpanBuilder:
@@ -152,12 +160,18 @@ class SpanBuilder:
         """Spans that ended in these rows.
 
         ``state``: int64[n, 3], the pid that ran, the owner's pid and the image *before* each row;
-        ``mask``: the event's ``xfeatures``.  Returns int64[m, 9], see ``SPAN_COLUMNS``.
+        ``mask``: the third operand, which is ``xfeatures`` where the kind has it.  Returns
+        int64[m, 10], see ``SPAN_COLUMNS``.
         """
         import numpy as np
 
         if not len(ts):
-            return np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
+            return _no_spans()
+        saves = (kind == Kind.REGS_DEACTIVATED).astype(np.int64)
+        moved = np.zeros(len(ts), dtype=np.int64)
+        # ABSENT is negative: a format without xfeatures moves nobody knows how much.
+        told = np.flatnonzero(((kind == Kind.REGS_ACTIVATED) | (saves == 1)) & (mask >= 0))
+        moved[told] = bytes_in_use(mask[told])
         order = np.argsort(cpu, kind="stable")
         done = []
         edges = np.flatnonzero(np.diff(cpu[order])) + 1
@@ -172,21 +186,22 @@ class SpanBuilder:
             # The state before row i held since row i - 1 of the same CPU.
             table[1:, _START] = times[first[1:] - 1]
             table[:, _END] = times[last]
+            table[:, _STATE] = states[first]
             # The event that ended a span is the last row it was seen before.
-            table[:-1, _BY] = kind[rows[last[:-1]]]
-            table[:-1, _MASK] = mask[rows[last[:-1]]]
-            table[:, _PID : _IMAGE + 1] = states[first]
+            table[:, _BY] = kind[rows[last]]
+            table[:, _SAVED] = np.maximum.reduceat(saves[rows], first)
+            table[:, _BYTES] = np.add.reduceat(moved[rows], first)
             kept = self._open.get(here)
             if kept is None:
                 table[0, _START] = times[0]
-            elif (kept[_PID : _IMAGE + 1] == table[0, _PID : _IMAGE + 1]).all():
+            elif (kept[_STATE] == table[0, _STATE]).all():
                 table[0, _START] = kept[_START]
+                table[0, _SAVED] |= kept[_SAVED]
+                table[0, _BYTES] += kept[_BYTES]
             else:
                 table[0, _START] = kept[_END]
                 done.append(kept[None, :])
-            open_row = table[-1].copy()
-            open_row[_BY], open_row[_MASK] = kind[rows[-1]], mask[rows[-1]]
-            self._open[here] = open_row
+            self._open[here] = table[-1].copy()
             done.append(table[:-1])
         return _certain(np.concatenate(done))
 
@@ -194,12 +209,18 @@ class SpanBuilder:
         """The spans still open, ended at their CPU's last event."""
         import numpy as np
 
-        rows = [row for row in self._open.values() if row[_END] > row[_START]]
+        if not self._open:
+            return _no_spans()
+        out = _certain(np.stack(list(self._open.values())))
         self._open.clear()
-        empty = np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
-        out = _certain(np.stack(rows)) if rows else empty
         out[:, _BY] = 0
         return out
+
+
+def _no_spans() -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
 
 
 def _certain(table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -217,11 +238,8 @@ def _certain(table: NDArray[np.int64]) -> NDArray[np.int64]:
 def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:
     """A span table as values."""
     return tuple(
-        Span(
-            int(r[_CPU]), int(r[_START]), int(r[_END]), int(r[_PID]), int(r[_OWNER]),
-            IMAGES[int(r[_IMAGE])], CERTAINTIES[int(r[_CERTAINTY])],
-        )  # fmt: skip
-        for r in table
+        Span(cpu, start, end, pid, owner, IMAGES[image], CERTAINTIES[certainty])
+        for cpu, start, end, pid, owner, image, certainty in table[:, : _CERTAINTY + 1].tolist()
     )
 
 
@@ -232,6 +250,55 @@ class Marked(NamedTuple):
     start_ns: int
     end_ns: int
     what: str  # "error", "performance" or "lost"
+
+
+class Event(Protocol):
+    """An event of a proof, as far as the graph needs it (`fputrace.findings.WitnessEvent`)."""
+
+    @property
+    def ns(self) -> int:
+        """Time, ns."""
+
+    @property
+    def cpu(self) -> int:
+        """The CPU it came from."""
+
+    @property
+    def pid(self) -> int:
+        """``common_pid``."""
+
+
+class Occurrence(Protocol):
+    """One occurrence with its proof (`fputrace.findings.Witness`)."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """In time order."""
+
+
+class Proven(Protocol):
+    """What has witnesses (`fputrace.findings.Finding`)."""
+
+    @property
+    def witnesses(self) -> Sequence[Occurrence]:
+        """A few of its occurrences."""
+
+
+_MOVED = {
+    Kind.REGS_ACTIVATED: "restore",
+    Kind.REGS_DEACTIVATED: "save",
+    Kind.DROPPED: "drop",
+    Kind.SCHED_SWITCH: "switch",
+}
+
+
+def _ending(span: Span, by: int, after: Span | None) -> str:
+    """What ended a span: ``by`` is the Kind of the event, ``after`` what followed at once."""
+    if after is not None and after.pid != span.pid:
+        return "switch" if span.pid >= 0 and after.pid >= 0 else ""
+    if by == Kind.KVM_FPU and after is not None:
+        return "load" if after.image == "guest" else "unload"
+    return _MOVED.get(Kind(by), "")
 
 
 class Timeline:
@@ -277,16 +344,17 @@ class Timeline:
     ) -> pd.DataFrame:
         """Spans that overlap a window, by CPU and time.
 
-        Columns as :class:`Span`, and ``ended_by``, the :class:`~fputrace.events.Kind` of the event
-        that ended it.  Times in ns.
+        Spans are whole: the first and last of a window reach beyond it.  Columns as :class:`Span`,
+        and ``ended_by``, the :class:`~fputrace.events.Kind` of the event that ended it (0: none
+        did); ``saved``, whether a regs_deactivated lies in it; ``bytes``, what its saves and
+        restores moved as far as events tell their ``xfeatures``.  Times in ns.  Raises ReadError
+        when the file fails meanwhile.
         """
         import numpy as np
         import pandas as pd
 
-        parts = list(self._window(start_ns, end_ns, cpus))
-        empty = np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
-        table = np.concatenate([empty, *parts])
-        frame = pd.DataFrame(table, columns=list(SPAN_COLUMNS)).drop(columns="xfeatures")
+        table = np.concatenate([_no_spans(), *self._window(start_ns, end_ns, cpus)])
+        frame = pd.DataFrame(table, columns=list(SPAN_COLUMNS)).astype({"saved": bool})
         frame["image"] = [IMAGES[i] for i in table[:, _IMAGE]]
         frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
         return frame.sort_values(["cpu", "start_ns"], ignore_index=True)
@@ -296,106 +364,126 @@ class Timeline:
         start_ns: int | None = None,
         end_ns: int | None = None,
         *,
+        finding: Proven | None = None,
         spans: Sequence[Span] | None = None,
-    ) -> nx.MultiDiGraph:
-        """Spans of a window (or the given ones, such as a witness's) as a graph.
+    ) -> nx.MultiDiGraph[int]:
+        """Spans of a window, of the evidence of one finding, or the given ones, as a graph.
 
-        Nodes are numbered; attributes: those of :class:`Span` and ``comm``.  Edges have the key
-        ``next_on_cpu`` or ``next_of_task`` and the attribute ``moved``: "switch" where another task
-        runs next, "restore", "save", "load", "unload", "drop" by the event that ended the
-        span, "" where none did, and ``gap_ns`` between the two.
+        Of a finding: from the first to the last event of each witness, the spans of their CPUs and
+        of their tasks.
+
+        Nodes are numbered by start and CPU; attributes: those of :class:`Span`, ``comm``, and
+        ``events``, the finding's evidence that lies in the span.  Edges have the key
+        ``next_on_cpu`` or ``next_of_task`` (never of idle, pid 0) and two attributes.  ``moved``
+        says what ended the earlier span: "switch" where another task runs next (on a
+        ``next_of_task`` edge "save" when the switch saved its registers), else "restore", "save",
+        "load", "unload" or "drop" by its event, "" where none of these did or nobody
+        knows.  ``gap_ns`` is the time between the two.  Raises ReadError when the file fails.
         """
         import networkx as nx
 
-        from fputrace.events import Kind
-
-        moved = {
-            Kind.REGS_ACTIVATED: "restore", Kind.REGS_DEACTIVATED: "save", Kind.DROPPED: "drop",
-            Kind.KVM_FPU: "load", Kind.SCHED_SWITCH: "switch",
-        }  # fmt: skip
-        rows: list[tuple[Span, int]] = []
+        rows: list[tuple[Span, int, int]] = []
         if spans is not None:
-            rows = [(span, 0) for span in spans]
+            rows = [(span, 0, 0) for span in spans]
         else:
-            for table in self._window(start_ns, end_ns, None):
-                rows += zip(as_spans(table), table[:, _BY].tolist(), strict=True)
+            wanted = self._window(start_ns, end_ns, None)
+            for table in wanted if finding is None else self._evidence(finding):
+                by, saved = table[:, _BY].tolist(), table[:, _SAVED].tolist()
+                rows += zip(as_spans(table), by, saved, strict=True)
         rows.sort(key=lambda row: (row[0].start_ns, row[0].cpu))
-        graph = nx.MultiDiGraph()
+        events = [event for one in finding.witnesses for event in one.events] if finding else []
         comms = self._comms()
-        on_cpu: dict[int, int] = {}
-        of_task: dict[int, int] = {}
-        for number, (span, _by) in enumerate(rows):
-            graph.add_node(number, **span._asdict(), comm=comms.get(span.pid, ""))
-            for key, last, key_of in (
-                ("next_on_cpu", on_cpu, span.cpu),
-                ("next_of_task", of_task, span.pid),
-            ):
-                before = last.get(key_of)
-                if before is not None and key_of >= 0:
-                    earlier, by = rows[before]
-                    how = moved.get(Kind(by), "") if by else ""
-                    if key == "next_on_cpu" and earlier.pid != span.pid:
-                        how = "switch"
-                    elif how == "load" and span.image != "guest":
-                        how = "unload"
-                    graph.add_edge(
-                        before, number, key=key, moved=how, gap_ns=span.start_ns - earlier.end_ns
-                    )
-                last[key_of] = number
+        graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+        for number, (span, _by, _saved) in enumerate(rows):
+            within = tuple(
+                e for e in events if e.cpu == span.cpu and span.start_ns < e.ns <= span.end_ns
+            )
+            graph.add_node(number, **span._asdict(), comm=comms.get(span.pid, ""), events=within)
+
+        after: dict[int, int] = {}
+        for key in ("next_on_cpu", "next_of_task"):
+            latest: dict[int, int] = {}
+            for number, (span, _by, _saved) in enumerate(rows):
+                of = span.cpu if key == "next_on_cpu" else span.pid
+                before = latest.get(of)
+                latest[of] = number
+                if before is None or (key == "next_of_task" and of <= 0):
+                    continue
+                earlier, by, saved = rows[before]
+                gap = span.start_ns - earlier.end_ns
+                if key == "next_on_cpu" and gap == 0:
+                    after[before] = number
+                neighbour = rows[after[before]][0] if before in after else None
+                moved = _ending(earlier, by, neighbour)
+                if key == "next_of_task" and moved == "switch" and saved:
+                    moved = "save"
+                graph.add_edge(before, number, key=key, moved=moved, gap_ns=gap)
         return graph
 
-    def summary_graph(self) -> nx.MultiDiGraph:
+    def _evidence(self, finding: Proven) -> Iterator[NDArray[np.int64]]:
+        """Spans from the first to the last event of each witness, of their CPUs and tasks."""
+        import numpy as np
+
+        for table in self._tables():
+            keep = np.zeros(len(table), dtype=bool)
+            for witness in finding.witnesses:
+                times = [event.ns for event in witness.events]
+                during = (table[:, _END] >= min(times)) & (table[:, _START] <= max(times))
+                cpus = [event.cpu for event in witness.events]
+                pids = [event.pid for event in witness.events if event.pid > 0]
+                keep |= during & (np.isin(table[:, _CPU], cpus) | np.isin(table[:, _PID], pids))
+            yield table[keep]
+
+    def summary_graph(self) -> nx.MultiDiGraph[str]:
         """The whole trace as one small graph.
 
         Nodes are register images ("user", "guest", …) with ``ns``, the time all CPUs spent in
-        them.  An edge says how often one followed another on a CPU (``count``), the bytes its saves
-        and restores moved (``bytes``, from ``xfeatures``) and the time before it (``ns``).
+        them.  An edge (key ``next_on_cpu``) says how often a span with one image was followed by
+        one with the other on its CPU (``count``), the bytes that saves and restores moved in those
+        earlier spans (``bytes``) and how long they were (``ns``).  Raises ReadError when the file
+        fails.
         """
         import networkx as nx
         import numpy as np
 
-        from fputrace.pricing import bytes_in_use
-
-        graph = nx.MultiDiGraph()
-        last: dict[int, int] = {}
-        for name in IMAGES:
-            graph.add_node(name, ns=0)
-        for table in self._window(None, None, None):
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        graph.add_nodes_from(IMAGES, ns=0)
+        last: dict[int, NDArray[np.int64]] = {}
+        for table in self._tables():
             for cpu in np.unique(table[:, _CPU]).tolist():
                 mine = table[table[:, _CPU] == cpu]
                 mine = mine[np.argsort(mine[:, _START], kind="stable")]
-                length = mine[:, _END] - mine[:, _START]
-                moved = np.where(mine[:, _MASK] > 0, bytes_in_use(mine[:, _MASK]), 0)
-                image = mine[:, _IMAGE]
-                for code in np.unique(image).tolist():
-                    graph.nodes[IMAGES[code]]["ns"] += int(length[image == code].sum())
-                before = np.concatenate([[last.get(cpu, -1)], image[:-1]])
-                for a, b in {(int(x), int(y)) for x, y in zip(before, image, strict=True)}:
-                    if a < 0:
-                        continue
-                    hit = (before == a) & (image == b)
+                for code, name in enumerate(IMAGES):
+                    spent = mine[mine[:, _IMAGE] == code]
+                    graph.nodes[name]["ns"] += int((spent[:, _END] - spent[:, _START]).sum())
+                if cpu in last:
+                    mine = np.concatenate([last[cpu], mine])
+                last[cpu] = mine[-1:]
+                earlier, image = mine[:-1], mine[1:, _IMAGE]
+                for a, b in np.unique(
+                    np.stack([earlier[:, _IMAGE], image], axis=1), axis=0
+                ).tolist():
+                    hits = earlier[(earlier[:, _IMAGE] == a) & (image == b)]
                     edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
                     if not graph.has_edge(*edge):
                         graph.add_edge(*edge, count=0, bytes=0, ns=0)
-                    data: dict[str, Any] = graph.edges[edge]
-                    data["count"] += int(hit.sum())
-                    data["bytes"] += int(moved[hit].sum())
-                    data["ns"] += int(length[hit].sum())
-                last[cpu] = int(image[-1])
+                    data = graph.edges[edge]
+                    data["count"] += len(hits)
+                    data["bytes"] += int(hits[:, _BYTES].sum())
+                    data["ns"] += int((hits[:, _END] - hits[:, _START]).sum())
         return graph
 
     def lanes(
         self, start_ns: int, end_ns: int, width: int, cpus: Sequence[int] | None = None
     ) -> LaneGrid:
-        """The window cut into ``width`` cells a CPU, each with its dominant state and marks."""
-        import numpy as np
+        """The window cut into ``width`` cells a CPU, each with its dominant state and marks.
 
+        Raises ReadError when the file fails.
+        """
         from fputrace.lanes import LaneCounter
 
         chosen = self.cpus if cpus is None else tuple(cpus)
         counter = LaneCounter(start_ns, end_ns, width, chosen)
         for table in self._window(start_ns, end_ns, chosen):
-            counter.add(
-                np.ascontiguousarray(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
-            )
+            counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
         return counter.grid(self._marks())

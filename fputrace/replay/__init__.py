@@ -87,9 +87,10 @@ class Replay:
         return len(self._tasks)
 
     @property
-    def gaps(self) -> int:
-        """Undeclared holes found so far."""
-        return int(self.loop.undeclared())
+    def gaps(self) -> tuple[int, int]:
+        """Undeclared holes found so far: gaps of a CPU, and tasks two CPUs claimed."""
+        gaps, clashes = self.loop.undeclared()
+        return int(gaps), int(clashes)
 
     def columns(self, block: EventBlock) -> tuple[Any, ...]:
         """Views of a block's columns as the loops take them; checks its CPU numbers.

@@ -79,6 +79,7 @@ cdef enum:
     F_USER_LOADED = 512
     E_DOUBLE_LOAD = 11
     E_ENTRIES = 12
+    E_EXITS = 16
     E_KVM_FPUS = 13
     E_KVM_FPU_AFTER_ACT = 6
     E_KVM_FPU_WITHOUT_ACT = 7

@@ -102,6 +102,7 @@ if not cython.compiled:
     F_USER_LOADED = int(Fact.USER_LOADED)
     E_DOUBLE_LOAD = int(Seen.DOUBLE_LOAD)
     E_ENTRIES = int(Seen.ENTRIES)
+    E_EXITS = int(Seen.EXITS)
     E_KVM_FPUS = int(Seen.KVM_FPUS)
     E_KVM_FPU_AFTER_ACT = int(Seen.KVM_FPU_AFTER_ACT)
     E_KVM_FPU_WITHOUT_ACT = int(Seen.KVM_FPU_WITHOUT_ACT)
@@ -510,18 +511,19 @@ class Judge:
                             self.seen[E_RELOAD_AFTER_ENTRY] += 1
                         elif self.cpus[c, C_STAY_FIRST] and kvm == KVM_LOADED:
                             self.seen[E_RELOAD_AT_SWITCH_IN] += 1
-                    # Two CPUs that both claim to run this task: the other one's next event tells.
-                    j = self.tasks[s, T_ACT_CPU]
-                    if (
-                        j >= 0
-                        and j != c
-                        and self.tasks[s, T_ACT_FRESH]
-                        and self.cpus[j, C_LAST_PID] == p
-                        and self.cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
-                        and self.cpus[j, C_REF_OWN + 5] == op0
-                    ):
-                        self.cpus[j, C_TWO_PID] = p
-                        self.cpus[j, C_TWO_SLOT] = s
+                # Two CPUs that both claim to run this task: the other one's next event tells.
+                j = self.tasks[s, T_ACT_CPU]
+                if (
+                    j >= 0
+                    and j != c
+                    and self.tasks[s, T_ACT_FRESH]
+                    and self.tasks[s, T_PID] > 0
+                    and self.cpus[j, C_LAST_PID] == self.tasks[s, T_PID]
+                    and self.cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
+                    and self.cpus[j, C_REF_OWN + 5] == op0
+                ):
+                    self.cpus[j, C_TWO_PID] = self.tasks[s, T_PID]
+                    self.cpus[j, C_TWO_SLOT] = s
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     self.seen[E_SAVES] += 1
@@ -593,6 +595,8 @@ class Judge:
                     self.cpus[c, C_ENTRY_BITS] = bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
                     self.cpus[c, C_ENTRY_SLOT] = s
                     bits &= ~(F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
+            elif kind == K_KVM_EXIT:
+                self.seen[E_EXITS] += 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
                 self.seen[E_USER_EVENTS] += 1
                 self.tasks[s, T_PUT_AT_OUT] = 0

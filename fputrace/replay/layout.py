@@ -250,7 +250,8 @@ class Seen(IntEnum):
     KVM_FPUS = 13
     USER_EVENTS = 14
     SAVES = 15
-    WIDTH = 16
+    EXITS = 16
+    WIDTH = 17
 
 
 class Out(IntEnum):

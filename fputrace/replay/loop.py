@@ -145,6 +145,7 @@ class Ownership:
     counter: cython.longlong
     nblind: cython.longlong
     gaps: cython.longlong
+    clashes: cython.longlong
     eager: cython.bint
     tif_in: cython.bint
 
@@ -161,6 +162,7 @@ class Ownership:
         self.counter = 0
         self.nblind = 0
         self.gaps = 0
+        self.clashes = 0
         self.eager = eager
         self.tif_in = tif_at_switch_in
         k: cython.Py_ssize_t
@@ -183,8 +185,10 @@ class Ownership:
         return self.ntasks + 1
 
     def undeclared(self):
-        """Undeclared holes found so far: events by a task that the CPU did not run."""
-        return self.gaps
+        """Undeclared holes so far: (events by a task the CPU did not run, tasks that turned up
+        elsewhere while a CPU still ran them).
+        """
+        return self.gaps, self.clashes
 
     # -- tasks ------------------------------------------------------------------------------
 
@@ -320,7 +324,7 @@ class Ownership:
     @cython.exceptval(check=False)
     def lost(self, k: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
         """CPU k has an undeclared hole: its task s is elsewhere."""
-        self.gaps += self.cpus[k, C_WIN_TS] != FAR_PAST
+        self.clashes += self.cpus[k, C_WIN_TS] != FAR_PAST
         self.blind(k, self.cpus[k, C_PREV_TS])
         self.forget(s)
         self.tasks[s, T_EPOCH] = self.epoch
