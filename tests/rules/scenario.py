@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import fputrace
 from fputrace.findings import Analysis, Coverage, Finding, Status, Verdict
 from fputrace.generation import EAGER
+from fputrace.rules import RULES
 from tests.writers import EventSpec, TraceWriter
 
 RELEASES = {
@@ -106,14 +107,14 @@ class Story:
 
     # --- events --------------------------------------------------------------------------------
 
-    def event(self, name: str, cpu: int = 0, pid: int | None = None, **fields: Any) -> None:
-        """One event of the current task (or of ``pid``), a microsecond after the one before."""
+    def event(self, name: str, cpu: int = 0, by: int | None = None, /, **fields: Any) -> None:
+        """One event of the current task (or of pid ``by``), a microsecond after the one before."""
         if self.over:
             return
         self._now += 1000
         if name in self._without:
             return
-        who = self._current[cpu].pid if pid is None else pid
+        who = self._current[cpu].pid if by is None else by
         self.writer.event(cpu, self._now, who, name, **fields)
 
     def fpu(
@@ -123,11 +124,10 @@ class Story:
         *,
         flag: int,
         of: Task | None = None,
-        pid: int | None = None,
     ) -> None:
         """An ``x86_fpu_`` event about the current task's fpu, or ``of`` another's."""
         task = of or self._current[cpu]
-        self.event(f"x86_fpu_{name}", cpu, pid, fpu=task.fpu, flag=flag, xfeatures=AFTER)
+        self.event(f"x86_fpu_{name}", cpu, fpu=task.fpu, flag=flag, xfeatures=AFTER)
 
     def moment(self, cpu: int = 0) -> None:
         """Between the evidence: with ``hole``, the recorder loses events here."""
@@ -310,16 +310,30 @@ def row(analysis: Analysis, code: str) -> Coverage:
     return found
 
 
+def answered(analysis: Analysis, code: str) -> bool:
+    """Whether the recording answers a rule as far as tracepoints can."""
+    (rule,) = [rule for rule in RULES if rule.code == code]
+    found = row(analysis, code)
+    if rule.unseen:
+        return found.status is Status.PARTLY and found.why == rule.unseen
+    return found.status is Status.CHECKED
+
+
 def check_evidence(
-    story: Telling, generation: str, folder: Path, code: str, needs: Collection[str]
+    story: Telling,
+    generation: str,
+    folder: Path,
+    code: str,
+    needs: Collection[str],
+    cpus: int = 1,
 ) -> None:
     """Without any one of ``needs`` (names of events) the rule is not decidable, and says no more.
 
     What it still says is no guess: the rest of the evidence may prove it without that event.
     """
-    whole = confirmed(tell(story, generation, folder), code)
+    whole = confirmed(tell(story, generation, folder, cpus=cpus), code)
     for name in needs:
-        analysis = tell(story, generation, folder, without=name.split("|"))
+        analysis = tell(story, generation, folder, cpus=cpus, without=name.split("|"))
         found = row(analysis, code)
         assert found.status is Status.NOT_DECIDABLE, (name, found)
         assert any(name.split("|")[0] in missing for missing in found.missing), (name, found)

@@ -1,0 +1,122 @@
+"""Recordings without one kind of event: no rule stays ``checked`` without it, none accuses more.
+
+Each sample is analysed as if one event had not been enabled: its rows, its format and its count
+are not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fputrace
+from fputrace import analysis as analysis_module
+from fputrace.events import EventBlock, Trace
+from fputrace.findings import Analysis, Severity, Status, Verdict
+from fputrace.parsers import open_trace
+from fputrace.rules import RULES
+from tests.conftest import SAMPLE_CASES, SAMPLES
+
+NEEDED = sorted({need for rule in RULES for needs in rule.needs for need in needs.split("|")})
+EXCUSES = (
+    # Events that make innocent what would else be a finding: an exit, a reused pid, an exec.
+    pytest.param(
+        "x86_fpu:x86_fpu_dropped",
+        marks=pytest.mark.xfail(reason="FPU107 takes a task's end for a missing save"),
+    ),
+    "sched:sched_process_fork",
+    "sched:sched_process_exec",
+    "sched:sched_process_free",
+    "kvm:kvm_exit",
+)
+HOW = [*((case, None) for case in SAMPLE_CASES), ("4.14.0-rc8-pinned", "G3")]
+"""Samples by their own evidence, and the undecided one by force."""
+
+
+def without(trace: Trace, event: str) -> Trace:
+    """The same recording, made without ``event``."""
+    inner = trace.blocks
+
+    def blocks(outer: Trace) -> Iterator[EventBlock]:
+        for block in inner():
+            kept = np.array([name != event for name in trace.event_names])
+            rows = (block.event < 0) | kept[block.event]
+            outer.counts = {name: n for name, n in trace.counts.items() if name != event}
+            outer.losses, outer.comms = trace.losses, trace.comms
+            outer.first_ns, outer.last_ns = trace.first_ns, trace.last_ns
+            outer.event_names = trace.event_names
+            yield dataclasses.replace(
+                block,
+                **{
+                    name: getattr(block, name)[rows]
+                    for name in ("ts", "cpu", "pid", "kind", "flags", "event", "op")
+                },
+            )
+
+    formats = {name: found for name, found in trace.formats.items() if name != event}
+    return dataclasses.replace(trace, formats=formats, _blocks=blocks, _close=trace.close)
+
+
+def confirmed(analysis: Analysis) -> Counter[tuple[str, int | None]]:
+    """How often each rule is confirmed of each task."""
+    counts: Counter[tuple[str, int | None]] = Counter()
+    for finding in analysis.findings:
+        if finding.verdict is Verdict.CONFIRMED and finding.severity is not Severity.TRACE:
+            counts[finding.code, finding.pid] += finding.count
+    return counts
+
+
+def opened_without(event: str) -> Callable[..., Trace]:
+    """What ``open_trace`` gives of a recording made without ``event``."""
+
+    def opened(path: Path, **how: str | None) -> Trace:
+        return without(open_trace(path, **how), event)
+
+    return opened
+
+
+@functools.cache
+def analyzed(case: str, generation: str | None) -> Analysis:
+    """The whole recording."""
+    return fputrace.analyze(SAMPLES / case / "trace.dat", generation=generation)
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch, case: str, generation: str | None, events: Sequence[str]
+) -> None:
+    path = SAMPLES / case / "trace.dat"
+    whole = analyzed(case, generation)
+    for event in events:
+        if not whole.trace.counts.get(event):
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr(analysis_module, "open_trace", opened_without(event))
+            less = fputrace.analyze(path, generation=generation)
+        assert event not in less.trace.counts
+        more = confirmed(less) - confirmed(whole)
+        assert not more, f"confirmed only without {event}: {dict(more)}"
+        answers = {row.code: row for row in less.coverage}
+        for rule in RULES:
+            if event in rule.needs:
+                answer = answers[rule.code]
+                assert answer.status in (Status.NOT_DECIDABLE, Status.NOT_APPLICABLE), answer
+                assert answer.status is Status.NOT_APPLICABLE or event in answer.missing, answer
+
+
+@pytest.mark.parametrize(("case", "generation"), HOW)
+def test_without_what_a_rule_needs(
+    case: str, generation: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(monkeypatch, case, generation, NEEDED)
+
+
+@pytest.mark.parametrize("event", EXCUSES)
+def test_without_what_excuses(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case, generation in HOW:
+        check(monkeypatch, case, generation, [event])
