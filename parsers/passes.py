@@ -30,6 +30,8 @@ _COLUMNS = (
 _ROWS = 1 << 16  # of all CPUs together, waiting to be merged
 _REPORTS = 64
 _CHANGES = 256
+_SWITCH = int(Kind.SCHED_SWITCH)  # an Enum's members are slow to reach
+_FORK = int(Kind.SCHED_PROCESS_FORK)
 
 
 def _view(array: Any) -> memoryview:
@@ -323,25 +325,28 @@ class Pass:
     def _note_comms(self, cpu: _Cpu) -> None:
         """Names of tasks that the walk saw change; the latest by time counts."""
         state = cpu.state_view
-        for i in range(state[layout.CHANGES]):
-            pid, at, row = self.changes[i * layout.CHANGE : (i + 1) * layout.CHANGE].tolist()
-            when = int(self.columns["ts"][row])
-            if pid == 0 or self.comm_times.get(pid, -1) > when:
+        count = int(state[layout.CHANGES])
+        if not count:
+            return
+        state[layout.CHANGES] = 0
+        changes = self.changes[: count * layout.CHANGE].tolist()
+        columns, times, comms = self.columns, self.comm_times, self.trace.comms
+        for i in range(0, count * layout.CHANGE, layout.CHANGE):
+            pid, at, row = changes[i : i + layout.CHANGE]
+            when = columns["ts"].item(row)
+            if pid == 0 or times.get(pid, -1) > when:
                 continue
-            kind = self.columns["kind"][row]
-            if kind == Kind.SCHED_SWITCH:
-                comm = bytes(cpu.data[at : at + 64]).split(b"\0")[0]
-                size = int(self.table.rows[self._table_row(row) + layout.COMM_SIZE])
-                name = comm[:size].decode("utf-8", "backslashreplace")
+            kind = columns["kind"].item(row)
+            if kind == _SWITCH:
+                size = self.table.rows[columns["event"].item(row) * layout.TABLE + layout.COMM_SIZE]
+                name = bytes(cpu.data[at : at + size]).partition(b"\0")[0].decode(
+                    "utf-8", "backslashreplace"
+                )
             else:
                 name = self._comm_in_record(cpu, row, kind)
             if name:
-                self.comm_times[pid] = when
-                self.trace.comms[pid] = name
-        state[layout.CHANGES] = 0
-
-    def _table_row(self, row: int) -> int:
-        return int(self.columns["event"][row]) * layout.TABLE
+                times[pid] = when
+                comms[pid] = name
 
     def _comm_in_record(self, cpu: _Cpu, row: int, kind: int) -> str:
         """``child_comm`` of a fork, or what exec makes the comm: the file's name, cut to 15."""
@@ -352,10 +357,9 @@ class Pass:
             self.table.formats,
             self.plan.decoder,
         )
-        fields = records(0)
-        if kind == Kind.SCHED_PROCESS_FORK:
-            return str(fields.get("child_comm", ""))
-        return str(fields.get("filename", "")).rpartition("/")[2][:15]
+        if kind == _FORK:
+            return str(records.field(0, "child_comm"))
+        return str(records.field(0, "filename")).rpartition("/")[2][:15]
 
 
 def blocks_of(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:

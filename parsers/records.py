@@ -60,23 +60,26 @@ class RecordDecoder:
         """
         decoded: dict[str, Any] = {}
         for field in form.fields:
-            if field.name.startswith("common_"):
-                continue
-            if field.dynamic:
-                data = self._dynamic(field, payload)
-            else:
-                data = payload[field.offset : field.offset + field.size]
-                if len(data) < field.size and not field.array:
-                    continue
-            if field.array or field.dynamic:
-                decoded[field.name] = self._array(field, data)
-            elif is_pointer(field):
-                decoded[field.name] = hex(int.from_bytes(data, self.order))
-            elif field.size in (1, 2, 4, 8):
-                decoded[field.name] = int.from_bytes(data, self.order, signed=field.signed)
-            else:
-                decoded[field.name] = tuple(data)
+            if not field.name.startswith("common_"):
+                value = self.value(field, payload)
+                if value is not None:
+                    decoded[field.name] = value
         return decoded
+
+    def value(self, field: FormatField, payload: bytes) -> Any:
+        """One field, as :meth:`fields` gives it; None when it lies beyond the record."""
+        if field.dynamic:
+            return self._array(field, self._dynamic(field, payload))
+        data = payload[field.offset : field.offset + field.size]
+        if field.array:
+            return self._array(field, data)
+        if len(data) < field.size:
+            return None
+        if is_pointer(field):
+            return hex(int.from_bytes(data, self.order))
+        if field.size in (1, 2, 4, 8):
+            return int.from_bytes(data, self.order, signed=field.signed)
+        return tuple(data)
 
     def _dynamic(self, field: FormatField, payload: bytes) -> bytes:
         """What a ``__data_loc`` or ``__rel_loc`` word points at (offset low, length high)."""
@@ -138,3 +141,12 @@ class BlockRecords:
         index = int(self.event[row])
         form = self.formats[index] if index >= 0 else None
         return self.decoder.fields(form, self.payload(row)) if form is not None else {}
+
+    def field(self, row: int, name: str) -> Any:
+        """One field of a row by its name; "" where there is none."""
+        index = int(self.event[row])
+        form = self.formats[index] if index >= 0 else None
+        for known in form.fields if form is not None else ():
+            if known.name == name:
+                return self.decoder.value(known, self.payload(row))
+        return ""
