@@ -104,9 +104,10 @@ class Places:
             self._kept = np.unique(self._kept, axis=0)
 
     def marks(self, what: str) -> Iterator[Marked]:
-        """All of them."""
+        """All of them; each lies somewhere between the mark's start and end."""
         for cpu, step in self._kept.tolist():
-            yield Marked(cpu, step * self._width, step * self._width, what)
+            start = step * self._width
+            yield Marked(cpu, start, start + self._width - 1, what)
 
 
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed
