@@ -104,6 +104,10 @@ def fuzz(
 
     with tempfile.TemporaryDirectory() as name:
         seeds = corpus(Path(name))
+        # Everything is imported here once, not in each worker, where it would count as memory.
+        whole = Path(name) / "whole.dat"
+        whole.write_bytes(seeds[0])
+        check_all(whole)
         until = time.monotonic() + 60 * minutes
         inputs = counted(mutants(seeds, seed, until, limit))
         while found := run_all(inputs, check_all, Path(name), seconds=20, most=1):
