@@ -1,36 +1,45 @@
 """# FPU101 guest-state-in-thread-fpu
 
 ## What
-A vCPU thread was switched out while the guest's registers were loaded, and the context switch saved
-them into `current->thread.fpu`, where the VMM's own image lived. The next `kvm_put_guest_fpu()`
-gives the VMM (QEMU) the guest's registers as its own.
+A vCPU thread was switched out while its guest's registers were loaded, and the context switch
+saved them into `current->thread.fpu`, where the VMM's own image lived. The next
+`kvm_put_guest_fpu()` reloads from there and gives the VMM (QEMU) the guest's registers.
 
 ## Why it matters
-QEMU goes on with floating-point and vector registers of its guest: wrong results, crashes, and guest
-data in the VMM's address space. Linux 5.0-5.1.20 and 5.2.0-5.2.3 shipped this (240c35a3783a, "kvm: x86:
-Use task structs fpu field for user"); the revert is ec269475cba7.
+QEMU goes on with the floating-point and vector registers of its guest: wrong results, crashes,
+and guest data in the VMM's address space. Linux 5.0.0 to 5.1.20 and 5.2.0 to 5.2.3 shipped it.
 
 ## Generations
-Confirmed in G1 (whose design puts the guest at every sched-out), G3 and G4a. In G2, G4x and G4b to G6 the
-guest image in `thread.fpu` is by design: the user image is in `vcpu->arch.user_fpu`, or `fpu->fpstate` points to
-the guest's buffer. There only a probe that shows the destination of the save decides, and the
-coverage says so.
+A fault in G1 (which puts the guest at every sched-out), G3 and G4a. In G2, G4x and G4b to G6 the
+guest's image in `thread.fpu` is by design: the VMM's is in `vcpu->arch.user_fpu`, or from 5.16 on
+`fpu->fpstate` points to the guest's buffer. There only a probe that shows the destination of the
+save decides, and the coverage says so.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
 
 ## Example
-EXAMPLE
+`sample_traces/5.2.1-pinned`, an unmodified 5.2.1: loaded, switched out, saved, entered again.
+
+    3.301539588 [001] CPU 1/KVM-94 kvm:kvm_fpu load=1
+    3.301790898 [001] CPU 1/KVM-94 sched:sched_switch prev_pid=94 prev_state=256 next_pid=91
+    3.301814878 [001] CPU 1/KVM-94 x86_fpu:x86_fpu_regs_deactivated load_fpu=0 xfeatures=0x217
+    3.305171918 [001] CPU 1/KVM-94 kvm:kvm_entry vcpu_id=1
 
 ## When it can be wrong
-`kvm_fpu` is printed after the registers changed (from 4.15 on). A switch-out between the swap-out and its `kvm_fpu
-unload` looks the same; so the finding is confirmed only once the same thread enters the guest again before
-its next `kvm_fpu`, and `possible` otherwise. G2 and G3 print the same events, and so do G4a and G4x: where
-the release does not decide, it is `possible`.
+From 4.15 on `kvm_fpu` is printed after the registers changed and preemption is on again, so a
+switch-out between the swap-out and its `kvm_fpu` looks the same. The finding is confirmed once
+the thread enters the guest again before its next `kvm_fpu`, and `possible` otherwise. G2 and G3
+print the same events, and so do G4a and G4x: where the release does not decide, it is `possible`.
+`kernel_fpu_begin()` inside KVM_RUN saves to the same place and prints nothing.
 
 ## References
-Reference C.2 rule 3 and C.3a.10; commits 240c35a3783a and ec269475cba7; the review of "x86,kvm: move qemu/guest
-FPU switching out to vcpu_run", November 2017.
+* 240c35a3783a "kvm: x86: Use task structs fpu field for user" (5.0); its revert ec269475cba7.
+* Rik van Riel, "[PATCH 1/2] x86,kvm: move qemu/guest FPU switching out to vcpu_run", 14 Nov 2017,
+  and Wanpeng Li's answer of 15 Nov 2017, who feared this.
+* Paolo Bonzini, 19 Jul 2019, `3ae96202-a121-70a9-fe00-4b5bb4970242@redhat.com`: who owns which
+  image across KVM_RUN, preemption and put.
+* `kvm_load_guest_fpu()` in arch/x86/kvm/x86.c of 5.0.1 and 5.2.1; docs/model.md.
 """
 
 from __future__ import annotations
@@ -52,9 +61,11 @@ def check(rows: Rows, generation: str) -> Check:
 def say(case: Case) -> str:
     """What was overwritten, and which later event makes it matter."""
     again = (
-        "it then entered the guest again without a kvm_fpu between, so the guest was loaded all along"
+        "it then entered the guest again without a kvm_fpu between, so the guest was loaded all "
+        "along"
         if Fact.SAVED_LOADED_ENTRY in case.facts
-        else "no kvm_entry follows before its next kvm_fpu, so the swap-out may have been done already"
+        else "no kvm_entry follows before its next kvm_fpu, so the swap-out may have been done "
+        "already"
     )
     return (
         f"{case.comm} was switched out {case.count} times with its guest's registers loaded: "

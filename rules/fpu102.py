@@ -1,32 +1,44 @@
 """# FPU102 missing-restore-at-vm-entry
 
 ## What
-A vCPU thread entered its guest although the CPU's registers were last acquired by another task, or the
-thread's own were last acquired on another CPU.
+A vCPU thread entered its guest although the CPU's registers were last acquired by another task,
+or the thread's own were last acquired on another CPU.
 
 ## Why it matters
-The guest runs with somebody else's floating-point and vector registers: silent corruption in the guest, and
-another task's data shown to it. This is the class of the bugs behind 2620fe268e80 ("KVM: x86: Revert
-'KVM: X86: Fix fpu state crash in kvm guest'").
+The guest runs with somebody else's floating-point and vector registers: silent corruption in the
+guest, and another task's data shown to it. The next save stores them as the guest's.
 
 ## Generations
-G2 to G6. In G4a, G4x and G4c `kvm_entry` is printed before the reload in `vcpu_enter_guest()`: there the verdict
-waits for the next event of that CPU, and a `regs_activated` of the thread clears it.
+G2 to G6. In G4a, G4x and G4c `kvm_entry` is printed before the reload in `vcpu_enter_guest()`:
+there the verdict waits for that CPU's next event, and a `regs_activated` of the thread clears it.
+In G1 every entry after a switch-in loads the guest anew (FPU103 sees that).
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_entry, sched:sched_switch.
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_entry,
+sched:sched_switch.
 
 ## Example
-EXAMPLE
+`sample_traces/6.1-no-reload-at-entry`, a 6.1.176 that leaves out some reloads: the vCPU's own
+restore, another task's, the switch back, and the entry without a restore.
+
+    3.037689757 [001] CPU 1/KVM-81 x86_fpu:x86_fpu_regs_activated fpu=0xff11000000334980
+    3.038166837 [001] fpsleeper-77 x86_fpu:x86_fpu_regs_activated fpu=0xff11000000290980
+    3.038222507 [001] fpsleeper-77 sched:sched_switch prev_pid=77 prev_state=1 next_pid=81
+    3.038253647 [001] CPU 1/KVM-81 kvm:kvm_entry vcpu_id=1 rip=0x1027
 
 ## When it can be wrong
-Acquisitions of the registers are always traced (`fpregs_activate()` is the one place that sets
-`fpu_fpregs_owner_ctx`), so a foreign owner is proof while the CPU was in sight. Tracing may have been switched
-off on that CPU: confirmed only if it shows a `regs_activated` again later. An owner lost invisibly
-(`kernel_fpu_begin()`) is not seen: FPU112, with probes.
+`fpregs_activate()` is the one place that makes a task the owner of a CPU's registers, and it
+always prints `regs_activated`: a foreign owner is proof while the CPU was in sight. Tracing may
+have been switched off on that CPU, so it is confirmed only if the CPU shows a `regs_activated`
+again later. A restore that is left out because the registers are still valid prints nothing and
+is no finding. An owner lost without an event (`kernel_fpu_begin()`) is not seen: the hole that
+2620fe268e80 closed shows only where another task took the registers too.
 
 ## References
-Reference C.2 rule 2b, C.3a.3, C.3a.11; commit 2620fe268e80.
+* 2620fe268e80, the revert of e751732486eb: reload in `vcpu_enter_guest()` again, not only at
+  sched-in (G4b, kernel bug 206215).
+* `fpregs_activate()` and `fpregs_state_valid()` in arch/x86/include/asm/fpu;
+  `switch_fpu_return()` in arch/x86/kernel/fpu/core.c; docs/model.md.
 """
 
 from __future__ import annotations
@@ -50,9 +62,9 @@ def say(case: Case) -> str:
         else "its own registers were last acquired on another CPU"
     )
     return (
-        f"{case.comm} entered its guest {case.count} times without the restore that was due: {held}, and no "
-        "regs_activated of the vCPU thread came before the guest ran. The guest ran with them, "
-        "and the next save stores them as the guest's."
+        f"{case.comm} entered its guest {case.count} times without the restore that was due: "
+        f"{held}, and no regs_activated of the vCPU thread came before the guest ran. The guest "
+        "ran with them, and the next save stores them as the guest's."
     )
 
 

@@ -1,27 +1,33 @@
 """# FPU103 vm-entry-without-guest-load
 
 ## What
-A vCPU thread entered its guest while the guest's FPU was not loaded: its last `kvm_fpu` was `unload`, or there was none since
-the thread was created in this trace.
+A vCPU thread entered its guest while the guest's FPU was not loaded: its last `kvm_fpu` was
+`unload`, or there was none since the thread was created in this trace.
 
 ## Why it matters
-The guest runs on the VMM's registers and the VMM's on what the guest leaves: both are corrupted.
+The guest runs on the VMM's registers, and the VMM goes on with what the guest leaves in them:
+both are corrupted, and each sees the other's data.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
 kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
 
 ## Example
-EXAMPLE
+No recording shows it. The scenario in tests/rules/test_fpu103.py leaves `kvm_load_guest_fpu()`
+out of one KVM_RUN: `kvm_fpu` load=0, `kvm_userspace_exit`, then `kvm_entry` of the same thread
+with no `kvm_fpu` load=1 between.
 
 ## When it can be wrong
-Back ends that emit no `kvm_entry` are never judged. A hole in the trace makes the load state unknown. `kvm_fpu` may have
-been switched off on that CPU: confirmed only if it shows one again later.
+A thread whose `kvm_fpu` was not seen yet is not judged, nor one that ran in a hole of the trace.
+A KVM back end that emits no `kvm_entry` (PVM) is never judged. `kvm_fpu` may have been switched
+off on that CPU for a while: confirmed only if the CPU shows one again later.
 
 ## References
-Reference C.2 rule 2a, C.3a.3.
+* `kvm_arch_vcpu_ioctl_run()` in arch/x86/kvm/x86.c, which loads before it runs and puts after it
+  (f775b13eedee and later); `vcpu_enter_guest()` in 4.14.0 to 4.14.93.
+* docs/model.md: the state `kvm`.
 """
 
 from __future__ import annotations
@@ -40,8 +46,9 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the guest ran with."""
     return (
-        f"{case.comm} entered its guest {case.count} times while the guest FPU was not loaded: no kvm_fpu load "
-        "since the last unload (or since the thread was created). The guest ran on the VMM's registers."
+        f"{case.comm} entered its guest {case.count} times while the guest FPU was not loaded: no "
+        "kvm_fpu load since the last unload (or since the thread was created). The guest ran on "
+        "the VMM's registers."
     )
 
 

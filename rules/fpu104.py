@@ -1,30 +1,42 @@
 """# FPU104 missing-restore-claimed-valid
 
 ## What
-The kernel treated the CPU's registers as this task's own (`TIF_NEED_FPU_LOAD` clear: it saved them at switch-out, or swapped or
-replaced them without loading first) although another task had acquired them since. This is
-`fpregs_assert_state_consistent()`, checked afterwards.
+The kernel treated a CPU's registers as this task's (`TIF_NEED_FPU_LOAD` clear: it saved them at
+switch-out, or replaced them without loading them first) although another task had acquired them
+since, or this task's were last loaded on another CPU. It is `fpregs_assert_state_consistent()`,
+checked afterwards.
 
 ## Why it matters
-The task ran, and is saved, with foreign registers: corruption and a leak between tasks. CVE-2019-19602 was this
-(59c4bd853abc, "x86/fpu: Don't cache access to fpu_fpregs_owner_ctx").
+The task ran with foreign registers, and these were saved as its own: corruption, and a leak
+between tasks. CVE-2019-19602 was this: gcc 9 cached `fpu_fpregs_owner_ctx` over a schedule.
 
 ## Generations
-G4a to G6 (deferred load). In G6 `switch_fpu()` sets the flag before it prints, so there the save itself tells that the
-flag was clear.
+G4a to G6 (5.2 on: the load is deferred, the flag says whether it is still due). A save at
+switch-out tells that the flag was clear: with it set, nothing is saved. Its `load_fpu` is 0 in
+G4a to G5; in G6 `switch_fpu()` sets the flag before it prints, so it is 1 there.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
 
 ## Example
-EXAMPLE
+`sample_traces/6.1-stale-owner`, a 6.1.176 that takes foreign registers for valid: the vCPU's own
+restore, another task's, the switch back, and the save of what that task had loaded.
+
+    3.339090654 [001] CPU 1/KVM-81 x86_fpu:x86_fpu_regs_activated fpu=0xff11000000378980
+    3.340282564 [001] fpsleeper-77 x86_fpu:x86_fpu_regs_activated fpu=0xff110000008a2980
+    3.340340834 [001] fpsleeper-77 sched:sched_switch prev_pid=77 prev_state=1 next_pid=81
+    3.340762574 [001] CPU 1/KVM-81 x86_fpu:x86_fpu_regs_deactivated fpu=0xff11000000378980
 
 ## When it can be wrong
-A dead task's last save (after `x86_fpu_dropped`) is left out. Acquisitions are always traced, so a foreign owner is proof
-while the CPU was in sight; confirmed only if the CPU shows a `regs_activated` again later.
+A dead task is saved once more after `x86_fpu_dropped` (`fpu__drop()` leaves the flag alone): left
+out. Acquisitions are always printed, so a foreign owner is proof while the CPU was in sight; it
+is confirmed only if that CPU shows a `regs_activated` again later.
 
 ## References
-Reference C.2 rule 2c, C.3a.1, C.3a.3, C.3a.13; commit 59c4bd853abc.
+* 59c4bd853abc "x86/fpu: Don't cache access to fpu_fpregs_owner_ctx" (CVE-2019-19602).
+* 5f409e20b794 "x86/fpu: Defer FPU state load until return to userspace" (5.2).
+* `fpregs_assert_state_consistent()` and `switch_fpu_return()` in arch/x86/kernel/fpu/core.c;
+  docs/model.md.
 """
 
 from __future__ import annotations
@@ -50,8 +62,8 @@ def say(case: Case) -> str:
     )
     return (
         f"In {case.count} stays on a CPU {case.comm} was taken to have its registers loaded "
-        f"(TIF_NEED_FPU_LOAD clear) although {held}: the restore that was due never happened, and the "
-        "task ran on, and was saved with, registers that are not its own."
+        f"(TIF_NEED_FPU_LOAD clear) although {held}: the restore that was due never happened, and "
+        "the task ran on, and was saved with, registers that are not its own."
     )
 
 

@@ -1,28 +1,35 @@
 """# FPU105 missing-restore-at-user-return
 
 ## What
-A task was seen in user mode while the CPU's registers were last acquired by somebody else.
+A task was seen in user mode on a CPU whose registers were last acquired by somebody else.
 
 ## Why it matters
 User space runs with another task's registers: corruption, and a leak between processes.
 
 ## Generations
-G4a to G6 (deferred load: the restore is due on the way back to user mode).
+G4a to G6 (5.2 on: the restore is due on the way back to user mode).
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, sched:sched_switch, and proof of user mode: exceptions:page_fault_user or
-raw_syscalls:sys_enter.
+x86_fpu:x86_fpu_regs_activated, sched:sched_switch, and proof of user mode:
+exceptions:page_fault_user or raw_syscalls:sys_enter.
 
 ## Example
-No recording shows it; the scenario in the tests follows `switch_fpu_return()` left out once.
+No recording shows it. The scenario in tests/rules/test_fpu105.py leaves out `switch_fpu_return()`
+once: `regs_activated` of task A, `sched_switch` to task B, `page_fault_user` of B with no
+`regs_activated` of B between.
 
 ## When it can be wrong
-A `sys_enter` that is a task's first event after its switch-in proves nothing about the registers of that CPU (interrupts
-are on between entry and tracepoint): it counts only after an earlier `sys_enter` or `sys_exit` of the same stay.
-Not judged between exec and the next activation. The kernel's own use of the registers is seen with probes only.
+A `sys_enter` that is a task's first sign of user mode since its switch-in proves nothing about
+that CPU: interrupts are on between the entry and its tracepoint, so the task may have been moved
+in between. It counts only after an earlier `sys_enter` or `sys_exit` of the same stay; a
+`page_fault_user` is printed with interrupts still off and always counts. Nothing is said between
+an exec and the next activation. Confirmed only if the CPU shows a `regs_activated` again later.
+The kernel's own use of the registers (`kernel_fpu_begin()`) is seen with probes only.
 
 ## References
-Reference C.1 (on-CPU evidence), C.2 rule 2d, C.3a.3.
+* 5f409e20b794 "x86/fpu: Defer FPU state load until return to userspace" (5.2).
+* `switch_fpu_return()` in arch/x86/kernel/fpu/core.c, called on the way to user mode;
+  docs/model.md.
 """
 
 from __future__ import annotations
@@ -41,8 +48,8 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """Whose registers user mode saw."""
     return (
-        f"In {case.count} stays on a CPU {case.comm} ran in user mode while the registers were last acquired by "
-        f"{case.owner}: the restore on the way back to user mode never happened."
+        f"In {case.count} stays on a CPU {case.comm} ran in user mode while the registers were "
+        f"last acquired by {case.owner}: the restore on the way back to user mode never happened."
     )
 
 
@@ -67,6 +74,7 @@ RULE = Rule(
     ),
     say=say,
     shown_again="regs_activated",
-    unseen="the kernel's own use of the registers shows only with kprobes on kernel_fpu_begin_mask and kernel_fpu_end",
+    unseen="the kernel's own use of the registers shows only with kprobes on "
+    "kernel_fpu_begin_mask and kernel_fpu_end",
     other_reading="tracing may have been switched off on that CPU for a while",
 )

@@ -1,26 +1,33 @@
 """# FPU106 save-without-restore
 
 ## What
-A task's registers were saved at its switch-out although nothing restored them since its switch-in.
+A task's registers were saved at its switch-out although nothing restored them since its
+switch-in.
 
 ## Why it matters
 What is saved as this task's image is whatever the CPU held: another task's registers.
 
 ## Generations
-G0 to G3 (eager: `switch_fpu_finish()` prints an activation at every switch-in of a task with FPU state).
+G0 to G3 (up to 5.1: `switch_fpu_finish()` prints a `regs_activated` at every switch-in of a task
+that has FPU state, even where the registers were still valid and the XRSTOR was skipped). From
+5.2 on a restore that is left out prints nothing; there FPU104 is the rule.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
 
 ## Example
-No recording shows it; the scenario in the tests leaves out `switch_fpu_finish()` once.
+No recording shows it. The scenario in tests/rules/test_fpu106.py leaves out `switch_fpu_finish()`
+once: `sched_switch` to task B with no `regs_activated` (printed under the outgoing task's pid) in
+the switch, and at B's switch-out its `regs_deactivated`.
 
 ## When it can be wrong
-A task whose first use of the FPU (`x86_fpu_activate_state`) fell into the stay is left out. Confirmed only if the CPU
-shows a `regs_activated` again later.
+A task whose first use of the FPU (`x86_fpu_activate_state`) fell into the stay is left out.
+Judged only where the switch-in was in sight. Confirmed only if the CPU shows a `regs_activated`
+again later.
 
 ## References
-Reference C.2 rule 2e, C.3a.3.
+* `__switch_to()` in arch/x86/kernel/process_64.c, `switch_fpu_prepare()` and
+  `switch_fpu_finish()` in arch/x86/include/asm/fpu/internal.h, 4.14 to 5.1; docs/model.md.
 """
 
 from __future__ import annotations
@@ -39,8 +46,8 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What was saved."""
     return (
-        f"{case.comm} was switched out {case.count} times and its registers saved, although nothing restored them "
-        f"since it was switched in: the CPU held what {case.owner} had loaded."
+        f"{case.comm} was switched out {case.count} times and its registers saved, although "
+        f"nothing restored them since it was switched in: the CPU held what {case.owner} had loaded."
     )
 
 

@@ -1,27 +1,34 @@
 """# FPU107 missing-save
 
 ## What
-A task whose registers were live was switched out and nothing saved them.
+A task whose registers were live was switched out, and nothing saved them.
 
 ## Why it matters
-The task's next restore brings back an old image: what it computed in between is lost.
+The task's next restore brings back an older image: what it computed in between is lost.
 
 ## Generations
-G0 to G3. From 5.2 on `kernel_fpu_begin()` may have saved the registers already without an event, and an exec or a failed
-sigreturn may have thrown them away, so there the rule needs probes and says so.
+G0 to G3. From 5.2 on `kernel_fpu_begin()` may have saved the registers already, and an exec or a
+failed sigreturn may have thrown them away, all without an event: there the rule needs probes, and
+the coverage says so.
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch; and
+x86_fpu:x86_fpu_dropped, which tells an exit, exec or signal from a fault.
 
 ## Example
-No recording of an eager kernel shows it; the scenario in the tests leaves out `switch_fpu_prepare()` once.
+No recording of an eager kernel shows it. The scenario in tests/rules/test_fpu107.py leaves out
+`switch_fpu_prepare()` once: `regs_activated` of a task at its switch-in, its `sched_switch` out,
+and the next task's events with no `regs_deactivated` between.
 
 ## When it can be wrong
-A task that dropped its state (`x86_fpu_dropped`: exit, exec, signal) since is left out. Confirmed only if the CPU shows a
-`regs_deactivated` in a later window, which the next activation stands for.
+A task that dropped its state since (`x86_fpu_dropped`: exit, exec, signal) is left out. Judged
+only where the whole switch was in sight. Confirmed only if the CPU shows the save of a later
+switch-out.
 
 ## References
-Reference C.3 FPU-MISSING-SAVE, C.3a.7.
+* `__switch_to()` in arch/x86/kernel/process_64.c and `switch_fpu_prepare()` in
+  arch/x86/include/asm/fpu/internal.h, 4.14 to 5.1; `fpu__drop()` in arch/x86/kernel/fpu/core.c.
+* docs/model.md.
 """
 
 from __future__ import annotations
@@ -40,8 +47,8 @@ def check(rows: Rows, generation: str) -> Check:
 def say(case: Case) -> str:
     """What was lost."""
     return (
-        f"{case.comm} was switched out {case.count} times with live registers and no save of them: its next restore "
-        "brings back an older image."
+        f"{case.comm} was switched out {case.count} times with live registers and no save of them: "
+        "its next restore brings back an older image."
     )
 
 

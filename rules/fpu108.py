@@ -4,23 +4,32 @@
 A vCPU thread loaded its guest FPU although it was loaded already.
 
 ## Why it matters
-The second load saves the guest's registers as the VMM's image (or loads an old guest image over the live one).
+The second load saves the guest's registers as the VMM's image, and loads an older guest image
+over the live one: both are lost. From 5.16 on it leaves the wrong `fpu->fpstate` behind.
 
 ## Generations
-All. From 5.16 on (`KVM_BUG_ON`, 9bc610b6a2a7) newer kernels refuse the second one and print nothing.
+All of them. Kernels with 9bc610b6a2a7 (7.2 has it) refuse the second load and print nothing:
+there an imbalance shows as a missing `kvm_fpu` and a VM that is dead (`KVM_BUG_ON`).
 
 ## Events needed
 kvm:kvm_fpu, sched:sched_switch.
 
 ## Example
-No recording shows it; the scenario in the tests follows the 4.14.94 backport (two `kvm_load_guest_fpu()` in one KVM_RUN).
+No recording shows it. The scenario in tests/rules/test_fpu108.py follows the 4.14.94 backport,
+with two `kvm_load_guest_fpu()` in one KVM_RUN: `kvm_fpu` load=1, `kvm_fpu` load=1, `kvm_entry`,
+and at the end two `kvm_fpu` load=0.
 
 ## When it can be wrong
-A lost event or a reused pid would look like it; so a hole in the trace makes the load state unknown, and
-`sched_process_fork` and `_free` start it anew.
+A lost event or a reused pid would look like it: so a hole in the trace makes the load state
+unknown, and `sched_process_fork` and `sched_process_free` start it anew. An INIT inside KVM_RUN
+puts the guest and loads it again, which is in order.
 
 ## References
-Reference C.3 KVM-LOAD-TWICE; the 4.14.94 backport of f775b13eedee.
+* 5663d8f9bbe4 (4.14.79) and f775b13eedee (4.14.94) reached 4.14.y in the wrong order; mails to
+  stable by Sean Christopherson ("Fix a 4.14 backport regression ...") and D. Verkamp ("... remove
+  extra kvm_{get,put}_guest_fpu").
+* 9bc610b6a2a7, which hardens KVM against imbalanced load and put.
+* `kvm_load_guest_fpu()` in arch/x86/kvm/x86.c; docs/model.md.
 """
 
 from __future__ import annotations
@@ -39,8 +48,9 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the second one did."""
     return (
-        f"{case.comm} loaded its guest FPU {case.count} times in a row without an unload between: the second load "
-        "stored the guest's registers as the VMM's image, or an old guest image over the live one."
+        f"{case.comm} loaded its guest FPU {case.count} times although it was loaded: the second "
+        "load stored the guest's registers as the VMM's image, and an older guest image over the "
+        "live one."
     )
 
 

@@ -4,23 +4,31 @@
 A vCPU thread put its guest FPU although it was not loaded.
 
 ## Why it matters
-The second put stores the VMM's registers as the guest's image, and loads an old user image over the VMM's registers.
+The put stores the VMM's registers as the guest's image, and loads an older user image over the
+VMM's registers: both are lost. From 5.16 on it leaves the wrong `fpu->fpstate` behind.
 
 ## Generations
-All. From 5.16 on (`KVM_BUG_ON`, 9bc610b6a2a7) newer kernels refuse the second one and print nothing.
+All; in G1 the put does nothing when no guest is loaded, so it is not expected there. Kernels with
+9bc610b6a2a7 (7.2 has it) refuse the second put and print nothing: there an imbalance shows as a
+missing `kvm_fpu` and a VM that is dead (`KVM_BUG_ON`).
 
 ## Events needed
 kvm:kvm_fpu, sched:sched_switch.
 
 ## Example
-No recording shows it; the scenario in the tests follows f958bd2314d1 (an INIT seen in KVM_GET_MP_STATE on an MPX host).
+No recording shows it. The scenario in tests/rules/test_fpu109.py follows f958bd2314d1: a KVM_RUN
+ends with `kvm_fpu` load=0, then KVM_GET_MP_STATE sees an INIT and prints `kvm_fpu` load=0 once
+more.
 
 ## When it can be wrong
-A lost event or a reused pid would look like it; so a hole in the trace makes the load state unknown, and
-`sched_process_fork` and `_free` start it anew.
+A lost event or a reused pid would look like it: so a hole in the trace makes the load state
+unknown, and `sched_process_fork` and `sched_process_free` start it anew. Pairs of load and unload
+outside of KVM_RUN (KVM_GET_MP_STATE, in 6.18 and later also the MSR ioctls) are in order.
 
 ## References
-Reference C.3 KVM-UNLOAD-TWICE; commits f958bd2314d1, 9bc610b6a2a7.
+* f958bd2314d1: load and put the guest FPU around the INIT in KVM_GET_MP_STATE on MPX hosts.
+* 9bc610b6a2a7, which hardens KVM against imbalanced load and put.
+* `kvm_put_guest_fpu()` and `kvm_vcpu_reset()` in arch/x86/kvm/x86.c; docs/model.md.
 """
 
 from __future__ import annotations
@@ -39,7 +47,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the second one did."""
     return (
-        f"{case.comm} put its guest FPU {case.count} times in a row without a load between: the second put "
+        f"{case.comm} put its guest FPU {case.count} times although it was not loaded: the put "
         "stored the VMM's registers as the guest's image."
     )
 

@@ -4,23 +4,29 @@
 A vCPU thread was seen in user mode while its guest's registers were loaded.
 
 ## Why it matters
-The VMM runs with, and can read, the guest's registers; what it leaves in them goes back to the guest.
+The VMM runs with, and can read, the guest's registers; what it leaves in them goes back to the
+guest.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
-kvm:kvm_fpu, sched:sched_switch, and proof of user mode: raw_syscalls:sys_enter or exceptions:page_fault_user.
+kvm:kvm_fpu, sched:sched_switch, and proof of user mode: raw_syscalls:sys_enter or
+exceptions:page_fault_user.
 
 ## Example
-No recording without probes shows it; the scenario in the tests leaves out `kvm_put_guest_fpu()` once.
+No recording without probes shows it. The scenario in tests/rules/test_fpu110.py leaves out
+`kvm_put_guest_fpu()` once: `kvm_fpu` load=1, `kvm_entry`, `kvm_userspace_exit`, then `sys_enter`
+of the same thread with no `kvm_fpu` load=0 between.
 
 ## When it can be wrong
-`kvm_fpu unload` comes before the return to user mode in every generation (after `kvm_userspace_exit` in G1, which is
-therefore no evidence). Confirmed only if the CPU shows a `kvm_fpu` again later.
+`kvm_fpu` load=0 is printed before the return to user mode in every generation; in G1 it follows
+`kvm_userspace_exit`, which is therefore no evidence. Confirmed only if the CPU shows a `kvm_fpu`
+again later.
 
 ## References
-Reference C.3 KVM-GUEST-LEAK-TO-USER, C.3a.3, C.3a.8.
+* `kvm_vcpu_ioctl()` in virt/kvm/kvm_main.c and `kvm_put_guest_fpu()` in arch/x86/kvm/x86.c.
+* docs/model.md: the state `kvm`.
 """
 
 from __future__ import annotations
@@ -37,8 +43,8 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What user mode saw."""
     return (
-        f"In {case.count} stays on a CPU {case.comm} ran in user mode while its guest's registers were loaded: "
-        "no kvm_fpu unload since the load. The VMM ran on its guest's registers."
+        f"In {case.count} stays on a CPU {case.comm} ran in user mode while its guest's registers "
+        "were loaded: no kvm_fpu unload since the load. The VMM ran on its guest's registers."
     )
 
 

@@ -1,28 +1,42 @@
 """# FPU111 raw-save-while-load-pending
 
 ## What
-KVM saved the CPU's registers as the user's or the guest's image although `TIF_NEED_FPU_LOAD` said they were stale.
+KVM saved the CPU's registers as the VMM's or the guest's image although `TIF_NEED_FPU_LOAD` said
+that they were stale.
 
 ## Why it matters
-Whatever the registers held is stored: another task's registers, or the kernel's, become the VMM's or the guest's
-image. c9aef3b85f42 ("KVM: x86: Handle TIF_NEED_FPU_LOAD in kvm_{load,put}_guest_fpu()") fixed it.
+Whatever the registers held is stored: another task's registers, or the kernel's, become the VMM's
+or the guest's image.
 
 ## Generations
-G4a, G4x and G4b, which save without looking at the flag. From 5.4.19 and 5.5.3 on `kvm_save_current_fpu()` honours it.
+G4a, G4x and G4b, whose `kvm_load_guest_fpu()` and `kvm_put_guest_fpu()` save without a look at
+the flag. From 5.4.19 and 5.5.3 on `kvm_save_current_fpu()` honours it: the same events are in
+order.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_activated, kvm:kvm_fpu, sched:sched_switch.
 
 ## Example
-EXAMPLE
+`sample_traces/5.2.1-pinned`, an unmodified 5.2.1: the vCPU is saved and switched out, another
+task runs, and when it is back the put finds the flag set (`load_fpu=1`) and saves all the same.
+
+    3.312501698 [001] CPU 1/KVM-94 x86_fpu:x86_fpu_regs_deactivated load_fpu=0 xfeatures=0x217
+    3.312530978 [001] fpsleeper-91 sched:sched_switch prev_pid=91 prev_state=1 next_pid=94
+    3.312652468 [001] CPU 1/KVM-94 x86_fpu:x86_fpu_regs_activated load_fpu=1 xfeatures=0x217
+    3.312671318 [001] CPU 1/KVM-94 kvm:kvm_fpu load=0
 
 ## When it can be wrong
-The swap's own `regs_activated` prints `load: 1`. If another task is known to have acquired the registers before, that is
-proof; if the flag alone tells, the registers may still have been the task's own (nobody used them meanwhile): `possible`.
-In G4b an activation that is the task's first event after switch-in may be the reload of `kvm_arch_vcpu_load()`: not judged.
+If another task is known to have acquired the registers before, that is proof. If the flag alone
+tells, they may still have been the thread's own, since nobody used them meanwhile: `possible`. In
+G4b an activation that is the thread's first event after its switch-in may be the reload of
+`kvm_arch_vcpu_load()` before a late `kvm_fpu`: not judged. Confirmed only if the CPU shows a
+`regs_activated` again later.
 
 ## References
-Reference C.3 KVM-RAW-SAVE, C.3a.9; commits c9aef3b85f42, 95145c25a78c.
+* c9aef3b85f42 "KVM: x86: Handle TIF_NEED_FPU_LOAD in kvm_{load,put}_guest_fpu()", first of a
+  series of January 2020 by Sean Christopherson; 95145c25a78c, which had added a warning.
+* Thomas Lambertz, July 2019: Windows guests and mprime in a guest fail on 5.2.
+* `kvm_put_guest_fpu()` in arch/x86/kvm/x86.c of 5.2.1 and 5.3.1; docs/model.md.
 """
 
 from __future__ import annotations
@@ -56,8 +70,8 @@ def say(case: Case) -> str:
         else "the registers may have been used by the kernel since"
     )
     return (
-        f"KVM saved the registers of {case.comm} {case.count} times while TIF_NEED_FPU_LOAD was set: {held}. "
-        "What was stored as the thread's or the guest's image is not known to be its own."
+        f"KVM saved the registers of {case.comm} {case.count} times while TIF_NEED_FPU_LOAD was "
+        f"set: {held}. What was stored as the thread's or the guest's image is not known to be its own."
     )
 
 

@@ -1,27 +1,31 @@
 """# FPU113 owner-on-two-cpus
 
 ## What
-A task's registers were acquired on one CPU while another CPU still ran the same task with its registers.
+A task's registers were acquired on one CPU while another CPU still ran the same task with them.
 
 ## Why it matters
-One task on two CPUs: the kernel's scheduler or the merge of the trace is broken. Either makes every other
-statement about the task worthless.
+One task on two CPUs: the scheduler is broken, or the CPUs of the recording are merged wrongly.
+Either makes every other statement about the task worthless.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_activated, sched:sched_switch.
 
 ## Example
-No recording shows it; the scenario in the tests is a hand-made one.
+No recording shows it. The scenario in tests/rules/test_fpu113.py is made by hand:
+`regs_activated` of a task on CPU 0, `sched_switch` to it and `regs_activated` on CPU 1, and then
+another event of the same task on CPU 0, which never switched it out.
 
 ## When it can be wrong
-perf ends its recording one CPU after the other, so a CPU may simply have no more events. Confirmed only if the first CPU
-shows a later event of the same task with no `sched_switch` between; and only with a clock that is global.
+perf ends its recording one CPU after the other, so a CPU may simply have no more events:
+confirmed only if the first CPU shows a later event of the same task with no `sched_switch`
+between. With a clock that is not global, or with other gaps in the trace, it is `possible`.
 
 ## References
-Reference C.3 FPU-OWNER-TWO-CPUS, C.3a.2.
+* `fpregs_activate()` and `fpregs_state_valid()` in arch/x86/include/asm/fpu: a task's registers
+  are valid on one CPU, `fpu->last_cpu`; docs/model.md.
 """
 
 from __future__ import annotations
@@ -38,8 +42,8 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the two CPUs claim."""
     return (
-        f"{case.comm} acquired the registers of one CPU {case.count} times while another CPU still ran it: two CPUs "
-        "claim the same task, or the recording's CPUs are merged wrongly."
+        f"{case.comm} acquired the registers of one CPU {case.count} times while another CPU still "
+        "ran it: two CPUs claim the same task, or the recording's CPUs are merged wrongly."
     )
 
 

@@ -1,28 +1,40 @@
 """# FPU201 double-save
 
 ## What
-In one switch-out of a vCPU thread KVM put the guest FPU, which restores the user image, and the context switch at once
-saved that same image again. At the next switch-in the user image is restored only to be saved again by the load.
+In one switch-out of a vCPU thread KVM put the guest FPU, which restores the VMM's image, and the
+context switch at once saved that same image again. At the next switch-in the image is restored
+only to be saved again by the load.
 
 ## Why it matters
-Each half is one restore and one save of the user image that nobody used. The change of November 2017 (f775b13eedee) removed
-it: "every time a vCPU is scheduled out the host saves the guest state, loads QEMU's, and at once saves QEMU's again".
+Each half is one restore and one save of an image that nobody used in between. f775b13eedee
+removed it in 4.15: the guest stays loaded for the whole of KVM_RUN, and the switch saves what is
+loaded.
 
 ## Generations
-G1 (and eager G0) do it by design; in any later kernel it is a regression.
+G0 and G1 do it by design. In any later kernel it is a regression.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, sched:sched_switch.
 
 ## Example
-EXAMPLE
+`sample_traces/4.14.5-pinned`: put and save, both in the window of one switch.
+
+    3.091544450 [000] CPU 0/KVM-74 kvm:kvm_entry vcpu_id=0
+    3.091713370 [000] CPU 0/KVM-74 sched:sched_switch prev_pid=74 prev_state=256 next_pid=67
+    3.091726300 [000] CPU 0/KVM-74 kvm:kvm_fpu load=0
+    3.091747150 [000] CPU 0/KVM-74 x86_fpu:x86_fpu_regs_deactivated initialized=1 xfeatures=0x217
+
+The recording `6.1-put-at-sched-out` shows it in a 6.1.176 that puts at sched-out again.
 
 ## When it can be wrong
-The switch window contains no user mode, so nothing can have used the image between. The restore at switch-in may have been
-elided when nobody else used the CPU's registers: its price is an upper bound.
+The switch window contains no user mode, so nothing can have used the image. The restore at
+switch-in may have been skipped where nobody else used the CPU's registers: the price is an upper
+bound. `count` counts the switch-outs; the half at switch-in is in the price only.
 
 ## References
-Reference C.2 rule 1, B.1, F.2; commit f775b13eedee.
+* f775b13eedee "x86,kvm: move qemu/guest FPU switching out to vcpu_run" (4.15), by Rik van Riel;
+  first posted on 14 Nov 2017, with the objection of Wanpeng Li that FPU101 is about.
+* `kvm_arch_vcpu_put()` in arch/x86/kvm/x86.c of 4.14.5; docs/model.md.
 """
 
 from __future__ import annotations
@@ -55,8 +67,8 @@ def say(case: Case) -> str:
         else f"which no kernel of generation {case.generation} should do"
     )
     return (
-        f"{case.count} switch-outs of {case.comm} restored the VMM's registers and saved them again at once, "
-        f"{design}: a restore and a save each that nothing used in between."
+        f"{case.count} switch-outs of {case.comm} restored the VMM's registers and saved them "
+        f"again at once, {design}: a restore and a save each that nothing used in between."
     )
 
 

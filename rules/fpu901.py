@@ -4,23 +4,28 @@
 The recorder lost events: the ring buffer overflowed, was overwritten or dropped them.
 
 ## Why it matters
-What a CPU did in a hole is unknown, and so is the state of every task that may have run there. Nothing is
-accused over a hole, and rules are only `partly` checked.
+What a CPU did in a hole is unknown, and so is the state of every task that may have run there.
+Nothing is accused over a hole, and rules are only `partly` checked.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
 None: the recording itself tells.
 
 ## Example
-6.1-storm-lost: 26879 events lost in six places.
+`sample_traces/6.1-storm-lost`, recorded while the recorder was stopped three times: 26879 events
+lost in six places on two CPUs. Without regard to them a replay would see FPU102, FPU104 and
+FPU108, none of which happened.
 
 ## When it can be wrong
-The count is what the recorder says; where it does not say, it is unknown.
+The count is what the recorder says; where it does not say, it is unknown. A loss of which only a
+total per CPU is known cannot be placed: then every finding of the recording is `possible`.
 
 ## References
-Trace formats 1.3 (CPUSTAT), 1.4 (missed-events flags).
+* `RB_MISSED_EVENTS` and `RB_MISSED_STORED` in kernel/trace/ring_buffer.c; `per_cpu/cpuN/stats` in
+  Documentation/trace/ftrace.rst, which trace-cmd stores as CPUSTAT.
+* docs/model.md: Blindness.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     tail = (
         " At least one loss cannot be placed, so nothing in this trace is certain."
         if unplaced
-        else " Nothing is confirmed over these holes; record with larger buffers (trace-cmd record -b)."
+        else " Nothing is confirmed over these holes; record with larger buffers (trace-cmd record "
+        "-b)."
     )
     return f"{' and '.join(parts)} lost in {len(lost)} places on {where}." + tail, len(lost)
 

@@ -4,22 +4,25 @@
 The recording lacks events without which the core rules cannot answer.
 
 ## Why it matters
-A rule that cannot answer is not-decidable, never clean.
+A rule that cannot answer is `not-decidable`, never clean.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
-None.
+None: it is about the recording itself.
 
 ## Example
-Any recording made without sched:sched_switch.
+A recording made with `trace-cmd record -e x86_fpu` alone: no recording shows it here, and the
+tests leave one event after the other out. fputrace says which are missing and prints the command
+that records them.
 
 ## When it can be wrong
-Formats of events that were not enabled may be in the file: an event counts as recorded when its format is there.
+An event counts as recorded when its format is in the file, and a file may describe events that
+were not enabled: then the coverage says of the rules that need them that they never occurred.
 
 ## References
-Reference D.3.
+* The README tells what to record; docs/events.md lists what is read.
 """
 
 from __future__ import annotations

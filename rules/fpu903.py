@@ -1,26 +1,29 @@
 """# FPU903 generation-undecided
 
 ## What
-The recording fits more than one generation of the FPU code.
+The recording fits more than one generation of the kernel's FPU code.
 
 ## Why it matters
-Several generations print the same events and mean different things by them (G2 and G3, G4a and G4x). What depends on it
-is `possible`.
+Several generations print the same events and mean different things by them (G2 and G3, G4a and
+G4x). What depends on it is `possible`.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
-None.
+None: it is about the recording itself.
 
 ## Example
-4.14.0-rc8+ in `sample_traces/4.14.0-rc8-pinned`: G2 or G3.
+`sample_traces/4.14.0-rc8-pinned`: its `4.14.0-rc8+` is somebody's tree, so no bound. The events
+rule G1 out (the guest stays loaded over a sched-out), G2 and G3 are left, and FPU101 is
+`possible`. With `--generation G3` it is confirmed, with `--generation G2` there is none.
 
 ## When it can be wrong
-The candidates are what elimination left; `--kernel` or `--generation` decides.
+The candidates are what elimination left. `--kernel RELEASE` or `--generation CODE` decides.
 
 ## References
-Reference C.0.
+* docs/generations.md; the evidence that the report prints.
+* 240c35a3783a and its revert ec269475cba7, which change no event.
 """
 
 from __future__ import annotations

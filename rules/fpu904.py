@@ -1,25 +1,27 @@
 """# FPU904 clock-not-global
 
 ## What
-The recording was made with a clock that is not in step across CPUs (`local`, or one not known).
+The recording was made with a clock that is not in step across CPUs (`local`), or with one that is
+not known.
 
 ## Why it matters
 The order of events on different CPUs is not reliable, so verdicts that rest on it are `possible`.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
-None.
+None: it is about the recording itself.
 
 ## Example
-trace-cmd without -C on older kernels records `local`.
+No recording shows it. `trace-cmd record` without `-C` uses the kernel's default clock, `local`.
 
 ## When it can be wrong
-On most machines `local` agrees to some microseconds; that is no proof.
+On most machines `local` agrees to some microseconds; that is no proof. The order of the events of
+one CPU is right with any clock.
 
 ## References
-Trace formats 1.5.
+* Documentation/trace/ftrace.rst, `trace_clock`.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     if trace.trace.clock_global or len(trace.trace.cpus) < 2:
         return None
     clock = trace.trace.clock or "an unknown clock"
-    return (
-        f"recorded with the clock {clock!r}, which is not the same on all CPUs: verdicts that rest on the order of "
-        "events across CPUs are possible only. Record with -C mono.",
-        1,
+    said = (
+        f"recorded with the clock {clock!r}, which is not the same on all CPUs: verdicts that rest "
+        "on the order of events across CPUs are possible only. Record with -C mono."
     )
+    return said, 1
 
 
 RULE = TraceRule(

@@ -1,25 +1,29 @@
 """# FPU906 input-damaged
 
 ## What
-Part of the file could not be read: it is truncated, or records in it are corrupt. Every whole page was kept.
+Part of the file could not be read: it is cut off, or records in it are corrupt. Every whole page
+was kept.
 
 ## Why it matters
 What was in the damaged part is unknown, like a loss.
 
 ## Generations
-All.
+All of them, G0 to G6.
 
 ## Events needed
-None.
+None: it is about the recording itself.
 
 ## Example
-Any recording cut short by a full disk.
+No recording shows it. A version 6 file that a full disk cut short keeps the pages it has; a
+version 7 file without its end lacks the table that says where each CPU's events are, and cannot
+be read.
 
 ## When it can be wrong
 The rest of the file is read as it is.
 
 ## References
-Trace formats 1.3, 1.4.
+* kernel/trace/ring_buffer.c for pages; the manual pages trace-cmd.dat.v6(5) and
+  trace-cmd.dat.v7(5) for files.
 """
 
 from __future__ import annotations
@@ -33,10 +37,11 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     if not damaged:
         return None
     more = f" (and {len(damaged) - 1} more places)" if len(damaged) > 1 else ""
-    return (
-        f"part of the recording could not be read: {damaged[0].where}{more}. What was there counts as lost.",
-        1,
+    said = (
+        f"part of the recording could not be read: {damaged[0].where}{more}. What was there counts "
+        "as lost."
     )
+    return said, 1
 
 
 RULE = TraceRule(
