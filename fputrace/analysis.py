@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fputrace import coverage as cov
+from fputrace.ahead import ahead
 from fputrace.checking import Collector
 from fputrace.errors import UsageError
 from fputrace.events import Kind
 from fputrace.findings import (
     Analysis,
     Finding,
+    Findings,
     GenerationResult,
     Rule,
     Severity,
@@ -220,7 +222,7 @@ def _run(
     while True:
         current = Pass(trace, decision.candidates, rules)
         restart = False
-        for number, block in enumerate(trace.blocks()):
+        for number, block in enumerate(ahead(trace.blocks())):
             current.feed(block)
             if progress is not None:
                 progress(trace)
@@ -325,7 +327,7 @@ def _conclude(
             decision.candidates,
             decision.evidence,
         ),
-        findings=findings,
+        findings=Findings(findings),
         coverage=rows,
         losses=list(trace.losses),
         record=cov.record_command(rows),
@@ -339,7 +341,7 @@ def _timeline(trace: Trace, decision: Decision, done: Pass) -> Timeline:
     def tables() -> Iterator[NDArray[np.int64]]:
         machine = Replay(trace, decision.candidates[0])
         builder = SpanBuilder()
-        for block in trace.blocks():
+        for block in ahead(trace.blocks()):
             state = np.empty((len(block), 3), dtype=np.int64)
             start = 0
             while start < len(block):
@@ -491,5 +493,5 @@ def filter_view(
                 return False
         return True
 
-    return dataclasses.replace(analysis, findings=[f for f in analysis.findings if keep(f)])
+    return dataclasses.replace(analysis, findings=Findings(f for f in analysis.findings if keep(f)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -224,6 +224,21 @@ class Finding:
     """How reports call the VM this vCPU thread belongs to, where the trace tells it."""
 
 
+class Findings(list[Finding]):
+    """A list of findings that can become a DataFrame."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a finding, the columns of :class:`Finding` without witnesses and cost."""
+        import pandas as pd
+
+        columns = [f.name for f in fields(Finding) if f.name not in ("witnesses", "cost")]
+        rows = [
+            [v.value if isinstance(v, Enum) else v for v in (getattr(f, c) for c in columns)]
+            for f in self
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Whether the trace could answer one rule, what is missing, and why."""
@@ -252,7 +267,7 @@ class Analysis:
 
     trace: Trace
     generation: GenerationResult
-    findings: list[Finding]
+    findings: Findings
     coverage: list[Coverage]
     losses: list[Loss]
     record: str | None
@@ -262,15 +277,5 @@ class Analysis:
     sha256: str | None = None
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a finding, the columns of :class:`Finding` without witnesses."""
-        import pandas as pd
-
-        rows = [
-            {
-                name: (value.value if isinstance(value, Enum) else value)
-                for name, value in vars(finding).items()
-                if name not in ("witnesses", "cost")
-            }
-            for finding in self.findings
-        ]
-        return pd.DataFrame(rows)
+        """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""
+        return self.findings.to_pandas()

@@ -39,7 +39,22 @@ def exceptval(*_value: Any, check: bool = True) -> Any:
     return _same
 
 
-cfunc = cclass = final = inline = nogil = _same
+cfunc = cclass = final = inline = _same
+
+class _NoGil:
+    """``@nogil`` and ``with nogil:`` without effect."""
+
+    def __call__(self, function: Any) -> Any:
+        return function
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_exc: object) -> None:
+        return None
+
+
+nogil = _NoGil()
 
 _TYPES = ("bint", "uchar", "ushort", "uint", "int", "longlong", "void", "Py_ssize_t")
 

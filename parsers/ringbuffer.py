@@ -97,6 +97,7 @@ HASHED = cython.declare(cython.longlong, (1 << 48) - 1)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -111,6 +112,7 @@ def _u32(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -120,6 +122,7 @@ def _byte(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -175,6 +178,7 @@ def _number(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -202,6 +206,7 @@ def _field(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -222,6 +227,7 @@ def _page_time(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.wraparound(False)
@@ -250,6 +256,7 @@ def _comm_changed(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-3, check=True)
 @cython.wraparound(False)
@@ -268,6 +275,7 @@ def _base_time(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-3, check=True)
 @cython.wraparound(False)
@@ -291,8 +299,6 @@ def base_time(
     return _base_time(words, page, geo)
 
 
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def walk(
     data: cython.const[cython.uchar][::1],
     words: cython.const[cython.uint][::1],
@@ -315,7 +321,7 @@ def walk(
     row_end: cython.longlong,
     reports: cython.longlong[::1],
     changes: cython.longlong[::1],
-) -> cython.longlong:
+) -> int:
     """Decode records of one CPU from `state` on, until a status above says why it stopped.
 
     `data` and `words` are the same chunk of whole pages (`length` bytes) in bytes and in 32-bit
@@ -329,6 +335,40 @@ def walk(
     third page tells which of the two is wrong.  Where the page after it agrees with it, the clock
     went back: such events are kept, their times held at the last one seen.
     """
+    done: cython.longlong
+    with cython.nogil:
+        done = _walk(data, words, length, serial, geo, state, index_of, table, ips, ip_mask, comms, ts, pid, kind, flags, event, op, raw, row_end, reports, changes)
+    return done
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-99, check=True)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _walk(
+    data: cython.const[cython.uchar][::1],
+    words: cython.const[cython.uint][::1],
+    length: cython.longlong,
+    serial: cython.longlong,
+    geo: cython.longlong[::1],
+    state: cython.longlong[::1],
+    index_of: cython.int[::1],
+    table: cython.longlong[::1],
+    ips: cython.longlong[::1],
+    ip_mask: cython.longlong,
+    comms: cython.longlong[::1],
+    ts: cython.longlong[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flags: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+    row_end: cython.longlong,
+    reports: cython.longlong[::1],
+    changes: cython.longlong[::1],
+) -> cython.longlong:
     page_size: cython.longlong = geo[PAGE_SIZE]
     data_off: cython.longlong = geo[DATA_OFF]
     long_size: cython.longlong = geo[LONG]
@@ -625,6 +665,7 @@ def walk(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.boundscheck(False)
@@ -639,6 +680,7 @@ def _before(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(-1, check=True)
 @cython.boundscheck(False)
@@ -680,8 +722,6 @@ def heapify(
     return 0
 
 
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def merge(
     heap: cython.longlong[::1],
     count: cython.longlong[::1],
@@ -703,13 +743,46 @@ def merge(
     out_event: cython.int[::1],
     out_op: cython.longlong[::1],
     out_raw: cython.longlong[::1],
-) -> cython.longlong:
+) -> int:
     """Copy rows of all slots in global order until a slot is empty or the block is full.
 
     Slot s owns rows ``head[s]`` to ``tail[s]`` of the columns and stands for CPU ``cpus[s]``
     (ascending).  ``count[0]`` slots are in the heap, ``count[1]`` rows are in the block.  The slot
     on top may have got new rows since the last call, or have none for good.
     """
+    done: cython.longlong
+    with cython.nogil:
+        done = _merge(heap, count, head, tail, cpus, ts, pid, kind, flags, event, op, raw, out_ts, out_cpu, out_pid, out_kind, out_flags, out_event, out_op, out_raw)
+    return done
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-99, check=True)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _merge(
+    heap: cython.longlong[::1],
+    count: cython.longlong[::1],
+    head: cython.longlong[::1],
+    tail: cython.longlong[::1],
+    cpus: cython.int[::1],
+    ts: cython.longlong[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flags: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+    out_ts: cython.longlong[::1],
+    out_cpu: cython.int[::1],
+    out_pid: cython.int[::1],
+    out_kind: cython.uchar[::1],
+    out_flags: cython.ushort[::1],
+    out_event: cython.int[::1],
+    out_op: cython.longlong[::1],
+    out_raw: cython.longlong[::1],
+) -> cython.longlong:
     n: cython.longlong = count[0]
     out: cython.longlong = count[1]
     room: cython.longlong = out_ts.shape[0]

@@ -215,6 +215,7 @@ class Judge:
     # -- rows for the rules -------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def emit(
         self,
@@ -248,6 +249,7 @@ class Judge:
         return n
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def emit_task(
         self,
@@ -266,6 +268,7 @@ class Judge:
         return n
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def emit_switch(
         self, facts: cython.longlong, c: cython.Py_ssize_t, s: cython.Py_ssize_t
@@ -278,6 +281,7 @@ class Judge:
                 self.out[n, O_EVENT + j] = self.cpus[c, C_REF_SWITCH + j]
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def fresh_task(
         self, s: cython.Py_ssize_t, f: cython.Py_ssize_t, facts: cython.longlong[:, ::1]
@@ -298,6 +302,7 @@ class Judge:
         self.tasks[s, T_PUT_AT_OUT] = 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def fresh_cpu(self, c: cython.Py_ssize_t, know: cython.longlong) -> cython.void:
         """Drop what was followed of CPU c when it was out of sight."""
@@ -307,6 +312,7 @@ class Judge:
         self.cpus[c, C_KNOW] = know
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def settle(
         self,
@@ -323,6 +329,7 @@ class Judge:
         return n
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def two_cpus(self, c: cython.Py_ssize_t, fact: cython.longlong) -> cython.void:
         """The activation elsewhere of CPU c's task is settled."""
@@ -332,6 +339,7 @@ class Judge:
         self.cpus[c, C_TWO_PID] = 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def close_window(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
         """The incoming task s speaks for the first time: the switch on CPU c is over."""
@@ -394,6 +402,27 @@ class Judge:
         """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
         not done: fewer than asked when ``out`` could overflow (then ``take``).
         """
+        done: cython.longlong
+        with cython.nogil:
+            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
+        return done
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-99, check=True)
+    def _run(
+        self,
+        start: cython.Py_ssize_t,
+        first: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        ts_: cython.longlong[::1],
+        cpu_: cython.int[::1],
+        pid_: cython.int[::1],
+        kind_: cython.uchar[::1],
+        event_: cython.int[::1],
+        op_: cython.longlong[:, ::1],
+        facts: cython.longlong[:, ::1],
+    ) -> cython.longlong:
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         j: cython.Py_ssize_t

@@ -193,6 +193,7 @@ class Ownership:
     # -- tasks ------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def forget(self, s: cython.Py_ssize_t) -> cython.void:
         self.tasks[s, T_F_KNOWN] = 0
@@ -204,6 +205,7 @@ class Ownership:
         self.tasks[s, T_KNOW] = self.counter
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def renew(self, s: cython.Py_ssize_t) -> cython.void:
         """Another task has this pid now."""
@@ -212,6 +214,7 @@ class Ownership:
         self.tasks[s, T_SERIAL] = self.counter
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def slot(self, pid: cython.longlong) -> cython.Py_ssize_t:
         """Row of a task, made when new, forgotten when it was out of sight meanwhile."""
@@ -240,6 +243,7 @@ class Ownership:
         return s
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def keep(self, pid: cython.longlong) -> cython.void:
         """A task held elsewhere stays known over the new epoch."""
@@ -250,6 +254,7 @@ class Ownership:
                 self.tasks[s, T_EPOCH] = self.epoch
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def is_home(self, s: cython.Py_ssize_t) -> cython.bint:
         """Whether some CPU still names this task as its cur, prev or next."""
@@ -262,6 +267,7 @@ class Ownership:
         return self.cpus[k, C_CUR] == p
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def arrive(self, s: cython.Py_ssize_t, c: cython.Py_ssize_t) -> cython.void:
         """Task s turns up on CPU c: wherever it was thought to be, it has left."""
@@ -289,6 +295,7 @@ class Ownership:
     # -- blindness --------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def unknow(self, c: cython.Py_ssize_t) -> cython.void:
         self.cpus[c, C_CUR] = NO_PID
@@ -302,6 +309,7 @@ class Ownership:
         self.cpus[c, C_KNOW] = self.counter
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def blind(self, c: cython.Py_ssize_t, since: cython.longlong) -> cython.void:
         """CPU c was out of sight; tasks held elsewhere since before ``since`` stay known."""
@@ -321,6 +329,7 @@ class Ownership:
         self.unknow(c)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def lost(self, k: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
         """CPU k has an undeclared hole: its task s is elsewhere."""
@@ -330,6 +339,7 @@ class Ownership:
         self.tasks[s, T_EPOCH] = self.epoch
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def away(self, c: cython.Py_ssize_t) -> cython.void:
         """CPU c itself was off: every task may have changed meanwhile."""
@@ -342,6 +352,7 @@ class Ownership:
             self.unknow(c)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def close_window(self, c: cython.Py_ssize_t) -> cython.void:
         """The incoming task runs: the switch is over."""
@@ -354,6 +365,7 @@ class Ownership:
             self.tasks[self.slot(self.cpus[c, C_NEXT]), T_TIF] = 1
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def mark(self, c: cython.Py_ssize_t, kind: cython.Py_ssize_t) -> cython.void:
         self.cpus[c, C_DROP_ARMED] = 0
@@ -385,6 +397,25 @@ class Ownership:
         Stops early when the task table could overflow in the next row (then ``grow_tasks``).
         ``facts``: int64[stop - start, Before.WIDTH], the state before row ``start`` + i.
         """
+        done: cython.longlong
+        with cython.nogil:
+            done = self._run(start, stop, ts_, cpu_, pid_, kind_, op_, facts)
+        return done
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-99, check=True)
+    def _run(
+        self,
+        start: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        ts_: cython.longlong[::1],
+        cpu_: cython.int[::1],
+        pid_: cython.int[::1],
+        kind_: cython.uchar[::1],
+        op_: cython.longlong[:, ::1],
+        facts: cython.longlong[:, ::1],
+    ) -> cython.longlong:
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         c: cython.Py_ssize_t
@@ -577,8 +608,12 @@ class Ownership:
                     s = self.slot(op0)
                     other = self.slot(op1)
                     self.renew(s)
-                    for k in (T_F, T_F_KNOWN, T_LAST, T_TIF, T_KVM, T_KVMISH):
-                        self.tasks[s, k] = self.tasks[other, k]
+                    self.tasks[s, T_F] = self.tasks[other, T_F]
+                    self.tasks[s, T_F_KNOWN] = self.tasks[other, T_F_KNOWN]
+                    self.tasks[s, T_LAST] = self.tasks[other, T_LAST]
+                    self.tasks[s, T_TIF] = self.tasks[other, T_TIF]
+                    self.tasks[s, T_KVM] = self.tasks[other, T_KVM]
+                    self.tasks[s, T_KVMISH] = self.tasks[other, T_KVMISH]
                     self.renew(other)
                 if not self.eager:
                     self.tasks[s, T_TIF] = -1
