@@ -47,7 +47,8 @@ def say(case: Case) -> str:
     """What was saved."""
     return (
         f"{case.comm} was switched out {case.count} times and its registers saved, although "
-        f"nothing restored them since it was switched in: the CPU held what {case.owner} had loaded."
+        "nothing restored them since it was switched in: the CPU held what "
+        f"{case.owner} had loaded."
     )
 
 

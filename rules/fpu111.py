@@ -71,7 +71,8 @@ def say(case: Case) -> str:
     )
     return (
         f"KVM saved the registers of {case.comm} {case.count} times while TIF_NEED_FPU_LOAD was "
-        f"set: {held}. What was stored as the thread's or the guest's image is not known to be its own."
+        f"set: {held}. What was stored as the thread's or the guest's image is not known to be "
+        "its own."
     )
 
 

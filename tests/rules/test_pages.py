@@ -89,8 +89,9 @@ def test_every_example_names_a_case_that_exists() -> None:
 
 
 def test_codes_are_unique() -> None:
-    codes = [rule.code for rule in (*RULES, *TRACE_RULES)] + [code for code, _name in UNCHECKED]
-    names = [rule.name for rule in (*RULES, *TRACE_RULES)] + [name for _code, name in UNCHECKED]
+    rules: tuple[Rule | TraceRule, ...] = (*RULES, *TRACE_RULES)
+    codes = [rule.code for rule in rules] + [code for code, _name in UNCHECKED]
+    names = [rule.name for rule in rules] + [name for _code, name in UNCHECKED]
     assert max(Counter(codes).values()) == 1
     assert max(Counter(names).values()) == 1
     assert [page.RULE.code for page in PAGES] == sorted(page.RULE.code for page in PAGES)
@@ -113,6 +114,7 @@ def test_generations_are_known() -> None:
 
 
 def test_coverage_lists_the_catalogue_once(sample: Path) -> None:
-    catalogue = {rule.code for rule in (*RULES, *TRACE_RULES)} | {code for code, _ in UNCHECKED}
+    rules: tuple[Rule | TraceRule, ...] = (*RULES, *TRACE_RULES)
+    catalogue = {rule.code for rule in rules} | {code for code, _name in UNCHECKED}
     listed = [row.code for row in fputrace.analyze(sample).coverage]
     assert listed == sorted(catalogue)
