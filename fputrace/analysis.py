@@ -261,6 +261,9 @@ def _conclude(
             return "events were lost at places nobody recorded"
         if status[rule.code] is Status.NOT_DECIDABLE:
             return "events it needs were not recorded"
+        unrecorded = gathered.missing(rule.excuses)
+        if unrecorded:
+            return f"{unrecorded[0]} was not recorded, which could excuse it"
         # FPU113 is about nothing else than two CPUs that claim one task.
         gaps = done.gaps[0] if rule.code == "FPU113" else sum(done.gaps)
         if gaps and rule.severity is Severity.ERROR:

@@ -109,6 +109,8 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
             (rule.probe,),
         )
     limits = [rule.unseen] if rule.unseen else []
+    for event in found.missing(rule.excuses):
+        limits.append(f"{event} was not recorded, which could excuse what is found")
     if found.holes:
         limits.append(f"{found.holes} holes in the trace")
     if found.gaps:

@@ -135,6 +135,8 @@ class Rule:
     """Speaks of vCPU threads: not applicable where none ran."""
     price: Callable[[Rows], NDArray[np.bool_]] | None = None
     """Rows that cost one redundant restore and one save of the user image."""
+    excuses: tuple[str, ...] = ()
+    """Events that would make the sequence innocent: they must have been recorded, seen or not."""
     unseen: str = ""
     """A route to the same fault that these events do not show: the rule is only partly checked."""
     other_reading: str = ""

@@ -59,6 +59,7 @@ RULE = Rule(
     title="VM entry while the guest FPU is not loaded",
     generations=_ALL,
     needs=("kvm:kvm_fpu", "kvm:kvm_entry", "sched:sched_switch"),
+    excuses=("sched:sched_process_fork", "sched:sched_process_free"),
     facts=Fact.ENTRY_NOT_LOADED,
     check=check,
     proof=(

@@ -78,6 +78,7 @@ RULE = Rule(
         "x86_fpu:x86_fpu_regs_deactivated",
         "sched:sched_switch",
     ),
+    excuses=("x86_fpu:x86_fpu_dropped",),
     facts=_FACTS,
     check=check,
     proof=(

@@ -64,6 +64,7 @@ RULE = Rule(
         "sched:sched_switch",
         "exceptions:page_fault_user|raw_syscalls:sys_enter",
     ),
+    excuses=("sched:sched_process_exec",),
     facts=Fact.USER_FOREIGN,
     check=check,
     proof=(

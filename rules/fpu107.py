@@ -63,6 +63,7 @@ RULE = Rule(
         "x86_fpu:x86_fpu_regs_deactivated",
         "sched:sched_switch",
     ),
+    excuses=("x86_fpu:x86_fpu_dropped",),
     facts=Fact.LIVE_NOT_SAVED,
     check=check,
     proof=(

@@ -61,6 +61,7 @@ RULE = Rule(
     title="guest FPU loaded while it was loaded",
     generations=_ALL,
     needs=("kvm:kvm_fpu", "sched:sched_switch"),
+    excuses=("sched:sched_process_fork", "sched:sched_process_free"),
     facts=Fact.LOAD_TWICE,
     check=check,
     proof=(

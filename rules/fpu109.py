@@ -59,6 +59,7 @@ RULE = Rule(
     title="guest FPU put while it was not loaded",
     generations=_ALL,
     needs=("kvm:kvm_fpu", "sched:sched_switch"),
+    excuses=("sched:sched_process_fork", "sched:sched_process_free"),
     facts=Fact.UNLOAD_TWICE,
     check=check,
     proof=(

@@ -61,6 +61,7 @@ RULE = Rule(
         "sched:sched_switch",
         "raw_syscalls:sys_enter|exceptions:page_fault_user",
     ),
+    excuses=("sched:sched_process_fork", "sched:sched_process_free"),
     facts=Fact.USER_LOADED,
     check=check,
     proof=(
