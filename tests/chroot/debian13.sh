@@ -36,6 +36,8 @@ mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
 mount --bind /dev/pts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+# apt too: a mirror may be a proxy's, or a snapshot whose dates have passed.
+apt-config dump | grep -iE '^Acquire::(Check|http|https|Retries)' > "$root/etc/apt/apt.conf.d/99host" || true
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/hosts "$root/etc/hosts"
 cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/" 2> /dev/null || true

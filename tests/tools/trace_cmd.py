@@ -19,7 +19,10 @@ from tests.writers.container import EVENTS, FTRACE, KALLSYMS, TraceFile
 MISSING = "trace-cmd is not installed (Debian: apt install trace-cmd)"
 INSTALLED = shutil.which("trace-cmd") is not None
 
-_LINE = re.compile(r"\s*(.*?)-(\d+)\s+\[(\d+)\]\s*(\d+)(?:\.(\d{9}))?: (\S+):\s*(.*)", re.DOTALL)
+# From 3.3 on, -R prints the flags behind the CPU: [000]-0x1.
+_LINE = re.compile(
+    r"\s*(.*?)-(\d+)\s+\[(\d+)\](?:-0x[0-9a-f]+)?\s*(\d+)(?:\.(\d{9}))?: (\S+):\s*(.*)", re.DOTALL
+)
 _DROPPED = re.compile(r"CPU:(\d+) \[(?:(\d+) )?EVENTS DROPPED\]")
 _FIELD = re.compile(
     r"\s(?:field|field special|special):([^;]+);\s*offset:(\d+);\s*size:(\d+);\s*(?:signed:(\d);)?"
