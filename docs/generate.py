@@ -22,7 +22,7 @@ from pathlib import Path
 import fputrace
 from fputrace.cli import EXIT_STATUSES, FORMATS, RECORD
 from fputrace.events import KINDS, PROBED_FUNCTIONS
-from fputrace.generation import TITLES
+from fputrace.generation import TITLES, UPSTREAM, Range
 from fputrace.parsers import FORMATS as INPUTS
 from fputrace.rules import PAGES, UNCHECKED
 
@@ -59,6 +59,19 @@ chooses among what is left, because vendors port back (`fputrace/generation.py`)
 
 """
 
+RELEASES = """
+## Upstream releases
+
+An upstream release decides, unless the trace contradicts it. A vendor's suffix (`5.2.1-arch1-1`)
+makes it a lower bound; `-rc` or a bare `+` says nothing.
+
+| release | generation |
+| --- | --- |
+"""
+
+OPEN = 9999
+"""In ``generation.UPSTREAM``: no border."""
+
 
 def events_page() -> str:
     """Every event that matters, from ``events.KINDS``."""
@@ -75,8 +88,28 @@ def events_page() -> str:
 
 
 def generations_page() -> str:
-    """What each generation is, from ``generation.TITLES``."""
-    return MADE + GENERATIONS + "".join(f"* **{c}**: {title}\n" for c, title in TITLES.items())
+    """What each generation is and which releases have it, from ``generation``."""
+    titles = "".join(f"* **{code}**: {title}\n" for code, title in TITLES.items())
+    rows = "".join(f"| {releases(known)} | {known.code} |\n" for known in UPSTREAM)
+    return MADE + GENERATIONS + titles + RELEASES + rows
+
+
+def releases(known: Range) -> str:
+    """A range of releases in words; a border at 0 or 9999 is none."""
+    major, minor, patch = known.last
+    first = ".".join(map(str, known.first[: 3 if known.first[2] else 2]))
+    last = ".".join(str(n) for n in (major, minor, patch) if n < OPEN)
+    if known.first == known.last:
+        return first
+    if major == OPEN:
+        return f"{first} and later"
+    if minor == OPEN:
+        return f"{first} and later {major}.x"
+    if known.first[:2] == (0, 0):
+        return f"up to {last}"
+    if patch == OPEN and known.first[:2] == (major, minor):
+        return f"{first} and later {last}.x"
+    return f"{first} to {last}"
 
 
 def rules_page() -> str:

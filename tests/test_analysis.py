@@ -104,7 +104,7 @@ def test_analyze_gives_everything() -> None:
 def test_package_has_only_what_it_says() -> None:
     assert set(fputrace.__all__) == {"__version__", "analyze", "open"}
     with pytest.raises(AttributeError, match="no attribute 'read'"):
-        _ = fputrace.read  # type: ignore[attr-defined]
+        _ = fputrace.read
 
 
 def test_findings_are_ordered_by_severity_code_and_verdict() -> None:
