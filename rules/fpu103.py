@@ -12,7 +12,8 @@ both are corrupted, and each sees the other's data.
 All of them, G0 to G6.
 
 ## Events needed
-kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
+kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch. Without sched:sched_process_fork and
+sched:sched_process_free (a pid may be used again) a finding is only `possible`.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_fpu103.py leaves `kvm_load_guest_fpu()`

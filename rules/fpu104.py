@@ -16,7 +16,8 @@ switch-out tells that the flag was clear: with it set, nothing is saved. Its `lo
 G4a to G5; in G6 `switch_fpu()` sets the flag before it prints, so it is 1 there.
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch. Without
+x86_fpu:x86_fpu_dropped (a task's end) a finding is only `possible`.
 
 ## Example
 `sample_traces/6.1-stale-owner`, a 6.1.176 that takes foreign registers for valid: the vCPU's own

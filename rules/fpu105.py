@@ -11,7 +11,8 @@ G4a to G6 (5.2 on: the restore is due on the way back to user mode).
 
 ## Events needed
 x86_fpu:x86_fpu_regs_activated, sched:sched_switch, and proof of user mode:
-exceptions:page_fault_user or raw_syscalls:sys_enter.
+exceptions:page_fault_user or raw_syscalls:sys_enter. Without sched:sched_process_exec (an exec
+throws the registers away) a finding is only `possible`.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_fpu105.py leaves out `switch_fpu_return()`

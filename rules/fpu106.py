@@ -13,7 +13,8 @@ that has FPU state, even where the registers were still valid and the XRSTOR was
 5.2 on a restore that is left out prints nothing; there FPU104 is the rule.
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch. Without
+x86_fpu:x86_fpu_activate_state (a task's first use of the FPU) a finding is only `possible`.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_fpu106.py leaves out `switch_fpu_finish()`

@@ -12,8 +12,8 @@ failed sigreturn may have thrown them away, all without an event: there the rule
 the coverage says so.
 
 ## Events needed
-x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch; and
-x86_fpu:x86_fpu_dropped, which tells an exit, exec or signal from a fault.
+x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch. Without
+x86_fpu:x86_fpu_dropped (an exit, exec or signal) a finding is only `possible`.
 
 ## Example
 No recording of an eager kernel shows it. The scenario in tests/rules/test_fpu107.py leaves out

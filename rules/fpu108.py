@@ -12,7 +12,8 @@ All of them. Kernels with 9bc610b6a2a7 (7.2 has it) refuse the second load and p
 there an imbalance shows as a missing `kvm_fpu` and a VM that is dead (`KVM_BUG_ON`).
 
 ## Events needed
-kvm:kvm_fpu, sched:sched_switch.
+kvm:kvm_fpu, sched:sched_switch. Without sched:sched_process_fork and sched:sched_process_free (a
+pid may be used again) a finding is only `possible`.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_fpu108.py follows the 4.14.94 backport,

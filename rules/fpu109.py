@@ -13,7 +13,8 @@ All; in G1 the put does nothing when no guest is loaded, so it is not expected t
 missing `kvm_fpu` and a VM that is dead (`KVM_BUG_ON`).
 
 ## Events needed
-kvm:kvm_fpu, sched:sched_switch.
+kvm:kvm_fpu, sched:sched_switch. Without sched:sched_process_fork and sched:sched_process_free (a
+pid may be used again) a finding is only `possible`.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_fpu109.py follows f958bd2314d1: a KVM_RUN

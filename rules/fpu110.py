@@ -12,7 +12,8 @@ All of them, G0 to G6.
 
 ## Events needed
 kvm:kvm_fpu, sched:sched_switch, and proof of user mode: raw_syscalls:sys_enter or
-exceptions:page_fault_user.
+exceptions:page_fault_user. Without sched:sched_process_fork and sched:sched_process_free (a pid
+may be used again) a finding is only `possible`.
 
 ## Example
 No recording without probes shows it. The scenario in tests/rules/test_fpu110.py leaves out

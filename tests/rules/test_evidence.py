@@ -24,17 +24,9 @@ from fputrace.rules import RULES
 from tests.conftest import SAMPLE_CASES, SAMPLES
 
 NEEDED = sorted({need for rule in RULES for needs in rule.needs for need in needs.split("|")})
-EXCUSES = (
-    # Events that make innocent what would else be a finding: an exit, a reused pid, an exec.
-    pytest.param(
-        "x86_fpu:x86_fpu_dropped",
-        marks=pytest.mark.xfail(reason="FPU107 takes a task's end for a missing save"),
-    ),
-    "sched:sched_process_fork",
-    "sched:sched_process_exec",
-    "sched:sched_process_free",
-    "kvm:kvm_exit",
-)
+EXCUSES = sorted({event for rule in RULES for event in rule.excuses} | {"kvm:kvm_exit"})
+"""Events that make innocent what would else be a finding: an exit, a reused pid, an exec."""
+
 HOW = [*((case, None) for case in SAMPLE_CASES), ("4.14.0-rc8-pinned", "G3")]
 """Samples by their own evidence, and the undecided one by force."""
 
@@ -107,6 +99,8 @@ def check(
                 answer = answers[rule.code]
                 assert answer.status in (Status.NOT_DECIDABLE, Status.NOT_APPLICABLE), answer
                 assert answer.status is Status.NOT_APPLICABLE or event in answer.missing, answer
+            elif event in rule.excuses:
+                assert answers[rule.code].status is not Status.CHECKED
 
 
 @pytest.mark.parametrize(("case", "generation"), HOW)

@@ -58,6 +58,8 @@ def test_events_needed_are_the_rules_own(page: ModuleType) -> None:
         told = section(page, "Events needed")
         for need in page.RULE.needs:
             assert all(event in told for event in need.split("|")), need
+        for event in page.RULE.excuses:
+            assert event in told, event
 
 
 @every_page
