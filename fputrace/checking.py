@@ -81,6 +81,11 @@ class Hits:
         self.rows += other.rows[:room]
         self.spans += other.spans[:room]
 
+    def in_time_order(self) -> list[tuple[NDArray[np.int64], tuple[Span, ...]]]:
+        """Its witnesses: proof that had to wait was merged after later ones."""
+        both = zip(self.rows, self.spans, strict=True)
+        return sorted(both, key=lambda pair: int(pair[0][Out.EVENT + Ref.TS]))
+
 
 class Places:
     """Where findings of one severity occurred: every one, to a resolution that fits in memory.
@@ -322,7 +327,7 @@ class Collector:
                     message=message,
                     witnesses=tuple(
                         _witness(rule, row, spans, Naming(comms, names, formats))
-                        for row, spans in zip(hits.rows, hits.spans, strict=True)
+                        for row, spans in hits.in_time_order()
                     ),
                     cost=Cost(price[0], price[1], pricing.DEFAULT.source) if price else None,
                     vm=vm,

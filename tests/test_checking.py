@@ -223,6 +223,14 @@ def test_witnesses_get_the_spans_around_them() -> None:
     assert [w.spans[0].end_ns for w in finding.witnesses] == [10, 20]
 
 
+def test_witnesses_are_in_time_order_whenever_they_were_proven() -> None:
+    collector = Collector([rule(shown_again="kvm_fpu")], ["G2"])
+    collector.add(table(row(30), row(40, cpu=1)), cpus(0, 50))
+    collector.add(table(), cpus(35, 50))
+    (finding,) = result(collector)
+    assert [witness.ns for witness in finding.witnesses] == [30, 40]
+
+
 def test_price_of_both_halves() -> None:
     made = dataclasses.replace(rule(), price=lambda rows: rows.show(Fact.LOAD_TWICE))
     collector = Collector([made], ["G2"])

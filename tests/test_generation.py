@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import pytest
@@ -121,7 +122,7 @@ def test_upstream_release_decides(release: str, code: str) -> None:
 
 
 def test_ranges_follow_each_other_without_hole_or_overlap() -> None:
-    for before, after in zip(UPSTREAM, UPSTREAM[1:], strict=False):
+    for before, after in itertools.pairwise(UPSTREAM):
         assert before.first <= before.last < after.first <= after.last
         assert {before.code, after.code} <= set(GENERATIONS)
         # Nothing lies between: either the next patch level, or the next series.
@@ -290,11 +291,15 @@ def test_kallsyms_strike(symbols: tuple[str, ...], lost: set[str]) -> None:
         ({"UNLOAD_IN_WINDOW": 5}, LINUX_5_2, "G4a G4x G4b G4c"),
         ({"USER_EXIT_WHILE_LOADED": 3}, LINUX_4_14, "G1"),
         ({"USER_EXIT_WHILE_OUT": 3}, LINUX_4_14, "G2 G3"),
-        ({"RELOAD_AFTER_ENTRY": 4}, LINUX_5_4, "G4c"),
-        ({"RELOAD_AFTER_ENTRY": 4}, LINUX_5_2, "G4a G4x G4c"),
+        ({"RELOAD_AFTER_ENTRY": 4, "EXITS": 9}, LINUX_5_4, "G4c"),
+        ({"RELOAD_AFTER_ENTRY": 4, "EXITS": 9}, LINUX_5_2, "G4a G4x G4c"),
+        # Without kvm_exit the reload may be one on the way to user mode.
+        ({"RELOAD_AFTER_ENTRY": 4}, LINUX_5_4, "G4b G4c"),
         ({"RELOAD_BEFORE_ENTRY": 4}, LINUX_5_4, "G4b"),
         ({"RELOAD_BEFORE_ENTRY": 4}, LINUX_5_10, "G4d G5 G6"),
-        ({"RELOAD_BEFORE_ENTRY": 4, "RELOAD_AFTER_ENTRY": 4}, LINUX_5_4, "G4b G4c"),
+        # One or two may be the emulator's, and so may those beside reloads after kvm_entry.
+        ({"RELOAD_BEFORE_ENTRY": 2}, LINUX_5_4, "G4b G4c"),
+        ({"RELOAD_BEFORE_ENTRY": 9, "RELOAD_AFTER_ENTRY": 4, "EXITS": 9}, LINUX_5_4, "G4c"),
     ],
 )
 def test_sequences_strike(seen: dict[str, int], formats: tuple[str, ...], candidates: str) -> None:
@@ -307,6 +312,13 @@ def test_g2x_only_with_double_loads(loads: int) -> None:
     decision = decide(trace(*LINUX_4_14), {"DOUBLE_LOAD": loads})
     assert ("G2x" in decision.candidates) == (loads >= 2)
     assert not any("DOUBLE" in sentence or sentence == "" for sentence in decision.evidence)
+
+
+def test_a_double_load_in_an_upstream_g2_is_g2x() -> None:
+    twice = {"DOUBLE_LOAD": 50}
+    assert left(*LINUX_4_14, kernel="4.14.94", seen=twice) == "G2x"
+    assert left(*LINUX_4_14, kernel="4.14.95-generic", seen=twice) == "G2 G2x G3"
+    assert left(*LINUX_4_14, kernel="5.0.1", seen=twice) == "G3"
 
 
 def test_a_tree_with_g1s_number_that_keeps_the_guest_loaded_is_not_g1() -> None:
@@ -400,7 +412,7 @@ def test_tables_name_the_same_generations() -> None:
     assert tuple(TITLES) == GENERATIONS
     assert set(TABLES) == set(GENERATIONS)
     assert {code for code in GENERATIONS if TABLES[code].eager} == EAGER
-    assert EAGER | DEFERRED == set(GENERATIONS)
+    assert set(GENERATIONS) == EAGER | DEFERRED
 
 
 def test_sequences_without_counts_strike_only_g2x() -> None:
