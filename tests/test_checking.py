@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -268,6 +268,7 @@ def test_places_are_exact_while_they_fit() -> None:
     ]
 
 
+@settings(deadline=None)  # two cores, shared
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**9)), min_size=1, max_size=60),

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fputrace.errors import UsageError
@@ -382,6 +382,7 @@ RELEASES = st.one_of(
 )
 
 
+@settings(deadline=None)  # two cores, shared
 @given(
     release=RELEASES,
     kernel=RELEASES,

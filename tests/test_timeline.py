@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -352,6 +352,7 @@ def plainly(rows: Rows) -> list[tuple[int, ...]]:
     return sorted(out)
 
 
+@settings(deadline=None)  # two cores, shared
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_spans_do_not_depend_on_the_pieces_they_are_fed_in(rows: Rows, cuts: list[int]) -> None:
     assert fed(rows, cuts) == fed(rows, []) == plainly(rows)
@@ -558,6 +559,7 @@ def test_marks_land_in_their_cell(width: int) -> None:
     assert set(lost_and_found(grid)) == expected
 
 
+@settings(deadline=None)  # two cores, shared
 @given(
     spans=st.lists(
         st.tuples(st.integers(0, 50), st.sampled_from([-1, 0, 5, 6]), st.integers(0, 4)),
