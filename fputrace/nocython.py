@@ -10,7 +10,12 @@ from typing import Any
 
 compiled = False
 
-LOOPS = ("fputrace.parsers.ringbuffer", "fputrace.replay.loop", "fputrace.replay.judge")
+LOOPS = (
+    "fputrace.parsers.ringbuffer",
+    "fputrace.parsers.merge",
+    "fputrace.replay.loop",
+    "fputrace.replay.judge",
+)
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 
 

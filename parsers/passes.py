@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Trace
-from fputrace.parsers import layout, ringbuffer
+from fputrace.parsers import layout, merge, ringbuffer
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.container import Buffer, Container, CpuData
 from fputrace.parsers.losses import CpuLosses, LossBook
@@ -129,7 +129,7 @@ class Pass:
             self._refill(cpu)
         filled = [cpu.slot for cpu in self.cpus if self.head[cpu.slot] < self.tail[cpu.slot]]
         heap = np.array(filled, dtype=np.int64)
-        ringbuffer.heapify(_view(heap), len(heap), self.views[0], _view(self.head))
+        merge.heapify(_view(heap), len(heap), self.views[0], _view(self.head))
         count = np.array([len(heap), 0], dtype=np.int64)
         numbers = _view(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
         shared = (
@@ -146,7 +146,7 @@ class Pass:
             views = [_view(column) for column in out]
             count[1] = 0
             while True:
-                status = ringbuffer.merge(*shared, *views)
+                status = merge.merge(*shared, *views)
                 if status < 0:
                     break
                 self._refill(self.cpus[status])

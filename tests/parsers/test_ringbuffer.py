@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fputrace.events import Kind, Trace
-from fputrace.parsers import open_trace, passes, ringbuffer
+from fputrace.parsers import merge, open_trace, passes, ringbuffer
 from tests.conftest import SAMPLES
 from tests.parsers.rows import Pass, read_all
 from tests.writers import TraceWriter
@@ -21,10 +21,11 @@ from tests.writers import TraceWriter
 SECOND = 10**9
 
 
-def plain_ringbuffer(monkeypatch: pytest.MonkeyPatch, cython: bool) -> ModuleType:
-    """The module's source as plain Python, whatever is compiled; without Cython if so asked."""
-    path = Path(ringbuffer.__file__).with_name("ringbuffer.py")
-    spec = importlib.util.spec_from_file_location("plain_ringbuffer", path)
+def plain(monkeypatch: pytest.MonkeyPatch, loop: ModuleType, cython: bool) -> ModuleType:
+    """A loop's source as plain Python, whatever is compiled; without Cython if so asked."""
+    name = loop.__name__.rpartition(".")[2]
+    path = Path(str(loop.__file__)).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"plain_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -63,7 +64,9 @@ def test_plain_python_gives_the_same(
         pytest.importorskip("cython", reason="Cython is not installed here")
     path = SAMPLES / case / "trace.dat"
     installed = columns(path)
-    monkeypatch.setattr(passes, "ringbuffer", plain_ringbuffer(monkeypatch, cython))
+    for loop in (ringbuffer, merge):
+        name = loop.__name__.rpartition(".")[2]
+        monkeypatch.setattr(passes, name, plain(monkeypatch, loop, cython))
     assert columns(path) == installed
 
 
