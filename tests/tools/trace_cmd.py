@@ -19,9 +19,9 @@ from tests.writers.container import EVENTS, FTRACE, KALLSYMS, TraceFile
 MISSING = "trace-cmd is not installed (Debian: apt install trace-cmd)"
 INSTALLED = shutil.which("trace-cmd") is not None
 
-# From 3.3 on, -R prints the flags behind the CPU: [000]-0x1.
+# From 3.3 on, -R prints the flags behind the CPU, and the time right behind them: [000]-0x1.
 _LINE = re.compile(
-    r"\s*(.*?)-(\d+)\s+\[(\d+)\](?:-0x[0-9a-f]+)?\s*(\d+)(?:\.(\d{9}))?: (\S+):\s*(.*)", re.DOTALL
+    r"\s*(.*?)-(\d+)\s+\[(\d+)\](?:-0x[0-9a-f]+?)?\s*(\d+)(?:\.(\d{9}))?: (\S+):\s*(.*)", re.DOTALL
 )
 _DROPPED = re.compile(r"CPU:(\d+) \[(?:(\d+) )?EVENTS DROPPED\]")
 _FIELD = re.compile(
@@ -122,6 +122,9 @@ class Decoder:
                 int.from_bytes(data[i : i + element], self.endian)
                 for i in range(0, len(data), element)
             )
+        # A symbol and, from 3.3 on, the address it stands for.
+        if symbol := re.fullmatch(r"[\w.]* \((0x[0-9a-f]+)\)", text):
+            return int(symbol[1], 16)
         try:
             return int(text, 16 if is_hex or text.startswith("0x") else 10)
         except ValueError:
