@@ -5,7 +5,8 @@ The public API, stable from 1.0 on:
 ``fputrace.open(path)``
     a :class:`~fputrace.events.Trace`: metadata and events in blocks.
 ``fputrace.analyze(path, …)``
-    an :class:`~fputrace.findings.Analysis`: ``.findings``, ``.coverage``, ``.timeline``, ``.trace``.
+    an :class:`~fputrace.findings.Analysis`: ``.findings``, ``.coverage``, ``.timeline``,
+    ``.trace``.
 
 >>> import fputrace
 >>> result = fputrace.analyze("sample_traces/4.14.177-pinned/trace.dat")

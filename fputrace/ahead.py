@@ -39,7 +39,7 @@ def ahead(blocks: Iterator[EventBlock]) -> Iterator[EventBlock]:
             for block in blocks:
                 if not put(block):
                     return
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the block
             put(error)
         else:
             put(None)

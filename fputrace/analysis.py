@@ -1,6 +1,6 @@
 """The main job: open a trace, decide its generation, replay it, check the rules.
 
-    open_trace -> decide -> Replay -> Judge -> Collector -> Analysis
+open_trace -> decide -> Replay -> Judge -> Collector -> Analysis
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,12 +30,13 @@ from fputrace.findings import (
     Verdict,
 )
 from fputrace.generation import Decision, decide
+from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
-from fputrace.replay import Replay, judge
+from fputrace.replay import Replay, judge, view
 from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
 from fputrace.replay.model import TABLES
 from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
-from fputrace.timeline import Marked, Span, SpanBuilder, Timeline, as_spans
+from fputrace.timeline import Span, SpanBuilder, Timeline, as_spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,11 +64,11 @@ class Pass:
         self._cpus = np.zeros((self._replay.cpu_rows, JudgeCpu.WIDTH), dtype=np.int64)
         self._tasks = np.zeros((self._replay.task_rows, JudgeTask.WIDTH), dtype=np.int64)
         self._judge = judge.Judge(
-            memoryview(self._cpus),
-            memoryview(self._tasks),
-            memoryview(self._seen),
-            memoryview(self._out),
-            memoryview(np.zeros(9, dtype=np.int64)),
+            view(self._cpus),
+            view(self._tasks),
+            view(self._seen),
+            view(self._out),
+            view(np.zeros(9, dtype=np.int64)),
             self.collector.wanted,
             model.eager,
             any(TABLES[code].reload_after_entry for code in candidates),
@@ -94,9 +95,10 @@ class Pass:
             self._fit()
             stop = start + len(facts)
             done = start
-            view = memoryview(facts)
+            table = view(facts)
             while done < stop:
-                done = self._judge.run(start, done, stop, *columns, view)
+                rows_and_facts: tuple[Any, ...] = (start, done, stop, *columns, table)
+                done = self._judge.run(*rows_and_facts)
                 self._collect()
             if self.collector.unfilled:
                 self.collector.fill(_around(block, start, facts))
@@ -115,7 +117,7 @@ class Pass:
         if cpus > len(self._cpus) or tasks > len(self._tasks):
             self._cpus = _longer(self._cpus, cpus)
             self._tasks = _longer(self._tasks, tasks)
-            self._judge.grow(memoryview(self._cpus), memoryview(self._tasks))
+            self._judge.grow(view(self._cpus), view(self._tasks))
 
     def _collect(self) -> None:
         count = self._judge.take()
@@ -152,9 +154,7 @@ def _around(
     rows = slice(start, start + len(facts))
     state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
     builder = SpanBuilder()
-    spans = builder.add(
-        block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state
-    )
+    spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state)
     spans = np.concatenate([spans, builder.finish()])
 
     def around(first: int, last: int) -> tuple[Span, ...]:
@@ -267,7 +267,9 @@ def _conclude(
         # FPU113 is about nothing else than two CPUs that claim one task.
         gaps = done.gaps[0] if rule.code == "FPU113" else sum(done.gaps)
         if gaps and rule.severity is Severity.ERROR:
-            return "the trace has undeclared gaps (a pid filter, or tracing was switched off and on)"
+            return (
+                "the trace has undeclared gaps (a pid filter, or tracing was switched off and on)"
+            )
         if not trace.clock_global and not rule.one_cpu and len(trace.cpus) > 1:
             return "the clock is not the same on all CPUs"
         if not trace.losses_known:
@@ -365,9 +367,7 @@ def _timeline(trace: Trace, decision: Decision, done: Pass) -> Timeline:
             for cpu in trace.cpus if loss.cpu is None else [loss.cpu]:
                 yield Marked(cpu, start or 0, end or 0, "lost")
 
-    return Timeline(
-        tables, (trace.first_ns, trace.last_ns), trace.cpus, marks, lambda: trace.comms
-    )
+    return Timeline(tables, (trace.first_ns, trace.last_ns), trace.cpus, marks, lambda: trace.comms)
 
 
 def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
@@ -379,26 +379,30 @@ def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
         notes.append(f"The trace holds no events at all. Record one with: {record}")
     elif not fpu:
         notes.append(
-            f"The trace holds no x86_fpu events, so nothing can be said about FPU state. Record them with: {record}"
+            "The trace holds no x86_fpu events, so nothing can be said about FPU state. "
+            f"Record them with: {record}"
         )
     elif not found.has_vcpu:
         notes.append(
-            "No vCPU ran in this trace: rules about KVM do not apply. Start the guest while recording; "
-            f"kvm.ko must be loaded before: {record}"
+            "No vCPU ran in this trace: rules about KVM do not apply. Start the guest while "
+            f"recording; kvm.ko must be loaded before: {record}"
         )
     elif not found.seen.get("ENTRIES"):
         notes.append(
-            "vCPU threads load and put their guest FPU, but no kvm_entry was seen: it was not recorded, or this KVM back end "
-            "(PVM) emits none. Rules about VM entry are not decidable."
+            "vCPU threads load and put their guest FPU, but no kvm_entry was seen: it was not "
+            "recorded, or this KVM back end (PVM) emits none. Rules about VM entry are not "
+            "decidable."
         )
     if trace.is_guest:
         notes.append(
-            "This is a guest's trace: what its host does with the registers is not in it. Record the host too: "
-            "trace-cmd record -A GUEST."
+            "This is a guest's trace: what its host does with the registers is not in it. "
+            "Record the host too: trace-cmd record -A GUEST."
         )
     if len(trace.instances) > 1:
         notes.append(
-            "The file has other buffers: " + ", ".join(n for n in trace.instances if n) + " (--instance NAME)."
+            "The file has other buffers: "
+            + ", ".join(n for n in trace.instances if n)
+            + " (--instance NAME)."
         )
     return notes
 
@@ -436,9 +440,7 @@ def exit_status(
     if bad:
         return 1
     for analysis in analyses:
-        undecided = {
-            row.code for row in analysis.coverage if row.status is Status.NOT_DECIDABLE
-        }
+        undecided = {row.code for row in analysis.coverage if row.status is Status.NOT_DECIDABLE}
         if undecided & set(_must_decide(analysis, strict, select, ignore)):
             return 3
     return 0
@@ -497,4 +499,3 @@ def filter_view(
         return True
 
     return dataclasses.replace(analysis, findings=Findings(f for f in analysis.findings if keep(f)))
-

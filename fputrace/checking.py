@@ -25,8 +25,9 @@ from fputrace.findings import (
     Witness,
     WitnessEvent,
 )
+from fputrace.lanes import Marked
 from fputrace.replay.layout import REF, JudgeCpu, Out, Ref
-from fputrace.timeline import Fact, Marked, Span
+from fputrace.timeline import Fact, Span
 
 WITNESSES = 3
 """Occurrences kept of each finding, the earliest ones."""
@@ -103,7 +104,7 @@ class Places:
         """Further occurrences, int64[n] each, ts in ns."""
         fresh = np.stack([cpu, ts // self._width], axis=1)
         self._kept = np.unique(np.concatenate([self._kept, fresh]), axis=0)
-        while len(self._kept) > self.LIMIT:
+        while len(self._kept) > self.LIMIT and self._width < 1 << 62:
             self._width *= 2
             self._kept[:, 1] //= 2
             self._kept = np.unique(self._kept, axis=0)
@@ -189,9 +190,7 @@ class Collector:
         """
         for hits, index in self._unfilled:
             row = hits.rows[index]
-            times = [
-                int(row[slot + Ref.TS]) for slot in _SLOT.values() if row[slot + Ref.KIND]
-            ]
+            times = [int(row[slot + Ref.TS]) for slot in _SLOT.values() if row[slot + Ref.KIND]]
             hits.spans[index] = around(min(times), max(times))
         self._unfilled.clear()
 
@@ -217,9 +216,7 @@ class Collector:
         # One group per task (and, while it waits, per CPU); in one sorted pass.
         split = np.where(proven, -1, cpu)
         order = np.lexsort((split, serial))
-        edge = np.flatnonzero(
-            (np.diff(serial[order]) != 0) | (np.diff(split[order]) != 0)
-        )
+        edge = np.flatnonzero((np.diff(serial[order]) != 0) | (np.diff(split[order]) != 0))
         for group in np.split(order, edge + 1):
             group.sort()
             part = rows[group]

@@ -408,9 +408,9 @@ def _analyze(args: argparse.Namespace) -> int:
 def _timeline(args: argparse.Namespace) -> int:
     import shutil
 
+    from fputrace.lanes import LaneGrid
     from fputrace.reports.outline import clock_of
     from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
-    from fputrace.timeline import LaneGrid
 
     screen = Screen(args.output, args.color)
     width = args.width or shutil.get_terminal_size().columns

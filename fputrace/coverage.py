@@ -48,7 +48,7 @@ class Gathered:
         self.decision = decision
         self.seen = seen
         self.gaps = gaps
-        self.holes = len([loss for loss in trace.losses])
+        self.holes = len(trace.losses)
 
     def recorded(self, event: str) -> bool:
         """Whether an event was recorded: seen, or its format is in the file and usable."""
@@ -91,7 +91,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
         if not any(found.trace.counts.get(kind) for kind in kinds):
             return row(
                 Status.NOT_DECIDABLE,
-                "events it needs never occurred: not enabled, or this KVM back end does not emit them",
+                "events it needs never occurred: not enabled, or this KVM back end emits none",
                 (need,),
             )
     silent = [code for code in holds if code in rule.by_design]
@@ -109,8 +109,10 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
             (rule.probe,),
         )
     limits = [rule.unseen] if rule.unseen else []
-    for event in found.missing(rule.excuses):
-        limits.append(f"{event} was not recorded, which could excuse what is found")
+    limits += [
+        f"{event} was not recorded, which could excuse what is found"
+        for event in found.missing(rule.excuses)
+    ]
     if found.holes:
         limits.append(f"{found.holes} holes in the trace")
     if found.gaps:
@@ -126,7 +128,9 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     return row(Status.CHECKED, "every event it needs was recorded, nothing was lost")
 
 
-def cover_trace_rules(rules: Sequence[TraceRule], unchecked: Sequence[tuple[str, str]]) -> list[Coverage]:
+def cover_trace_rules(
+    rules: Sequence[TraceRule], unchecked: Sequence[tuple[str, str]]
+) -> list[Coverage]:
     """Rules about the recording are always checked; codes without a rule say so."""
     rows = [
         Coverage(rule.code, rule.name, Status.CHECKED, (), "the recording itself tells")

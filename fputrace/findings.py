@@ -55,7 +55,8 @@ class Rows(NamedTuple):
 
     def show(self, facts: Fact) -> NDArray[np.bool_]:
         """Rows that show any of these facts."""
-        return (self.facts & int(facts)) != 0
+        shown: NDArray[np.bool_] = (self.facts & int(facts)) != 0
+        return shown
 
 
 class Check(NamedTuple):
@@ -65,7 +66,10 @@ class Check(NamedTuple):
     possible: NDArray[np.bool_]
 
 
-def verdicts(rows: Rows, confirmed: Fact = Fact(0), possible: Fact = Fact(0)) -> Check:
+_NOTHING = Fact(0)
+
+
+def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) -> Check:
     """Rows with a ``confirmed`` fact are proof; others with a ``possible`` fact only fit."""
     proof = rows.show(confirmed)
     return Check(proof, rows.show(possible) & ~proof)
@@ -75,10 +79,10 @@ class Step(NamedTuple):
     """One step of a proof: which kept event shows it and what it means.
 
     ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (of the
-    task's last switch-out save), "in" (the sched_switch that brought the task in), "kvm" (its last kvm_fpu), "save"
-    (its last switch-out save), "entry" (its last kvm_entry), "acted" (its last activation), "next"
-    (the event that settled it); or "" for a step no event shows: then ``name`` is the kernel
-    function that must have run.
+    task's last switch-out save), "in" (the sched_switch that brought the task in), "kvm"
+    (its last kvm_fpu), "save" (its last switch-out save), "entry" (its last kvm_entry), "acted"
+    (its last activation), "next" (the event that settled it); or "" for a step no event
+    shows: then ``name`` is the kernel function that must have run.
     """
 
     event: str
@@ -86,7 +90,8 @@ class Step(NamedTuple):
     name: str = ""
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """What a rule's message may speak of."""
 
     comm: str

@@ -23,7 +23,7 @@ GENERATIONS = ("G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d",
 TITLES: Mapping[str, str] = {
     "G0": "up to 4.13: lazy or eager FPU, event text has fpregs_active",
     "G1": "4.14.0-4.14.93: KVM puts the guest FPU at every sched-out",
-    "G2": "4.15-4.20, 4.14.94+, 5.1.21: swapped once per KVM_RUN, user image in vcpu->arch.user_fpu",
+    "G2": "4.15-4.20, 4.14.94+, 5.1.21: swapped once per KVM_RUN, user image in arch.user_fpu",
     "G2x": "4.14.94 and a few after: G2 with a duplicate kvm_load_guest_fpu()",
     "G3": "5.0.0-5.1.20: user image left in current->thread.fpu (240c35a3783a)",
     "G4a": "5.2.0-5.2.3: deferred load, user image still in current->thread.fpu",
@@ -130,14 +130,18 @@ def by_formats(trace: Trace) -> list[Struck]:
     if "fpregs_active" in fpu:
         out.append(Struck(_except("G0"), "x86_fpu events print fpregs_active: 4.13 or older"))
     elif "initialized" in fpu:
-        out.append(Struck(_except("G1", "G2", "G2x", "G3"), "x86_fpu events print initialized: 4.14-5.1"))
+        out.append(
+            Struck(_except("G1", "G2", "G2x", "G3"), "x86_fpu events print initialized: 4.14-5.1")
+        )
     elif "load_fpu" in fpu:
         out.append(Struck(EAGER, "x86_fpu events print load_fpu: 5.2 or later"))
     entry = fields("kvm:kvm_entry")
     if entry and "rip" not in entry:
         out.append(Struck(frozenset({"G4d", "G5", "G6"}), "kvm_entry has no rip: before 5.10"))
     elif "rip" in entry:
-        out.append(Struck(frozenset({"G3", "G4a", "G4x", "G4b"}), "kvm_entry has rip: 5.10 or later"))
+        out.append(
+            Struck(frozenset({"G3", "G4a", "G4x", "G4b"}), "kvm_entry has rip: 5.10 or later")
+        )
     if "error_code" in entry:
         out.append(Struck(_except("G5", "G6"), "kvm_entry has error_code: 6.14 or later"))
     leave = fields("kvm:kvm_exit")
@@ -147,9 +151,13 @@ def by_formats(trace: Trace) -> list[Struck]:
         out.append(Struck(frozenset({"G4d", "G5", "G6"}), "kvm_exit has no vcpu_id: before 5.4"))
     if trace.symbols.get("kernel_fpu_end"):
         if trace.symbols.get("fpu_swap_kvm_fpstate"):
-            out.append(Struck(_except("G5", "G6"), "kallsyms has fpu_swap_kvm_fpstate: 5.16 or later"))
+            out.append(
+                Struck(_except("G5", "G6"), "kallsyms has fpu_swap_kvm_fpstate: 5.16 or later")
+            )
         else:
-            out.append(Struck(frozenset({"G5", "G6"}), "kallsyms lacks fpu_swap_kvm_fpstate: before 5.16"))
+            out.append(
+                Struck(frozenset({"G5", "G6"}), "kallsyms lacks fpu_swap_kvm_fpstate: before 5.16")
+            )
         if trace.symbols.get("switch_fpu_return"):
             out.append(Struck(EAGER, "kallsyms has switch_fpu_return: 5.2 or later"))
     return out
@@ -170,7 +178,9 @@ def by_sequences(seen: Mapping[str, int]) -> list[Struck]:
     unloads, kept = n("UNLOAD_IN_WINDOW"), n("OUT_WHILE_LOADED")
     if unloads and unloads >= kept:
         out.append(
-            Struck(frozenset({"G2", "G2x", "G3"}), f"{unloads} kvm_fpu unloads inside a switch window")
+            Struck(
+                frozenset({"G2", "G2x", "G3"}), f"{unloads} kvm_fpu unloads inside a switch window"
+            )
         )
     elif kept > 1:
         out.append(Struck(frozenset({"G1"}), f"{kept} vCPU sched-outs keep the guest loaded"))
@@ -185,7 +195,7 @@ def by_sequences(seen: Mapping[str, int]) -> list[Struck]:
     # by then (needs kvm_exit, or a reload on the way to user mode would look the same).  One right
     # before kvm_entry may be the emulator's (kvm_fpu_get()) in any of them.
     after, before = n("RELOAD_AFTER_ENTRY"), n("RELOAD_BEFORE_ENTRY")
-    if after and n("EXITS"):
+    if after >= _ENOUGH and n("EXITS"):
         out.append(
             Struck(frozenset({"G4b", "G4d", "G5", "G6"}), f"{after} reloads right after kvm_entry")
         )
@@ -254,7 +264,11 @@ def decide(
     release = kernel or trace.kernel
     known = read_release(release) if release else None
     if known is None:
-        evidence.append("no kernel release in the recording" if not release else f"release {release!r} says nothing")
+        evidence.append(
+            "no kernel release in the recording"
+            if not release
+            else f"release {release!r} says nothing"
+        )
     else:
         left, said = _choose(left, known, str(release))
         evidence.append(said)
@@ -273,7 +287,9 @@ def _choose(left: Sequence[str], known: Known, release: str) -> tuple[list[str],
         return list(left), f"release {release} would be {known.code}, which the trace contradicts"
     chosen = [g for g in left if _RANK[g] >= _RANK[known.code]]
     if not chosen:
-        return list(left), f"release {release} is at least {known.code}, which the trace contradicts"
+        return list(
+            left
+        ), f"release {release} is at least {known.code}, which the trace contradicts"
     return chosen, f"release {release} is at least {known.code}"
 
 

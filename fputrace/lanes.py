@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fputrace.timeline import LaneCell, LaneGrid, Marked
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,6 +14,47 @@ _STATES = "?UGKI."
 """Letters of the images, in the order of ``timeline.IMAGES``, and nobody's."""
 
 _NOBODY = 5
+
+
+class LaneCell(NamedTuple):
+    """One cell of a zoomed-out lane.
+
+    ``state``: the image the registers of that CPU held for most of the cell's time: "U" user, "G"
+    guest, "K" kernel, "I" init, "." nobody's (owner NULL, or nothing ran that has FPU state), "?"
+    unknown.  ``share``: the part of the cell's time in that state, 0 to 1.  ``owner``: the pid
+    that owned the registers for most of that, 0 for NULL, -1 unknown.  ``finding``: the worst
+    severity of a finding with an occurrence in the cell, "error" or "performance", else "".
+    ``loss``: "lost" when a hole in the CPU's events touches the cell, "unknown" when its state is
+    unknown for part of the cell because of an earlier hole, else "".
+    """
+
+    state: str
+    share: float
+    owner: int
+    finding: str = ""
+    loss: str = ""
+
+
+class LaneGrid(NamedTuple):
+    """A window of a trace cut into equal cells: ``cells[i]`` is the lane of ``cpus[i]``.
+
+    ``start_ns`` and ``end_ns`` bound the window, in ns of the trace's clock; every lane has the
+    same number of cells, each ``(end_ns - start_ns) / len(cells[i])`` long.
+    """
+
+    start_ns: int
+    end_ns: int
+    cpus: tuple[int, ...]
+    cells: tuple[tuple[LaneCell, ...], ...]
+
+
+class Marked(NamedTuple):
+    """Something to show over a lane: a finding's occurrence or a hole."""
+
+    cpu: int
+    start_ns: int
+    end_ns: int
+    what: str  # "error", "performance" or "lost"
 
 
 class LaneCounter:

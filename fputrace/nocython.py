@@ -46,6 +46,7 @@ def exceptval(*_value: Any, check: bool = True) -> Any:
 
 cfunc = cclass = final = inline = _same
 
+
 class _NoGil:
     """``@nogil`` and ``with nogil:`` without effect."""
 

@@ -18,7 +18,7 @@ LEGACY_BYTES = 512
 """x87 and SSE (components 0 and 1): the FXSAVE image."""
 
 COMPONENT_BYTES: dict[int, int] = {
-    # Component number in xfeatures -> bytes (Intel SDM 1, chapter 13; arch/x86/include/asm/fpu/types.h).
+    # Component number in xfeatures -> bytes (Intel SDM 1, chapter 13; asm/fpu/types.h).
     2: 256,  # AVX
     3: 64,  # MPX BNDREGS
     4: 64,  # MPX BNDCSR
@@ -58,9 +58,7 @@ def bytes_in_use(xfeatures: NDArray[np.int64]) -> NDArray[np.int64]:
     return total
 
 
-def redundant_pair(
-    xfeatures: NDArray[np.int64], prices: Prices = DEFAULT
-) -> tuple[int, int]:
+def redundant_pair(xfeatures: NDArray[np.int64], prices: Prices = DEFAULT) -> tuple[int, int]:
     """(bytes, ns) of one needless restore and one needless save per element."""
     count = len(xfeatures)
     moved = 2 * int(bytes_in_use(xfeatures).sum())

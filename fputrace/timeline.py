@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fputrace.lanes import LaneGrid, Marked
+
 
 class Span(NamedTuple):
     """A stretch of one CPU in which nobody's state moved.
@@ -87,38 +89,6 @@ class Facts:
     tif: NDArray[np.int8]
     kvm: NDArray[np.int8]
     image: NDArray[np.int8]
-
-
-class LaneCell(NamedTuple):
-    """One cell of a zoomed-out lane.
-
-    ``state``: the image the registers of that CPU held for most of the cell's time: "U" user, "G"
-    guest, "K" kernel, "I" init, "." nobody's (owner NULL, or nothing ran that has FPU state), "?"
-    unknown.  ``share``: the part of the cell's time in that state, 0 to 1.  ``owner``: the pid
-    that owned the registers for most of that, 0 for NULL, -1 unknown.  ``finding``: the worst
-    severity of a finding with an occurrence in the cell, "error" or "performance", else "".
-    ``loss``: "lost" when a hole in the CPU's events touches the cell, "unknown" when its state is
-    unknown for part of the cell because of an earlier hole, else "".
-    """
-
-    state: str
-    share: float
-    owner: int
-    finding: str = ""
-    loss: str = ""
-
-
-class LaneGrid(NamedTuple):
-    """A window of a trace cut into equal cells: ``cells[i]`` is the lane of ``cpus[i]``.
-
-    ``start_ns`` and ``end_ns`` bound the window, in ns of the trace's clock; every lane has the
-    same number of cells, each ``(end_ns - start_ns) / len(cells[i])`` long.
-    """
-
-    start_ns: int
-    end_ns: int
-    cpus: tuple[int, ...]
-    cells: tuple[tuple[LaneCell, ...], ...]
 
 
 IMAGES = ("unknown", "user", "guest", "kernel", "init")
@@ -241,15 +211,6 @@ def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:
         Span(cpu, start, end, pid, owner, IMAGES[image], CERTAINTIES[certainty])
         for cpu, start, end, pid, owner, image, certainty in table[:, : _CERTAINTY + 1].tolist()
     )
-
-
-class Marked(NamedTuple):
-    """Something to show over a lane: a finding's occurrence or a hole."""
-
-    cpu: int
-    start_ns: int
-    end_ns: int
-    what: str  # "error", "performance" or "lost"
 
 
 class Event(Protocol):
@@ -480,9 +441,9 @@ class Timeline:
 
         Raises ReadError when the file fails.
         """
+        chosen = self.cpus if cpus is None else tuple(cpus)
         from fputrace.lanes import LaneCounter
 
-        chosen = self.cpus if cpus is None else tuple(cpus)
         counter = LaneCounter(start_ns, end_ns, width, chosen)
         for table in self._window(start_ns, end_ns, chosen):
             counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])

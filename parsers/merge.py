@@ -107,7 +107,28 @@ def merge(
     """
     done: cython.longlong
     with cython.nogil:
-        done = _merge(heap, count, head, tail, cpus, ts, pid, kind, flags, event, op, raw, out_ts, out_cpu, out_pid, out_kind, out_flags, out_event, out_op, out_raw)
+        done = _merge(
+            heap,
+            count,
+            head,
+            tail,
+            cpus,
+            ts,
+            pid,
+            kind,
+            flags,
+            event,
+            op,
+            raw,
+            out_ts,
+            out_cpu,
+            out_pid,
+            out_kind,
+            out_flags,
+            out_event,
+            out_op,
+            out_raw,
+        )
     return done
 
 

@@ -202,7 +202,7 @@ class Pass:
         state[layout.REPORTS] = 0
         cpu.live = {cpu.serial: cpu.data} if cpu.serial >= 0 else {}
         while not cpu.done:
-            status = ringbuffer.walk(
+            work: tuple[Any, ...] = (
                 cpu.data,
                 cpu.words,
                 len(cpu.data),
@@ -219,6 +219,7 @@ class Pass:
                 self.reports,
                 self.changes,
             )
+            status = ringbuffer.walk(*work)
             self._note_comms(cpu)
             if status == layout.ASK:
                 at, length = state[layout.WHERE], state[layout.LENGTH]
@@ -339,8 +340,10 @@ class Pass:
             kind = columns["kind"].item(row)
             if kind == _SWITCH:
                 size = self.table.rows[columns["event"].item(row) * layout.TABLE + layout.COMM_SIZE]
-                name = bytes(cpu.data[at : at + size]).partition(b"\0")[0].decode(
-                    "utf-8", "backslashreplace"
+                name = (
+                    bytes(cpu.data[at : at + size])
+                    .partition(b"\0")[0]
+                    .decode("utf-8", "backslashreplace")
                 )
             else:
                 name = self._comm_in_record(cpu, row, kind)

@@ -335,7 +335,29 @@ def walk(
     """
     done: cython.longlong
     with cython.nogil:
-        done = _walk(data, words, length, serial, geo, state, index_of, table, ips, ip_mask, comms, ts, pid, kind, flags, event, op, raw, row_end, reports, changes)
+        done = _walk(
+            data,
+            words,
+            length,
+            serial,
+            geo,
+            state,
+            index_of,
+            table,
+            ips,
+            ip_mask,
+            comms,
+            ts,
+            pid,
+            kind,
+            flags,
+            event,
+            op,
+            raw,
+            row_end,
+            reports,
+            changes,
+        )
     return done
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from fputrace import analysis, findings
 from fputrace.events import EventBlock, Loss, Trace
-from fputrace.timeline import LaneCell, LaneGrid, Span, Timeline
+from fputrace.lanes import LaneCell, LaneGrid
+from fputrace.timeline import Span, Timeline
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "api.md").read_text()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import fputrace
 from fputrace.events import ABSENT, Kind
 from fputrace.findings import Analysis, Finding, Severity, Verdict, Witness, WitnessEvent
-from fputrace.lanes import LaneCounter
+from fputrace.lanes import LaneCounter, LaneGrid, Marked
 from fputrace.pricing import bytes_in_use
 from fputrace.replay import replay
 from fputrace.replay.layout import Image
@@ -26,8 +26,6 @@ from fputrace.timeline import (
     CERTAINTIES,
     IMAGES,
     SPAN_COLUMNS,
-    LaneGrid,
-    Marked,
     Span,
     SpanBuilder,
     Timeline,

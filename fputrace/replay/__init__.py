@@ -25,6 +25,11 @@ MAX_CPU = 65535
 """A CPU number beyond this is damage (NR_CPUS of x86 is 8192)."""
 
 
+def view(array: Any) -> memoryview:
+    """An array as the loops take it: uncompiled, they get plain integers out of it."""
+    return memoryview(array)
+
+
 def action_table(generation: str) -> NDArray[np.int64]:
     """Transition table of a generation: int64[256, 3], ``Act`` bits by Kind and Win."""
     table = np.zeros((256, len(Win)), dtype=np.int64)
@@ -65,11 +70,11 @@ class Replay:
         self._facts = np.zeros((PART, Before.WIDTH), dtype=np.int64)
         self._path = trace.path
         self.loop = module.Ownership(
-            memoryview(self._cpus),
-            memoryview(self._tasks),
-            memoryview(self._pids),
-            memoryview(self._free),
-            memoryview(action_table(generation)),
+            view(self._cpus),
+            view(self._tasks),
+            view(self._pids),
+            view(self._free),
+            view(action_table(generation)),
             model.eager,
             model.tif_at_switch_in,
         )
@@ -106,10 +111,10 @@ class Replay:
                     grown = new_cpus(top + 1, [])
                     grown[: len(self._cpus)] = self._cpus
                     self._cpus = grown
-                    self.loop.grow_cpus(memoryview(grown))
+                    self.loop.grow_cpus(view(grown))
             self._block = block
             self._columns = tuple(
-                memoryview(np.ascontiguousarray(column))
+                view(np.ascontiguousarray(column))
                 for column in (block.ts, block.cpu, block.pid, block.kind, block.event, block.op)
             )
         return self._columns
@@ -118,11 +123,11 @@ class Replay:
         """Replay the next rows of ``block`` from ``start`` on."""
         ts, cpu, pid, kind, _event, op = self.columns(block)
         stop = min(start + PART, len(block))
-        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, memoryview(self._facts))
+        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, view(self._facts))
         if done < stop:
             self._tasks = np.concatenate([self._tasks, np.zeros_like(self._tasks)])
             self._free = np.concatenate([self._free, np.zeros_like(self._free)])
-            self.loop.grow_tasks(memoryview(self._tasks), memoryview(self._free))
+            self.loop.grow_tasks(view(self._tasks), view(self._free))
         return self._facts[: done - start]
 
 
@@ -146,7 +151,9 @@ def facts_of(table: NDArray[np.int64]) -> Facts:
     )
 
 
-def replay(trace: Trace, generation: str, *, module: Any = loop) -> Iterator[tuple[EventBlock, Facts]]:
+def replay(
+    trace: Trace, generation: str, *, module: Any = loop
+) -> Iterator[tuple[EventBlock, Facts]]:
     """Every block of a trace with the facts before each of its events.
 
     ``generation``: a code of ``model.GENERATIONS``; ``module``: the loop to use (a test gives the

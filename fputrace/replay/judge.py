@@ -17,7 +17,8 @@ except ImportError:
 
 from fputrace.events import Kind
 from fputrace.replay import layout
-from fputrace.replay.layout import Before, Fact, JudgeCpu, JudgeTask, Out, Seen
+from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
+from fputrace.timeline import Fact
 
 COMPILED = bool(cython.compiled)
 
@@ -189,7 +190,18 @@ class Judge:
     eager: cython.bint
     grace: cython.bint
 
-    def __init__(self, cpus, tasks, seen, out, row, wanted, eager, grace, out_flag):
+    def __init__(
+        self,
+        cpus: cython.longlong[:, ::1],
+        tasks: cython.longlong[:, ::1],
+        seen: cython.longlong[::1],
+        out: cython.longlong[:, ::1],
+        row: cython.longlong[::1],
+        wanted: int,
+        eager: bool,
+        grace: bool,
+        out_flag: int,
+    ) -> None:
         self.cpus = cpus
         self.tasks = tasks
         self.seen = seen
@@ -201,12 +213,12 @@ class Judge:
         self.grace = grace
         self.out_flag = out_flag
 
-    def grow(self, cpus, tasks):
+    def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the old rows copied by the caller)."""
         self.cpus = cpus
         self.tasks = tasks
 
-    def take(self):
+    def take(self) -> int:
         """How many rows ``out`` holds; it counts as empty afterwards."""
         count = self.nout
         self.nout = 0
@@ -367,7 +379,7 @@ class Judge:
         for j in range(REF):
             self.tasks[s, T_REF_IN + j] = self.cpus[c, C_REF_SWITCH + j]
 
-    def finish(self):
+    def finish(self) -> bool:
         """End of the trace: what still waits stays open. Call until it returns True."""
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -506,7 +518,8 @@ class Judge:
                 )
 
             # What this event shows, by the state before it.  ``foreign``: somebody else (or
-            # nobody) acquired the registers after F(subject) did; ``unlike``: after the printed fpu did.
+            # nobody) acquired the registers after F(subject) did; ``unlike``: after the printed
+            # fpu did.
             foreign = facts[f, B_F_KNOWN] and (
                 own_state == OWN_NULL
                 or (own_state == OWN_TOKEN and facts[f, B_OWN] != facts[f, B_F])

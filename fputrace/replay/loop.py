@@ -149,7 +149,16 @@ class Ownership:
     eager: cython.bint
     tif_in: cython.bint
 
-    def __init__(self, cpus, tasks, pids, free, table, eager, tif_at_switch_in):
+    def __init__(
+        self,
+        cpus: cython.longlong[:, ::1],
+        tasks: cython.longlong[:, ::1],
+        pids: cython.int[::1],
+        free: cython.int[::1],
+        table: cython.longlong[:, ::1],
+        eager: bool,
+        tif_at_switch_in: bool,
+    ) -> None:
         self.cpus = cpus
         self.tasks = tasks
         self.pids = pids
@@ -170,21 +179,21 @@ class Ownership:
             if self.cpus[k, C_BLIND]:
                 self.nblind += 1
 
-    def grow_cpus(self, cpus):
+    def grow_cpus(self, cpus: cython.longlong[:, ::1]) -> None:
         """Go on with a longer CPU table (the old rows copied by the caller)."""
         self.cpus = cpus
         self.ncpu = cpus.shape[0]
 
-    def grow_tasks(self, tasks, free):
+    def grow_tasks(self, tasks: cython.longlong[:, ::1], free: cython.int[::1]) -> None:
         """Go on with longer task tables (the old rows copied by the caller)."""
         self.tasks = tasks
         self.free = free
 
-    def rows(self):
+    def rows(self) -> int:
         """Task rows in use or given back: how long per-task tables have to be."""
         return self.ntasks + 1
 
-    def undeclared(self):
+    def undeclared(self) -> tuple[int, int]:
         """Undeclared holes so far: (events by a task the CPU did not run, tasks that turned up
         elsewhere while a CPU still ran them).
         """
@@ -196,6 +205,7 @@ class Ownership:
     @cython.nogil
     @cython.exceptval(check=False)
     def forget(self, s: cython.Py_ssize_t) -> cython.void:
+        """Everything about task s is unknown."""
         self.tasks[s, T_F_KNOWN] = 0
         self.tasks[s, T_LAST] = LAST_UNKNOWN
         self.tasks[s, T_TIF] = -1
@@ -298,6 +308,7 @@ class Ownership:
     @cython.nogil
     @cython.exceptval(check=False)
     def unknow(self, c: cython.Py_ssize_t) -> cython.void:
+        """Everything about CPU c is unknown."""
         self.cpus[c, C_CUR] = NO_PID
         self.cpus[c, C_WIN] = WIN_UNKNOWN
         self.cpus[c, C_OWN_STATE] = OWN_UNKNOWN
@@ -368,6 +379,7 @@ class Ownership:
     @cython.nogil
     @cython.exceptval(check=False)
     def mark(self, c: cython.Py_ssize_t, kind: cython.Py_ssize_t) -> cython.void:
+        """LOSS, LOSS_END or CPU_END on CPU c."""
         self.cpus[c, C_DROP_ARMED] = 0
         if kind == K_LOSS_END:
             if self.cpus[c, C_BLIND]:

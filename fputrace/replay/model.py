@@ -73,9 +73,7 @@ _DEFERRED: Rows = {
         Kind.REGS_ACTIVATED,
         Act.LEARN_F | Act.OWN_F | Act.LAST_HERE | Act.TIF_0 | Act.IMAGE_BY_KVM,
     ),
-    (Kind.REGS_DEACTIVATED, Win.OPEN): (
-        Act.LEARN_F | Act.LAST_HERE | Act.TIF_0
-    ),
+    (Kind.REGS_DEACTIVATED, Win.OPEN): (Act.LEARN_F | Act.LAST_HERE | Act.TIF_0),
     (Kind.REGS_DEACTIVATED, Win.NONE): Act.ARM_DROP | Act.TIF_FLAG,
     (Kind.REGS_DEACTIVATED, Win.UNKNOWN): Act.ARM_DROP | Act.TIF_FLAG,
     **_everywhere(Kind.DROPPED, Act.DROP | Act.TIF_FLAG),
@@ -87,12 +85,10 @@ _DEFERRED: Rows = {
     **_everywhere(Kind.PROBE_KFPU_BEGIN, Act.IMAGE_KERNEL),
 }
 
-# 6.16+: switch_fpu() sets the flag on the outgoing task before it saves (arch/x86/include/asm/fpu/sched.h).
+# 6.16+: switch_fpu() sets the flag on the outgoing task before it saves (asm/fpu/sched.h).
 _G6: Rows = {
     **_DEFERRED,
-    (Kind.REGS_DEACTIVATED, Win.OPEN): (
-        Act.LEARN_F | Act.LAST_HERE | Act.TIF_1
-    ),
+    (Kind.REGS_DEACTIVATED, Win.OPEN): (Act.LEARN_F | Act.LAST_HERE | Act.TIF_1),
 }
 
 _EAGER_MODEL = Model(

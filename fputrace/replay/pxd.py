@@ -43,7 +43,7 @@ def main() -> int:
         fresh = text((folder / f"{module}.py").read_text(encoding="utf-8"))
         if "--check" in sys.argv[1:]:
             if not target.exists() or target.read_text(encoding="utf-8") != fresh:
-                print(f"{target.name} is out of date: run python -m fputrace.replay.pxd")
+                sys.stderr.write(f"{target.name} is old: run python -m fputrace.replay.pxd\n")
                 stale = 1
         else:
             target.write_text(fresh, encoding="utf-8")

@@ -261,7 +261,9 @@ def facts(finding: Finding, clock: Clock) -> list[Row]:
         rows.append(Row("First", [clock.at(finding.first_ns) + last]))
     if finding.cost is not None:
         source = f" ({finding.cost.source})" if finding.cost.source else ""
-        moved = f"about {number(finding.cost.bytes)} bytes moved, {number(finding.cost.ns)} ns{source}"
+        moved = (
+            f"about {number(finding.cost.bytes)} bytes moved, {number(finding.cost.ns)} ns{source}"
+        )
         rows.append(Row("Cost", [moved]))
     return rows
 

@@ -18,17 +18,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from fputrace.lanes import LaneCell
 from fputrace.reports import palette
 from fputrace.reports.escape import clean
 from fputrace.reports.lanes import STATE_WORDS, Piece
-from fputrace.timeline import LaneCell
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.measure import Measurement
 
+    from fputrace.lanes import LaneGrid
     from fputrace.reports.outline import Clock
-    from fputrace.timeline import LaneGrid
 
 FINDING_MARKS = {"error": "!", "performance": "*"}
 LOSS_MARKS = {"lost": "x", "unknown": "~"}

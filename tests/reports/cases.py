@@ -15,6 +15,7 @@ from fputrace.findings import (
     Cost,
     Coverage,
     Finding,
+    Findings,
     GenerationResult,
     Severity,
     Status,
@@ -22,7 +23,8 @@ from fputrace.findings import (
     Witness,
     WitnessEvent,
 )
-from fputrace.timeline import LaneCell, LaneGrid, Span
+from fputrace.lanes import LaneCell, LaneGrid
+from fputrace.timeline import Span
 
 QEMU, HOG = 0xFFFF8880B7CAE880, 0xFFFF8880B7C1A880
 HOSTILE = "\x1b[31m|`<b>\n@x"
@@ -162,7 +164,7 @@ def analysis(*findings: Finding, **changes: Any) -> Analysis:
             "x86_fpu events print `initialized`: 4.14 to 5.1",
             "kvm_fpu unload follows the sched_switch of the vCPU thread 88 times",
         )),
-        list(findings), list(COVERAGE), [], RECORD, cast("Any", None),
+        Findings(findings), list(COVERAGE), [], RECORD, cast("Any", None),
     )  # fmt: skip
     return replace(made, **changes)
 

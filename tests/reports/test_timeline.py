@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fputrace.lanes import LaneCell, LaneGrid
 from fputrace.reports.outline import Clock
 from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
-from fputrace.timeline import LaneCell, LaneGrid
 from tests.reports.cases import HOSTILE_NAMES, grid
 
 MONO = Clock("mono", True)

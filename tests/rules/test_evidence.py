@@ -94,6 +94,8 @@ def check(
         more = confirmed(less) - confirmed(whole)
         assert not more, f"confirmed only without {event}: {dict(more)}"
         answers = {row.code: row for row in less.coverage}
+        for finding in less.findings:
+            assert answers[finding.code].status is not Status.NOT_DECIDABLE, finding.message
         for rule in RULES:
             if event in rule.needs:
                 answer = answers[rule.code]
