@@ -259,8 +259,6 @@ def _conclude(
     def weaken(rule: Rule) -> str:
         if unplaced:
             return "events were lost at places nobody recorded"
-        if status[rule.code] is Status.NOT_DECIDABLE:
-            return "events it needs were not recorded"
         unrecorded = gathered.missing(rule.excuses)
         if unrecorded:
             return f"{unrecorded[0]} was not recorded, which could excuse it"
@@ -281,7 +279,7 @@ def _conclude(
             return f"{trace.comms.get(pid, '<...>')} ({pid})"
         return "nobody (fpu_fpregs_owner_ctx is NULL)" if pid == 0 else "another task"
 
-    findings = done.collector.findings(
+    found = done.collector.findings(
         comms=trace.comms,
         names=trace.event_names,
         formats=trace.formats,
@@ -289,6 +287,8 @@ def _conclude(
         weaken=weaken,
         owner=owner,
     )
+    # What lacks the events it needs says so in the coverage, and nothing else.
+    findings = [one for one in found if status[one.code] is not Status.NOT_DECIDABLE]
     missing = gathered.missing(cov.CORE_EVENTS)
     about = TraceFacts(
         trace=trace,
@@ -336,13 +336,15 @@ def _conclude(
         coverage=rows,
         losses=list(trace.losses),
         record=cov.record_command(rows),
-        timeline=_timeline(trace, decision, done),
+        timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
         sha256=_digest(trace.path) if sha256 else None,
     )
 
 
-def _timeline(trace: Trace, decision: Decision, done: Pass) -> Timeline:
+def _timeline(
+    trace: Trace, decision: Decision, done: Pass, findings: Sequence[Finding]
+) -> Timeline:
     def tables() -> Iterator[NDArray[np.int64]]:
         machine = Replay(trace, decision.candidates[0])
         builder = SpanBuilder()
@@ -359,8 +361,10 @@ def _timeline(trace: Trace, decision: Decision, done: Pass) -> Timeline:
         yield builder.finish()
 
     def marks() -> Iterator[Marked]:
-        for severity, places in done.collector.places.items():
-            yield from places.marks(severity)
+        severities = {finding.code: finding.severity.value for finding in findings}
+        for code, places in done.collector.places.items():
+            if code in severities:
+                yield from places.marks(severities[code])
         for loss in trace.losses:
             start = loss.after_ns if loss.after_ns is not None else trace.first_ns
             end = loss.before_ns if loss.before_ns is not None else trace.last_ns

@@ -141,7 +141,7 @@ class Collector:
         self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
         self._prices: dict[tuple[str, int], list[int]] = {}
         self.places: dict[str, Places] = {}
-        """Severity -> where its findings occurred."""
+        """Code -> where its findings occurred."""
         self._unfilled: list[tuple[Hits, int]] = []
         self.bad_flags = 0
         self.wanted = int(Fact.BAD_FLAG)
@@ -209,7 +209,7 @@ class Collector:
         proven = np.ones(len(rows), dtype=bool)
         cpu = rows[:, Out.EVENT + Ref.CPU]
         ts = rows[:, Out.EVENT + Ref.TS]
-        self.places.setdefault(rule.severity.value, Places()).add(cpu, ts)
+        self.places.setdefault(rule.code, Places()).add(cpu, ts)
         if confirmed and rule.shown_again:
             proven = ts < cpus[cpu, _AGAIN[rule.shown_again]]
         serial = rows[:, Out.SERIAL]

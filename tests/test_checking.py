@@ -302,9 +302,9 @@ def test_one_finding_at_each_end_of_a_long_trace_stays_two(few: int) -> None:
     assert len(marks) >= 2
 
 
-def test_every_severity_has_its_places() -> None:
+def test_every_rule_has_its_places() -> None:
     collector = Collector([rule()], ["G2"])
     collector.add(table(row(10), row(20, Fact.UNLOAD_TWICE, cpu=1)), cpus())
-    assert [(m.cpu, m.start_ns) for m in collector.places["error"].marks("error")] == [
+    assert [(m.cpu, m.start_ns) for m in collector.places[rule().code].marks("error")] == [
         (0, 10), (1, 20),
     ]  # fmt: skip

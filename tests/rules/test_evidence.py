@@ -116,7 +116,6 @@ def test_without_what_excuses(event: str, monkeypatch: pytest.MonkeyPatch) -> No
         check(monkeypatch, case, generation, [event])
 
 
-@pytest.mark.xfail(reason="FPU103 is possible at every entry of a recording without kvm_fpu")
 @pytest.mark.parametrize("case", ["6.12-storm", "7.2-storm"])
 def test_not_decidable_is_silent(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analysis_module, "open_trace", opened_without("kvm:kvm_fpu"))
