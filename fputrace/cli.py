@@ -86,6 +86,29 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"fputrace: {message}\n  {self.prog} --help lists what there is\n")
 
 
+class _Verb(_Parser):
+    """Options may stand before, between and after the positional arguments."""
+
+    _mixing = False
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has it generic in the namespace
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        # argparse's intermixed parsing calls this method for its parts.
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            found, unknown = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+        if unknown:
+            # TRACEs behind an unknown option are left over too; the option is what is wrong.
+            unknown = [word for word in unknown if word.startswith("-")] or unknown
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """The closest names that exist for an unknown word; all of them when none is close."""
     import difflib
@@ -197,7 +220,7 @@ def _add_output(parser: _Parser, formats: Sequence[str] = ()) -> argparse._Argum
 
 def build_parser() -> argparse.ArgumentParser:
     """Every verb and option there is."""
-    talk = _Parser(add_help=False, allow_abbrev=False)
+    talk = _Verb(add_help=False, allow_abbrev=False)
     talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no notices")
     talk.add_argument("-v", "--verbose", action="store_true", help="everything, not a selection")
     parser = _Parser(
@@ -208,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fputrace {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=_Verb)
 
     def verb(
         name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
@@ -269,10 +292,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result goes to stdout, and the exit status is returned."""
+    no_stdout = _open_closed_streams()
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.verb is None:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
+        return 2
+    if no_stdout and args.output is None:
+        _say("standard output is closed\n  -o FILE writes the result to a file")
         return 2
     try:
         status: int = args.run(args)
@@ -282,14 +309,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         return 2
     except BrokenPipeError:
-        # Whoever read us has seen enough; Python must not complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has seen enough.
+        _drop_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        _say(f"{error.filename or 'output'}: {error.strerror or error}")
+        _say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        if error.filename is None:
+            _drop_stdout()
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _open_closed_streams() -> bool:
+    """Let stdout and stderr be /dev/null where the caller closed them; True without a stdout.
+
+    Python makes them None then, and the next file opened would get their number.
+    """
+    closed = sys.stdout is None
+    if closed:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return closed
+
+
+def _drop_stdout() -> None:
+    """What stdout still holds is lost: Python must not complain again when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:
@@ -323,7 +370,8 @@ def _traces(args: argparse.Namespace) -> list[str]:
     """Every TRACE, before any of them is read."""
     if "-" in args.traces:
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("TRACE is - but standard input is a terminal", hint="Name a file.")
+            what = "closed" if sys.stdin is None else "a terminal"
+            raise UsageError(f"TRACE is - but standard input is {what}", hint="Name a file.")
         if args.sha256:
             raise UsageError("--sha256 needs a file: standard input can be read only once")
     return args.traces or _default_traces()
@@ -355,14 +403,21 @@ def _analyses(args: argparse.Namespace, stack: ExitStack) -> tuple[list[Analysis
                     sha256=args.sha256,
                     progress=_progress(args, bar),
                 )
-        except TraceError as error:
-            _say(str(error))
+        except (TraceError, OSError) as error:
+            _say(_what_failed(error, path))
             unreadable = True
             continue
         stack.callback(analysis.trace.close)
         window = _in_clock(args.time, analysis.trace)
         done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
     return done, unreadable
+
+
+def _what_failed(error: TraceError | OSError, path: str) -> str:
+    """An error of reading ``path``; the operating system's own errors may not name it."""
+    if isinstance(error, OSError):
+        return f"{error.filename or path}: {error.strerror or error}"
+    return str(error)
 
 
 def _in_clock(
@@ -457,8 +512,8 @@ def _info(args: argparse.Namespace) -> int:
                 for _ in trace.blocks():
                     if progress:
                         progress(trace)
-        except TraceError as error:
-            _say(str(error))
+        except (TraceError, OSError) as error:
+            _say(_what_failed(error, path))
             unreadable = True
             continue
         if shown == "rich":

@@ -71,7 +71,8 @@ class Screen(NamedTuple):
     def show(self, result: str | RenderableType, width: int | None = None) -> None:
         """Write a result.  A file is opened only when there is something to write.
 
-        Raises OSError when it cannot be written (BrokenPipeError: its reader has gone).
+        Raises OSError when it cannot be written (BrokenPipeError: its reader has gone); its
+        ``filename`` is ``output``.
         """
         if self.ascii and isinstance(sys.stdout, io.TextIOWrapper):
             # rich asks the stream what it can show; whatever slips through is a question mark.
@@ -86,8 +87,13 @@ class Screen(NamedTuple):
             text = io.StringIO()
             self.console(text, width).print(result)
             result = text.getvalue()
-        with open(self.output, "w", encoding="utf-8") as file:
-            file.write(result)
+        try:
+            with open(self.output, "w", encoding="utf-8") as file:
+                file.write(result)
+        except OSError as error:
+            # One that came while writing (a full disk) does not know of which file.
+            error.filename = self.output
+            raise
 
 
 class Progress:

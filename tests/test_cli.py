@@ -258,6 +258,73 @@ def test_output_file(tmp_path: Path) -> None:
     assert b"Traceback" not in nowhere.stderr
 
 
+def test_errors_of_writing_and_reading_name_the_file(tmp_path: Path) -> None:
+    full = fputrace("rules", "-o", "/dev/full")
+    assert full.returncode == 2
+    assert full.stderr == b"fputrace: /dev/full: No space left on device\n"
+    piped = closed_streams("rules", ">/dev/full")
+    assert piped.returncode == 2
+    assert piped.stderr == b"fputrace: standard output: No space left on device\n"
+    for verb in ("analyze", "info"):
+        unreadable = fputrace(verb, "/proc/self/mem")
+        assert unreadable.returncode == 2
+        assert unreadable.stderr.startswith(b"fputrace: /proc/self/mem")
+
+
+def closed_streams(arguments: str, redirections: str) -> subprocess.CompletedProcess[bytes]:
+    command = f"{sys.executable} -m fputrace {arguments} {redirections}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+
+
+VERBS = (
+    f"analyze {BUG}",
+    f"timeline {BUG}",
+    f"info {BUG}",
+    "rules",
+    "explain FPU101",
+)
+
+
+@pytest.mark.parametrize("arguments", VERBS, ids=lambda text: text.split()[0])
+def test_closed_stdout_and_stderr(arguments: str, tmp_path: Path) -> None:
+    usual = closed_streams(arguments, "")
+    assert usual.stdout
+    without_stderr = closed_streams(arguments, "2>&-")
+    assert without_stderr.stdout == usual.stdout
+    assert without_stderr.returncode == usual.returncode
+    without_stdout = closed_streams(arguments, ">&-")
+    assert without_stdout.returncode == 2
+    assert without_stdout.stderr.startswith(b"fputrace: standard output is closed\n")
+    for redirections in (">&- 2>&-", "<&- >&- 2>&-"):
+        neither = closed_streams(arguments, redirections)
+        assert (neither.returncode, neither.stdout, neither.stderr) == (2, b"", b"")
+    out = tmp_path / "out"
+    to_file = closed_streams(f"{arguments} -o {out}", "<&- >&- 2>&-")
+    assert to_file.returncode == usual.returncode
+    assert out.read_bytes()
+
+
+def test_options_between_and_after_traces() -> None:
+    for words in (
+        ["--exit-zero", "--format", "json", CLEAN, BUG],
+        [CLEAN, "--exit-zero", BUG, "--format", "json"],
+        [CLEAN, "--format", "json", "--exit-zero", "--", BUG],
+    ):
+        done = fputrace("analyze", *words)
+        assert done.returncode == 0, done.stderr
+        paths = [trace["path"] for trace in json.loads(done.stdout)["traces"]]
+        assert paths == [str(CLEAN), str(BUG)]
+    assert fputrace("explain", "FPU101", "--color", "never", "FPU201").returncode == 0
+
+
+def test_unknown_options_name_the_help_of_their_verb() -> None:
+    done = fputrace("analyze", CLEAN, "--bogus", BUG)
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        "fputrace: unrecognized arguments: --bogus\n  fputrace analyze --help lists what there is\n"
+    )
+
+
 def test_sha256() -> None:
     import hashlib
 
