@@ -47,6 +47,8 @@ Progress = Callable[["Trace"], None]
 
 _OUT_ROWS = 4096
 _SPANS_A_WITNESS = 400
+_PASSES = 3
+_FIRST_LOOK = 1000  # rows; fewer say little, and a second pass over them costs nothing
 
 
 class Pass:
@@ -215,30 +217,32 @@ def _run(
 ) -> tuple[Decision, Pass]:
     """Replay under what formats and release say; again when the events say otherwise.
 
-    The evidence of a pass does not depend on the model it ran with beyond the format family, so
-    the second answer is final.
+    A first look after one block spares most wrong starts.  What a whole pass says is tried once
+    more at most, so that this ends whatever the trace holds.
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
-    while True:
+    for attempt in range(_PASSES):
         current = Pass(trace, decision.candidates, rules)
-        restart = False
+        early: Decision | None = None
         for number, block in enumerate(ahead(trace.blocks())):
             current.feed(block)
             if progress is not None:
                 progress(trace)
-            if number == 0 and len(block) > 1000:
+            if attempt == number == 0 and len(block) >= _FIRST_LOOK:
                 early = decide(trace, current.seen, kernel=kernel, generation=generation)
                 if early.candidates != decision.candidates:
-                    decision = early
-                    restart = True
                     break
-        if restart:
+                early = None
+        if early is not None:
+            decision = early
             continue
         current.finish()
         final = decide(trace, current.seen, kernel=kernel, generation=generation)
         if final.candidates == decision.candidates:
             return final, current
-        decision = final
+        if attempt < _PASSES - 1:
+            decision = final
+    return decision, current
 
 
 def _conclude(
@@ -339,6 +343,7 @@ def _conclude(
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
         sha256=_digest(trace.path) if sha256 else None,
+        left_out=tuple(row.code for row in rows if not _chosen(row.code, select, ignore)),
     )
 
 
@@ -502,4 +507,10 @@ def filter_view(
                 return False
         return True
 
-    return dataclasses.replace(analysis, findings=Findings(f for f in analysis.findings if keep(f)))
+    kept = Findings(f for f in analysis.findings if keep(f))
+    return dataclasses.replace(
+        analysis,
+        findings=kept,
+        hidden=analysis.hidden + len(analysis.findings) - len(kept),
+        windowed=analysis.windowed or time is not None,
+    )

@@ -51,6 +51,7 @@ class Fact(IntFlag):
     USER_LOADED = 1 << 9  # user mode while the guest is loaded
     SAVE_NO_RESTORE = 1 << 10  # switch-out save, nothing restored since switch-in
     LIVE_NOT_SAVED = 1 << 11  # switch-out of live registers without a save (eager)
+    LIVE_NOT_SAVED_QUIET = 1 << 0  # the same, but the next task printed nothing of its own
     LOAD_TWICE = 1 << 12
     UNLOAD_TWICE = 1 << 13
     RAW_FOREIGN = 1 << 14  # KVM saved registers another task had acquired
@@ -60,7 +61,7 @@ class Fact(IntFlag):
     TWO_CPUS_OPEN = 1 << 18  # the same, but the other CPU was not seen to go on
     UNLOAD_THEN_SAVE = 1 << 19  # guest unloaded and user image saved in one switch window
     LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
-    RAW_FIRST = 1 << 22  # with RAW_*: the activation was the task's first event after switch-in
+    RAW_FIRST = 1 << 22  # with RAW_*: it was the task's first activation after switch-in
     BAD_FLAG = 1 << 21  # a flag this generation cannot print
 
 

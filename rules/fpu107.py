@@ -41,7 +41,9 @@ _EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
 
 def check(rows: Rows, generation: str) -> Check:
     """Live registers, a whole switch window in sight, no save in it."""
-    return verdicts(rows, confirmed=Fact.LIVE_NOT_SAVED if generation in _EAGER else Fact(0))
+    if generation not in _EAGER:
+        return verdicts(rows)
+    return verdicts(rows, Fact.LIVE_NOT_SAVED, Fact.LIVE_NOT_SAVED_QUIET)
 
 
 def say(case: Case) -> str:
@@ -64,7 +66,7 @@ RULE = Rule(
         "sched:sched_switch",
     ),
     excuses=("x86_fpu:x86_fpu_dropped",),
-    facts=Fact.LIVE_NOT_SAVED,
+    facts=Fact.LIVE_NOT_SAVED | Fact.LIVE_NOT_SAVED_QUIET,
     check=check,
     proof=(
         Step("acted", "the task's registers are loaded"),
@@ -75,5 +77,5 @@ RULE = Rule(
     probe_generations=frozenset({"G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
     shown_again="regs_deactivated",
     one_cpu=True,
-    other_reading="tracing may have been switched off on that CPU for a while",
+    other_reading="the recording may be filtered by pid, or tracing was switched off for a while",
 )

@@ -49,6 +49,8 @@ if not cython.compiled:
     C_STAY_INIT = int(JudgeCpu.STAY_INIT)
     C_STAY_KNOWN = int(JudgeCpu.STAY_KNOWN)
     C_STAY_REPORTED = int(JudgeCpu.STAY_REPORTED)
+    C_STAY_SHOWN = int(JudgeCpu.STAY_SHOWN)
+    C_SW_SHOWN = int(JudgeCpu.SW_SHOWN)
     C_STAY_SYS = int(JudgeCpu.STAY_SYS)
     C_SWITCHING = int(JudgeCpu.SWITCHING)
     C_SW_ACTED = int(JudgeCpu.SW_ACTED)
@@ -86,6 +88,7 @@ if not cython.compiled:
     F_ENTRY_FOREIGN = int(Fact.ENTRY_FOREIGN)
     F_ENTRY_NOT_LOADED = int(Fact.ENTRY_NOT_LOADED)
     F_LIVE_NOT_SAVED = int(Fact.LIVE_NOT_SAVED)
+    F_LIVE_NOT_SAVED_QUIET = int(Fact.LIVE_NOT_SAVED_QUIET)
     F_LOAD_AFTER_IN = int(Fact.LOAD_AFTER_IN)
     F_LOAD_TWICE = int(Fact.LOAD_TWICE)
     F_RAW_ELSEWHERE = int(Fact.RAW_ELSEWHERE)
@@ -308,7 +311,7 @@ class Judge:
         self.tasks[s, T_SERIAL] = facts[f, B_SERIAL]
         self.tasks[s, T_KNOW] = facts[f, B_TASK_KNOW]
         self.tasks[s, T_PID] = facts[f, B_SUBJECT]
-        self.tasks[s, T_DEAD] = 0
+        # T_DEAD stays: only another task or an activation ends it, however much was out of sight.
         self.tasks[s, T_PREV_KIND] = 0
         self.tasks[s, T_ACT_BITS] = 0
         self.tasks[s, T_PUT_AT_OUT] = 0
@@ -353,24 +356,34 @@ class Judge:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def close_window(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
+    def close_window(
+        self, c: cython.Py_ssize_t, s: cython.Py_ssize_t, spoke: cython.bint
+    ) -> cython.void:
         """The incoming task s speaks for the first time: the switch on CPU c is over."""
         j: cython.Py_ssize_t
         p: cython.Py_ssize_t = self.cpus[c, C_SW_SLOT]
         if self.tasks[p, T_SERIAL] == self.cpus[c, C_SW_SERIAL]:
-            if self.cpus[c, C_SW_LOADED] and not self.cpus[c, C_SW_UNLOADED]:
+            if (
+                self.cpus[c, C_SW_LOADED]
+                and not self.cpus[c, C_SW_UNLOADED]
+                and (self.cpus[c, C_SW_SAVED] or not self.eager)
+            ):
                 self.seen[E_OUT_WHILE_LOADED] += 1
             if (
                 self.eager
                 and self.cpus[c, C_STAY_KNOWN]
+                and self.cpus[c, C_STAY_SHOWN]
                 and self.cpus[c, C_STAY_ACTED]
                 and not self.cpus[c, C_SW_SAVED]
                 and not self.tasks[p, T_DEAD]
             ):
-                self.emit_switch(F_LIVE_NOT_SAVED, c, p)
+                # A pid filter records a task's tail only before another chosen task: an incoming
+                # one that does nothing but leave again may be an outsider.
+                self.emit_switch(F_LIVE_NOT_SAVED if spoke else F_LIVE_NOT_SAVED_QUIET, c, p)
             self.tasks[p, T_PUT_AT_OUT] = self.cpus[c, C_SW_UNLOADED]
         self.cpus[c, C_SWITCHING] = 0
         self.cpus[c, C_STAY_KNOWN] = 1
+        self.cpus[c, C_STAY_SHOWN] = self.cpus[c, C_SW_SHOWN]
         self.cpus[c, C_STAY_ACTED] = self.cpus[c, C_SW_ACTED]
         self.cpus[c, C_STAY_FIRST] = 1
         self.cpus[c, C_STAY_INIT] = 0
@@ -484,7 +497,7 @@ class Judge:
             last = facts[f, B_LAST]
             kvm = facts[f, B_KVM]
             if self.cpus[c, C_SWITCHING] and not tail:
-                self.close_window(c, s)
+                self.close_window(c, s, kind != K_SCHED_SWITCH)
 
             # No other kind is ever kept, nor settles anything by itself.
             if not (kind == K_KVM_EXIT and self.cpus[c, C_ENTRY_BITS] == 0) and kind != K_OTHER:
@@ -547,7 +560,7 @@ class Judge:
                             self.tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
                         if elsewhere:
                             self.tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
-                        if self.cpus[c, C_STAY_FIRST] or not self.cpus[c, C_STAY_KNOWN]:
+                        if not self.cpus[c, C_STAY_ACTED] or not self.cpus[c, C_STAY_KNOWN]:
                             self.tasks[s, T_ACT_BITS] |= F_RAW_FIRST
                         if self.tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
                             self.seen[E_RELOAD_AFTER_ENTRY] += 1
@@ -574,6 +587,7 @@ class Judge:
                     if self.eager:
                         if (
                             self.cpus[c, C_STAY_KNOWN]
+                            and self.cpus[c, C_STAY_SHOWN]
                             and not self.cpus[c, C_STAY_ACTED]
                             and not self.cpus[c, C_STAY_INIT]
                         ):
@@ -712,8 +726,14 @@ class Judge:
                         self.tasks[s, T_PENDING] += 1
                     for j in range(REF):
                         self.tasks[s, T_REF_SAVE + j] = row[j]
+                elif self.eager:
+                    # Only fpu__drop() prints one here.  `initialized` is 0 from now on; `dropped`
+                    # may come after an interrupt's events.
+                    self.tasks[s, T_DEAD] = 1
+                    self.cpus[c, C_STAY_ACTED] = 0
             elif kind == K_DROPPED:
-                if self.cpus[c, C_LAST_KIND] == K_REGS_DEACTIVATED and not tail:
+                # Its own, not that of a child whose fork failed.
+                if not tail and (facts[f, B_F_KNOWN] == 0 or facts[f, B_F] == op0):
                     self.tasks[s, T_DEAD] = 1
                     self.cpus[c, C_STAY_ACTED] = 0
             elif kind == K_KVM_FPU:
@@ -728,6 +748,9 @@ class Judge:
                 self.cpus[c, C_SW_SAVED] = 0
                 self.cpus[c, C_SW_UNLOADED] = 0
                 self.cpus[c, C_SW_ACTED] = 0
+                self.cpus[c, C_SW_SHOWN] = (
+                    self.cpus[c, C_LAST_ACT_TS] != 0 and self.cpus[c, C_LAST_SAVE_TS] != 0
+                )
                 for j in range(REF):
                     self.cpus[c, C_REF_SWITCH + j] = row[j]
             elif kind == K_SCHED_PROCESS_EXEC:

@@ -117,7 +117,8 @@ class Cpu(IntEnum):
     DROP_PID = 15
     DROP_ARMED = 16
     KNOW = 17
-    WIDTH = 18
+    WIN_SAVED = 18  # regs_deactivated in this window
+    WIDTH = 19
 
 
 class Task(IntEnum):
@@ -156,16 +157,18 @@ class JudgeCpu(IntEnum):
     STAY_INIT = 11  # activate_state of cur since its switch-in
     STAY_SYS = 12  # sys_enter or sys_exit of cur since its switch-in
     STAY_REPORTED = 13  # Fact bits already handed out for this stay
-    ENTRY_BITS = 14  # verdict on a kvm_entry that waits for a late reload
-    ENTRY_SLOT = 15
-    TWO_SLOT = 16  # row of the task whose activation elsewhere waits for this CPU's next event
-    TWO_PID = 17
-    LAST_PID = 18
-    LAST_KIND = 19
-    LAST_ACT_TS = 20
-    LAST_KVM_FPU_TS = 21
-    LAST_SAVE_TS = 22
-    REF_OWN = 23  # the last acquisition
+    SW_SHOWN = 14  # this CPU showed activations and saves before this window: they are recorded
+    STAY_SHOWN = 15  # it did before this stay
+    ENTRY_BITS = 16  # verdict on a kvm_entry that waits for a late reload
+    ENTRY_SLOT = 17
+    TWO_SLOT = 18  # row of the task whose activation elsewhere waits for this CPU's next event
+    TWO_PID = 19
+    LAST_PID = 20
+    LAST_KIND = 21
+    LAST_ACT_TS = 22
+    LAST_KVM_FPU_TS = 23
+    LAST_SAVE_TS = 24
+    REF_OWN = 25  # the last acquisition
     REF_SWITCH = REF_OWN + REF  # the last sched_switch
     WIDTH = REF_SWITCH + REF
 

@@ -34,6 +34,7 @@ cdef enum:
     C_STAY_START = 12
     C_WIN = 3
     C_WIN_BLIND = 7
+    C_WIN_SAVED = 18
     C_WIN_TS = 6
     T_EPOCH = 2
     T_F = 3

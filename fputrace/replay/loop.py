@@ -59,6 +59,7 @@ if not cython.compiled:
     C_STAY_START = int(Cpu.STAY_START)
     C_WIN = int(Cpu.WIN)
     C_WIN_BLIND = int(Cpu.WIN_BLIND)
+    C_WIN_SAVED = int(Cpu.WIN_SAVED)
     C_WIN_TS = int(Cpu.WIN_TS)
     T_EPOCH = int(Task.EPOCH)
     T_F = int(Task.F)
@@ -146,6 +147,8 @@ class Ownership:
     nblind: cython.longlong
     gaps: cython.longlong
     clashes: cython.longlong
+    shown_act: cython.bint
+    shown_kvm: cython.bint
     eager: cython.bint
     tif_in: cython.bint
 
@@ -172,6 +175,8 @@ class Ownership:
         self.nblind = 0
         self.gaps = 0
         self.clashes = 0
+        self.shown_act = False
+        self.shown_kvm = False
         self.eager = eager
         self.tif_in = tif_at_switch_in
         k: cython.Py_ssize_t
@@ -292,8 +297,7 @@ class Ownership:
             if self.cpus[k, C_NEXT] == p:
                 self.lost(k, s)
             elif self.cpus[k, C_PREV] == p:
-                if self.cpus[k, C_WIN_BLIND]:
-                    self.forget(s)
+                self.left(k, s)
                 self.cpus[k, C_PREV] = NO_PID
         elif self.cpus[k, C_CUR] == p:
             if self.cpus[k, C_WIN] == WIN_UNKNOWN:
@@ -365,10 +369,23 @@ class Ownership:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def left(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
+        """Task s, prev of c's window, is gone: was all it did on the way out in sight?
+
+        Eager kernels save a loaded guest at every switch-out; no save means no tail was recorded.
+        """
+        if self.cpus[c, C_WIN_BLIND] or (
+            self.eager and self.tasks[s, T_KVM] == KVM_LOADED and not self.cpus[c, C_WIN_SAVED]
+        ):
+            self.forget(s)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def close_window(self, c: cython.Py_ssize_t) -> cython.void:
         """The incoming task runs: the switch is over."""
-        if self.cpus[c, C_WIN_BLIND] and self.cpus[c, C_PREV] != NO_PID:
-            self.forget(self.slot(self.cpus[c, C_PREV]))
+        if self.cpus[c, C_PREV] != NO_PID:
+            self.left(c, self.slot(self.cpus[c, C_PREV]))
         self.cpus[c, C_CUR] = self.cpus[c, C_NEXT]
         self.cpus[c, C_WIN] = WIN_NONE
         self.cpus[c, C_STAY_START] = self.cpus[c, C_WIN_TS]
@@ -547,8 +564,11 @@ class Ownership:
                 self.cpus[c, C_OWN_PID] = self.tasks[s, T_PID]
                 if act & A_IMAGE_UNKNOWN:  # eager, and whose it is cannot be told
                     self.cpus[c, C_OWN_PID] = -1
+                self.shown_act = True
             if act & A_LAST_HERE:
                 self.tasks[s, T_LAST] = c
+                if kind == K_REGS_DEACTIVATED:
+                    self.cpus[c, C_WIN_SAVED] = 1
             if act & A_TIF_0:
                 self.tasks[s, T_TIF] = 0
             if act & A_TIF_1:
@@ -585,6 +605,7 @@ class Ownership:
             if act & A_KVMISH:
                 self.tasks[s, T_KVMISH] = 1
             if act & A_KVM_SET:
+                self.shown_kvm = True
                 self.tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
                 if act & A_IMAGE_ALWAYS or (
                     self.cpus[c, C_OWN_STATE] == OWN_TOKEN
@@ -599,6 +620,7 @@ class Ownership:
                 self.cpus[c, C_NEXT] = op_[i, 2]
                 self.cpus[c, C_WIN_TS] = ts
                 self.cpus[c, C_WIN_BLIND] = self.nblind > 0
+                self.cpus[c, C_WIN_SAVED] = 0
             elif act & A_FORK:
                 other = self.slot(op1)
                 self.renew(other)
@@ -607,10 +629,13 @@ class Ownership:
                     if self.tasks[sp, T_WAIT_KNOWN]:
                         self.tasks[other, T_F] = self.tasks[sp, T_WAIT]
                         self.tasks[other, T_F_KNOWN] = 1
-                    self.tasks[other, T_LAST] = LAST_INVALID
-                    self.tasks[other, T_KVM] = KVM_OUT
-                    if not self.eager:
-                        self.tasks[other, T_TIF] = 1
+                    # Before an event was ever seen it may not have been switched on yet.
+                    if self.shown_act:
+                        self.tasks[other, T_LAST] = LAST_INVALID
+                        if not self.eager:
+                            self.tasks[other, T_TIF] = 1
+                    if self.shown_kvm:
+                        self.tasks[other, T_KVM] = KVM_OUT
                 self.tasks[sp, T_WAIT_KNOWN] = 0
             elif act & A_EXEC:
                 s = self.slot(op0)

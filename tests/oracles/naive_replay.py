@@ -78,6 +78,8 @@ class Window:
     next: int
     opened: int
     blind: bool
+    saved: bool = False
+    """``regs_deactivated`` of ``prev`` was seen in it."""
 
 
 @dataclass
@@ -143,6 +145,9 @@ class Replay:
     tasks: dict[int, Task] = field(default_factory=dict)
     vcpus: set[int] = field(default_factory=set)
     """Pids that have emitted an event of KVM: what a task is, which is never forgotten."""
+    activation_shown: bool = False
+    kvm_fpu_shown: bool = False
+    """Whether one was seen at all: before, it may not have been switched on."""
 
     @property
     def deferred(self) -> bool:
@@ -220,8 +225,7 @@ class Replay:
                     self.forget(pid)
                     cpu.cur = None
             elif isinstance(cpu.window, Window) and cpu.window.prev == pid != cpu.window.next:
-                if cpu.window.blind:
-                    self.forget(pid)
+                self.left(cpu.window)
                 cpu.window.prev = None
                 cpu.cur = None
             elif pid in self.stays(other):
@@ -264,9 +268,17 @@ class Replay:
             else:
                 self.gap(event.cpu)
 
-    def close(self, cpu: Cpu, window: Window) -> None:
-        if window.blind and window.prev is not None:
+    def left(self, window: Window) -> None:
+        """``prev`` is gone; was everything it did on the way out in sight?"""
+        if window.prev is None:
+            return
+        task = self.tasks.get(window.prev, Task())
+        tail_missing = not self.deferred and task.kvm == "LOADED" and not window.saved
+        if window.blind or tail_missing:
             self.forget(window.prev)
+
+    def close(self, cpu: Cpu, window: Window) -> None:
+        self.left(window)
         cpu.cur = window.next
         cpu.window = None
         cpu.stay_start = window.opened
@@ -368,6 +380,7 @@ class Replay:
 
     def regs_activated(self, event: Event, cpu: Cpu) -> None:
         token, _flag, xfeatures, _xcomp_bv = event.op
+        self.activation_shown = True
         cpu.own = token
         if not self.deferred and isinstance(cpu.window, Window):
             incoming = cpu.window.next
@@ -385,6 +398,7 @@ class Replay:
 
     def regs_deactivated(self, event: Event, cpu: Cpu) -> None:
         if isinstance(cpu.window, Window):
+            cpu.window.saved = True
             task = self.task(event.pid)
             task.fpu = event.op[0]
             task.last = event.cpu
@@ -397,6 +411,7 @@ class Replay:
         self.flag_of_current(event)
 
     def kvm_fpu(self, event: Event, cpu: Cpu) -> None:
+        self.kvm_fpu_shown = True
         task = self.task(event.pid)
         task.kvm = "LOADED" if event.op[0] else "OUT"
         mine = cpu.own is not None and task.fpu is not None and cpu.own == task.fpu
@@ -411,9 +426,11 @@ class Replay:
         if not any(cpu.blind for cpu in self.cpus.values()):
             newborn = self.task(child)
             newborn.fpu = waiting
-            newborn.last = INVALID
-            newborn.kvm = "OUT"
-            newborn.tif = 1 if self.deferred else None
+            if self.activation_shown:
+                newborn.last = INVALID
+                newborn.tif = 1 if self.deferred else None
+            if self.kvm_fpu_shown:
+                newborn.kvm = "OUT"
 
     def exec(self, number: int, pid: int, old_pid: int) -> None:
         if old_pid != pid:
