@@ -21,7 +21,7 @@ from fputrace.errors import FputraceError, TraceError, UsageError
 from fputrace.screen import Progress, Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -408,9 +408,50 @@ def _analyses(args: argparse.Namespace, stack: ExitStack) -> tuple[list[Analysis
             unreadable = True
             continue
         stack.callback(analysis.trace.close)
+        if not args.quiet:
+            for notice in _absent(args, analysis):
+                _say(f"{path}: {notice}")
         window = _in_clock(args.time, analysis.trace)
         done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
     return done, unreadable
+
+
+def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[str]:
+    """A sentence for each option that names what this trace does not have."""
+    from fputrace.reports.outline import clock_of, cpu_list
+
+    trace = analysis.trace
+    cpus = (args.cpu or set()) - set(trace.cpus)
+    if cpus:
+        yield f"--cpu: there is no CPU {cpu_list(cpus)}, only {cpu_list(trace.cpus) or 'none'}"
+    low, high = _in_clock(args.time, trace) or (None, None)
+    if trace.first_ns is not None and trace.last_ns is not None:
+        before = high is not None and high < trace.first_ns
+        if before or (low is not None and low > trace.last_ns):
+            clock = clock_of(trace)
+            yield (
+                f"--time: the window is {'before' if before else 'after'} the trace, which is "
+                f"from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}"
+            )
+    for pid in sorted((args.pid or set()) - trace.comms.keys()):
+        yield f"--pid: the trace names no task {pid}"
+    # Nothing but findings tells which vCPU and VM a task is of.
+    wanted = (
+        ("--vcpu", "vCPU", args.vcpu or set(), {f.vcpu for f in analysis.findings}),
+        (
+            "--vm",
+            "VM",
+            set() if args.vm is None else {args.vm},
+            {f.tgid for f in analysis.findings},
+        ),
+    )
+    for option, what, numbers, found in wanted:
+        known = {number for number in found if number is not None}
+        if known and numbers - known:
+            yield (
+                f"{option}: no finding is of {what} {cpu_list(numbers - known)}; the findings "
+                f"that tell are of {what} {cpu_list(known)}"
+            )
 
 
 def _what_failed(error: TraceError | OSError, path: str) -> str:
@@ -438,7 +479,7 @@ def _analyze(args: argparse.Namespace) -> int:
     from fputrace.analysis import exit_status
     from fputrace.reports import Options, render
 
-    _check_codes([*(args.select or ()), *(args.ignore or ())])
+    _check_codes(args.select or (), args.ignore or ())
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
         analyses, unreadable = _analyses(args, stack)
@@ -586,13 +627,20 @@ def _page_of(word: str) -> str:
     raise UsageError(f"there is no rule {word!r}{closest(word, known)}", hint=_RULES_HINT)
 
 
-def _check_codes(codes: Iterable[str]) -> None:
-    """Raise UsageError for a code with which no code of the catalogue begins."""
+def _check_codes(select: Iterable[str], ignore: Iterable[str]) -> None:
+    """Raise UsageError for a code with which no code of the catalogue begins.
+
+    And for a selected one that no rule of this version can answer: silence would read as a pass.
+    """
     from fputrace.rules import PAGES, UNCHECKED
 
-    known = [page.RULE.code for page in PAGES] + [code for code, _ in UNCHECKED]
-    for word in codes:
+    checked = [page.RULE.code for page in PAGES]
+    known = checked + [code for code, _ in UNCHECKED]
+    for word in (*select, *ignore):
         if not any(code.startswith(word) for code in known):
             raise UsageError(
                 f"no rule begins with {word!r}{closest(word, known)}", hint=_RULES_HINT
             )
+    for word in select:
+        if not any(code.startswith(word) for code in checked):
+            raise UsageError(f"{word} is not checked by this version", hint=_RULES_HINT)

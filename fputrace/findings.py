@@ -282,6 +282,12 @@ class Analysis:
     notes: list[str] = field(default_factory=list)
     """Sentences for the reader: no FPU events, no vCPU, a guest's trace, … with what to do."""
     sha256: str | None = None
+    left_out: tuple[str, ...] = ()
+    """Codes of rules that were not selected: they were not run."""
+    hidden: int = 0
+    """Findings that a view of tasks, CPUs or times leaves out."""
+    windowed: bool = False
+    """The view is a window of time; counts of findings are of the whole trace all the same."""
 
     def to_pandas(self) -> pd.DataFrame:
         """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""

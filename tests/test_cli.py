@@ -258,6 +258,50 @@ def test_output_file(tmp_path: Path) -> None:
     assert b"Traceback" not in nowhere.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "notice"),
+    [
+        (["--pid", "99999"], "--pid: the trace names no task 99999"),
+        (
+            ["--vcpu", "9"],
+            "--vcpu: no finding is of vCPU 9; the findings that tell are of vCPU 0-1",
+        ),
+        (["--vm", "1"], "--vm: no finding is of VM 1"),
+        (["--cpu", "7"], "--cpu: there is no CPU 7, only 0-1"),
+        (["--time", "100,200"], "--time: the window is after the trace, which is from 3.160398 s"),
+        (["--time", ",1"], "--time: the window is before the trace"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, list) else "",
+)
+def test_a_view_of_what_the_trace_lacks_is_no_acquittal(options: list[str], notice: str) -> None:
+    done = fputrace("analyze", BUG, *options)
+    assert done.stderr.decode().startswith(f"fputrace: {BUG}: {notice}")
+    text = " ".join(done.stdout.decode().split())
+    assert "Nothing is wrong" not in text
+    assert "Nothing of what was selected was found; 6 findings of other tasks," in text
+    assert fputrace("analyze", BUG, *options, "-q").stderr == b""
+
+
+def test_a_part_of_the_findings_says_that_there_are_more() -> None:
+    done = fputrace("analyze", BUG, "--time", "3.3,3.31", "--pid", "93")
+    text = " ".join(done.stdout.decode().split())
+    assert "1 confirmed error finding. 5 findings of other tasks, CPUs or times are not" in text
+    assert re.search(r"FPU101 \S+: confirmed, \d+ times \(in the whole trace\)", text)
+    assert done.stderr == b""
+
+
+def test_only_selected_rules_are_said_to_be_checked() -> None:
+    ignored = fputrace("analyze", BUG, "--ignore", "FPU1").stdout.decode()
+    assert "can tell: 1 selected rule checked." in ignored
+    assert re.search(r"^not selected: +FPU101-121$", ignored, re.MULTILINE)
+    none = fputrace("analyze", BUG, "--select", "FPU101", "--ignore", "FPU101")
+    assert "Nothing was checked: no rule about FPU state was selected." in none.stdout.decode()
+    unchecked = fputrace("analyze", BUG, "--select", "FPU117")
+    assert unchecked.returncode == 2
+    assert unchecked.stderr.startswith(b"fputrace: FPU117 is not checked by this version\n")
+    assert fputrace("analyze", CLEAN, "--ignore", "FPU117").returncode == 0
+
+
 def test_errors_of_writing_and_reading_name_the_file(tmp_path: Path) -> None:
     full = fputrace("rules", "-o", "/dev/full")
     assert full.returncode == 2

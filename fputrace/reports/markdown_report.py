@@ -42,12 +42,12 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield ""
         yield f"### {outline.HEADINGS[group.severity]}"
         for finding in group.proved:
-            yield from _finding(finding, analysis.trace, verbose, legend)
+            yield from _finding(finding, analysis, verbose, legend)
             legend = "" if finding.witnesses else legend
         if group.listed or group.hidden:
             yield ""
         for finding in group.listed:
-            yield f"- {markdown(outline.one_line(finding))}"
+            yield f"- {markdown(outline.one_line(finding, analysis.windowed))}"
         if group.hidden:
             yield f"- and {outline.number(group.hidden)} more, shown with `-v`"
     yield ""
@@ -62,10 +62,10 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield fenced("\n".join(clean(line) for line in command), "sh")
 
 
-def _finding(finding: Finding, trace: Trace, verbose: bool, legend: str) -> Iterator[str]:
-    clock = outline.clock_of(trace)
+def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -> Iterator[str]:
+    trace, clock = analysis.trace, outline.clock_of(analysis.trace)
     yield ""
-    yield f"#### {markdown(outline.title(finding))}"
+    yield f"#### {markdown(outline.title(finding, analysis.windowed))}"
     yield ""
     for label, lines in outline.facts(finding, clock):
         yield f"- {label}: {'; '.join(markdown(line) for line in lines)}"
@@ -129,7 +129,7 @@ def _coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
                     markdown(outline.missing(row)),
                     markdown(row.why),
                 )
-                for row in analysis.coverage
+                for row in outline.coverage(analysis)
             ),
         )
         return

@@ -224,17 +224,21 @@ def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
     )
 
 
-def title(finding: Finding) -> str:
+def title(finding: Finding, windowed: bool = False) -> str:
     """Rule, verdict and count."""
-    return (
-        f"{finding.code} {finding.name}: {finding.verdict.value}, {plural(finding.count, 'time')}"
-    )
+    return f"{finding.code} {finding.name}: {finding.verdict.value}, {times(finding, windowed)}"
 
 
-def one_line(finding: Finding) -> str:
+def times(finding: Finding, windowed: bool) -> str:
+    """How often; ``windowed`` where only a window of time is shown, which counts never are of."""
+    whole = " (in the whole trace)" if windowed and finding.count > 1 else ""
+    return f"{plural(finding.count, 'time')}{whole}"
+
+
+def one_line(finding: Finding, windowed: bool = False) -> str:
     """A finding without its proof."""
     who = f", {subject(finding)}" if subject(finding) else ""
-    return f"{title(finding)}{who}"
+    return f"{title(finding, windowed)}{who}"
 
 
 def subject(finding: Finding) -> str:
@@ -298,21 +302,29 @@ def verdict_line(analysis: Analysis) -> str:
             ]
             if found:
                 counts.append(f"{plural(len(found), f'{verdict.value} {word} finding')}")
+    hidden = ""
+    if analysis.hidden:
+        verb = "is" if analysis.hidden == 1 else "are"
+        hidden = f"of other tasks, CPUs or times {verb} not shown"
     if counts:
-        return f"{', '.join(counts)}."
-    by_status = {
-        status: [
-            row.code
-            for row in analysis.coverage
-            if row.status is status and row.code < _ABOUT_TRACE
-        ]
-        for status in Status
-    }
+        more = f" {plural(analysis.hidden, 'finding')} {hidden}." if hidden else ""
+        return f"{', '.join(counts)}.{more}"
+    if hidden:
+        return (
+            "Nothing of what was selected was found; "
+            f"{plural(analysis.hidden, 'finding')} {hidden}."
+        )
+    asked = [row for row in coverage(analysis) if row.code < _ABOUT_TRACE]
+    selected = "selected " if analysis.left_out else ""
+    if selected and not asked:
+        return "Nothing was checked: no rule about FPU state was selected."
+    by_status = {status: [row.code for row in asked if row.status is status] for status in Status}
     partly, undecided = by_status[Status.PARTLY], by_status[Status.NOT_DECIDABLE]
     answered = len(by_status[Status.CHECKED]) + len(partly)
     if not answered:
-        return "Nothing was found, and the trace could answer none of the rules."
-    line = f"Nothing is wrong as far as this trace can tell: {plural(answered, 'rule')} checked"
+        return f"Nothing was found, and the trace could answer none of the {selected}rules."
+    rules = plural(answered, f"{selected}rule")
+    line = f"Nothing is wrong as far as this trace can tell: {rules} checked"
     if partly:
         line += f", {'all' if len(partly) == answered else number(len(partly))} only in part"
     if undecided:
@@ -334,17 +346,24 @@ def code_list(codes: Iterable[str]) -> list[str]:
     return short
 
 
+def coverage(analysis: Analysis) -> list[Coverage]:
+    """The rows of the rules that were selected."""
+    return [row for row in analysis.coverage if row.code not in analysis.left_out]
+
+
 def coverage_lines(analysis: Analysis) -> list[Row]:
     """Coverage in a few lines: the codes of each status, and what the undecidable ones need."""
     rows = []
     for status in (Status.CHECKED, Status.PARTLY, Status.NOT_DECIDABLE, Status.NOT_APPLICABLE):
-        chosen = [row for row in analysis.coverage if row.status is status]
+        chosen = [row for row in coverage(analysis) if row.status is status]
         if not chosen:
             continue
         lines = [" ".join(code_list(row.code for row in chosen))]
         if status is Status.NOT_DECIDABLE or status is Status.PARTLY:
             lines += _needs(chosen)
         rows.append(Row(STATUS_WORDS[status], lines))
+    if analysis.left_out:
+        rows.append(Row("not selected", [" ".join(code_list(analysis.left_out))]))
     return rows
 
 

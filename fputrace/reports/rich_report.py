@@ -77,7 +77,7 @@ class AnalysisView:
             if group.listed or group.hidden:
                 yield Text("")
             for finding in group.listed:
-                yield ink.prose(outline.one_line(finding))
+                yield ink.prose(outline.one_line(finding, analysis.windowed))
             if group.hidden:
                 yield ink.prose(f"and {outline.number(group.hidden)} more, shown with -v", "dim")
         yield from ink.heading("Coverage", options)
@@ -96,7 +96,7 @@ class AnalysisView:
             (f" {ink(finding.name)}", "bold"),
             ": ",
             (finding.verdict.value, verdict),
-            f", {outline.plural(finding.count, 'time')}",
+            f", {outline.times(finding, self.analysis.windowed)}",
         )
         yield Padding(ink.rows(outline.facts(finding, self.clock)), (0, 0, 0, 2), expand=False)
         yield Text("")
@@ -124,7 +124,7 @@ class AnalysisView:
         table.add_column(max_width=34)
         table.add_column(no_wrap=True)
         table.add_column()
-        for row in self.analysis.coverage:
+        for row in outline.coverage(self.analysis):
             missing = f"missing {outline.missing(row)}" if row.missing else ""
             table.add_row(
                 row.code,
@@ -263,4 +263,6 @@ def _verdict_style(analysis: Analysis) -> str:
     for severity in (Severity.ERROR, Severity.PERFORMANCE):
         if severity in severities:
             return palette.SEVERITIES[severity.value]
+    if analysis.hidden:
+        return palette.ORANGE
     return f"bold {palette.GREEN}"

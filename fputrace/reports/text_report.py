@@ -44,10 +44,10 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
         yield from _heading(outline.HEADINGS[group.severity], "=")
         for index, finding in enumerate(group.proved):
             yield from [""] * (index > 0)
-            yield from _finding(finding, analysis.trace, verbose, legend)
+            yield from _finding(finding, analysis, verbose, legend)
             legend = "" if finding.witnesses else legend
         for finding in group.listed:
-            yield from paragraph(outline.one_line(finding), "", "  ")
+            yield from paragraph(outline.one_line(finding, analysis.windowed), "", "  ")
         if group.hidden:
             yield f"and {outline.number(group.hidden)} more, shown with -v"
     yield from _heading("Coverage", "=")
@@ -60,9 +60,9 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield f"  {clean(line, ascii_only=True)}"
 
 
-def _finding(finding: Finding, trace: Trace, verbose: bool, legend: str) -> Iterator[str]:
-    clock = outline.clock_of(trace)
-    yield from paragraph(outline.title(finding))
+def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -> Iterator[str]:
+    trace, clock = analysis.trace, outline.clock_of(analysis.trace)
+    yield from paragraph(outline.title(finding, analysis.windowed))
     yield from rows(outline.facts(finding, clock), "  ")
     yield ""
     yield from paragraph(finding.message, "  ")
@@ -114,7 +114,7 @@ def coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
     if not verbose:
         yield from rows(outline.coverage_lines(analysis))
         return
-    for row in analysis.coverage:
+    for row in outline.coverage(analysis):
         yield from paragraph(f"{row.code} {row.name}: {outline.STATUS_WORDS[row.status]}", "", "  ")
         missing = [f"missing {outline.missing(row)}"] if row.missing else []
         for line in [*missing, *([row.why] if row.why else [])]:

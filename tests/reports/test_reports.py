@@ -140,6 +140,42 @@ def test_nothing_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_hidden_findings_are_no_acquittal(name: str) -> None:
+    text = flat(draw(name, analysis(hidden=1)))
+    assert "Nothing is wrong" not in text
+    assert (
+        "Nothing of what was selected was found; "
+        "1 finding of other tasks, CPUs or times is not shown." in text
+    )
+    text = flat(draw(name, analysis(double_save(), hidden=7)))
+    assert "1 confirmed performance finding. 7 findings of other tasks" in text
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_rules_that_were_not_selected_do_not_count(name: str, verbose: bool) -> None:
+    text = flat(draw(name, analysis(left_out=("FPU101", "FPU105")), verbose=verbose, width=200))
+    assert (
+        "Nothing is wrong as far as this trace can tell: 2 selected rules checked, 1 only in part. "
+        "It could not answer FPU110." in text
+    )
+    assert "guest-state-in-thread-fpu" not in text
+    assert verbose or re.search(r"not selected:? +FPU101 FPU105", text)
+    none = flat(draw(name, analysis(left_out=tuple(row.code for row in COVERAGE))))
+    assert "Nothing was checked: no rule about FPU state was selected." in none
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
+def test_counts_in_a_window_are_of_the_whole_trace(name: str) -> None:
+    found = [replace(guest_in_thread_fpu(pid=100 + n), count=9) for n in range(5)]
+    once = replace(double_save(), count=1)
+    text = flat(draw(name, analysis(*found, once, windowed=True))).replace("\\", "")
+    assert text.count("confirmed, 9 times (in the whole trace)") == 5
+    assert "confirmed, 1 time (" not in text
+    assert "whole trace" not in flat(draw(name, analysis(*found)))
+
+
+@pytest.mark.parametrize("name", FOR_PEOPLE)
 def test_nothing_answered(name: str) -> None:
     empty = analysis(
         trace=trace(counts={}, first_ns=None, last_ns=None, cpus=[], kernel=None),
