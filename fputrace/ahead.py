@@ -54,3 +54,6 @@ def ahead(blocks: Iterator[EventBlock]) -> Iterator[EventBlock]:
     finally:
         given_up.set()
         reader.join()
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()

@@ -33,7 +33,7 @@ from fputrace.generation import Decision, decide
 from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
 from fputrace.replay import Replay, judge, view
-from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
+from fputrace.replay.layout import REF, Before, JudgeCpu, JudgeTask, Out, Seen
 from fputrace.replay.model import TABLES
 from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
 from fputrace.timeline import Span, SpanBuilder, Timeline, as_spans
@@ -70,7 +70,7 @@ class Pass:
             view(self._tasks),
             view(self._seen),
             view(self._out),
-            view(np.zeros(9, dtype=np.int64)),
+            view(np.zeros(REF, dtype=np.int64)),
             self.collector.wanted,
             model.eager,
             any(TABLES[code].reload_after_entry for code in candidates),

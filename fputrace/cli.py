@@ -21,12 +21,13 @@ from fputrace.errors import FputraceError, TraceError, UsageError
 from fputrace.screen import Progress, Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
     from fputrace.events import Trace
     from fputrace.findings import Analysis
+    from fputrace.lanes import LaneGrid
 
 DEFAULT_TRACES = ("trace.dat", "perf.data")
 """What is read when no TRACE is given: the first of these in the current folder."""
@@ -187,7 +188,7 @@ def _add_model(parser: _Parser) -> None:
     )
 
 
-def _add_view(parser: _Parser) -> None:
+def _add_view(parser: _Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group(
         "what is shown", "the whole trace is replayed all the same, so nothing is judged on a part"
     )
@@ -196,6 +197,10 @@ def _add_view(parser: _Parser) -> None:
         "--time", metavar="A,B", type=_time_range, help="from A to B, seconds of the trace's clock"
     )
     group.add_argument("--pid", metavar="LIST", type=_numbers, help="tasks")
+    return group
+
+
+def _add_vm_view(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--vcpu", metavar="LIST", type=_numbers, help="vCPUs, by vcpu_id")
     group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
 
@@ -251,7 +256,7 @@ def build_parser() -> argparse.ArgumentParser:
     analyze = verb("analyze", _analyze, "find what went wrong, and prove it", _ANALYZE_EPILOG)
     _add_input(analyze)
     _add_model(analyze)
-    _add_view(analyze)
+    _add_vm_view(_add_view(analyze))
     rules = analyze.add_argument_group(
         "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, ..."
     )
@@ -274,7 +279,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(timeline)
     _add_view(timeline)
     _add_output(timeline)
-    timeline.set_defaults(select=None, ignore=None, sha256=False)
+    timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None)
     timeline.add_argument("--width", metavar="COLUMNS", type=_width, help="default: the terminal's")
 
     info = verb("info", _info, "what a recording holds and says about itself")
@@ -381,8 +386,13 @@ def _progress(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
     return None if args.quiet or not sys.stderr.isatty() else Progress(stack)
 
 
-def _analyses(args: argparse.Namespace, stack: ExitStack) -> tuple[list[Analysis], bool]:
-    """Every TRACE analysed; the flag says that one could not be read (stderr says why)."""
+def _analyses(
+    args: argparse.Namespace, stack: ExitStack, drawing: bool = False
+) -> tuple[list[Analysis], bool]:
+    """Every TRACE analysed; the flag says that one could not be read (stderr says why).
+
+    Nor, for a drawing, one that has nothing of the chosen CPUs or times.
+    """
     from fputrace.analysis import analyze, filter_view
 
     _notice_plain_loops(args)
@@ -408,33 +418,45 @@ def _analyses(args: argparse.Namespace, stack: ExitStack) -> tuple[list[Analysis
             unreadable = True
             continue
         stack.callback(analysis.trace.close)
-        if not args.quiet:
-            for notice in _absent(args, analysis):
+        notices = list(_absent(args, analysis))
+        empty = drawing and any(nothing for _, nothing in notices)
+        for notice, nothing in notices:
+            if (nothing and drawing) or not (empty or args.quiet):
                 _say(f"{path}: {notice}")
+        if empty:
+            unreadable = True
+            continue
         window = _in_clock(args.time, analysis.trace)
         done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
     return done, unreadable
 
 
-def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[str]:
-    """A sentence for each option that names what this trace does not have."""
+def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[str, bool]]:
+    """A sentence for each option that names what this trace does not have.
+
+    The flag says that no event is of those CPUs or times.
+    """
     from fputrace.reports.outline import clock_of, cpu_list
 
     trace = analysis.trace
     cpus = (args.cpu or set()) - set(trace.cpus)
-    if cpus:
-        yield f"--cpu: there is no CPU {cpu_list(cpus)}, only {cpu_list(trace.cpus) or 'none'}"
+    if cpus and trace.cpus:
+        missing = f"--cpu: there is no CPU {cpu_list(cpus)}, only {cpu_list(trace.cpus)}"
+        yield missing, cpus == args.cpu
     low, high = _in_clock(args.time, trace) or (None, None)
     if trace.first_ns is not None and trace.last_ns is not None:
         before = high is not None and high < trace.first_ns
         if before or (low is not None and low > trace.last_ns):
             clock = clock_of(trace)
             yield (
-                f"--time: the window is {'before' if before else 'after'} the trace, which is "
-                f"from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}"
+                (
+                    f"--time: the window is {'before' if before else 'after'} the trace, which is "
+                    f"from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}"
+                ),
+                True,
             )
     for pid in sorted((args.pid or set()) - trace.comms.keys()):
-        yield f"--pid: the trace names no task {pid}"
+        yield f"--pid: the trace names no task {pid}", False
     # Nothing but findings tells which vCPU and VM a task is of.
     wanted = (
         ("--vcpu", "vCPU", args.vcpu or set(), {f.vcpu for f in analysis.findings}),
@@ -449,8 +471,11 @@ def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[str]:
         known = {number for number in found if number is not None}
         if known and numbers - known:
             yield (
-                f"{option}: no finding is of {what} {cpu_list(numbers - known)}; the findings "
-                f"that tell are of {what} {cpu_list(known)}"
+                (
+                    f"{option}: no finding is of {what} {cpu_list(numbers - known)}; the findings "
+                    f"that tell are of {what} {cpu_list(known)}"
+                ),
+                False,
             )
 
 
@@ -512,7 +537,7 @@ def _timeline(args: argparse.Namespace) -> int:
     width = args.width or shutil.get_terminal_size().columns
     parts: list[str | RenderableType] = []
     with ExitStack() as stack:
-        analyses, unreadable = _analyses(args, stack)
+        analyses, unreadable = _analyses(args, stack, drawing=True)
         for analysis in analyses:
             trace = analysis.trace
             cpus = [cpu for cpu in trace.cpus if args.cpu is None or cpu in args.cpu]
@@ -525,14 +550,29 @@ def _timeline(args: argparse.Namespace) -> int:
                     trace.last_ns if end is None else end,
                     cells_for(width, cpus),
                     cpus,
+                    args.pid,
                 )
+            if args.pid is not None:
+                grid = _lanes_of(grid, args.pid)
+            title = trace.path if len(args.traces) > 1 else ""
             drawing = (grid, clock_of(trace), trace.comms)
+            about = (title, args.pid is not None)
             if screen.wants_rich:
-                parts.append(TimelineView(*drawing, screen.ascii))
+                parts.append(TimelineView(*drawing, screen.ascii, *about))
             else:
-                parts.append(timeline_text(*drawing, width))
+                parts.append(timeline_text(*drawing, width, True, *about))
     _show_all(screen, parts, width)
     return 2 if unreadable else 0
+
+
+def _lanes_of(grid: LaneGrid, owners: Collection[int]) -> LaneGrid:
+    """The CPUs on which one of these tasks holds registers."""
+    kept = [
+        (cpu, lane)
+        for cpu, lane in zip(grid.cpus, grid.cells, strict=True)
+        if any(cell.owner in owners for cell in lane)
+    ]
+    return grid._replace(cpus=tuple(cpu for cpu, _ in kept), cells=tuple(lane for _, lane in kept))
 
 
 def _info(args: argparse.Namespace) -> int:

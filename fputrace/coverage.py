@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Coverage, Rule, Severity, Status, TraceRule
+from fputrace.findings import Coverage, Rule, Status, TraceRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ BASE_EVENTS = (
     "sched:sched_process_exit",
     "sched:sched_process_free",
 )
-"""What to record always (reference D.3)."""
+"""What to record always: the least that the sound rules need."""
 
 
 class Gathered:
@@ -97,17 +97,11 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     silent = [code for code in holds if code in rule.by_design]
     probed = [code for code in holds if code in rule.probe_generations]
     if len(silent) == len(holds):
-        return row(
-            Status.NOT_DECIDABLE,
-            f"by design in {' or '.join(silent)}; only a probe tells which buffer a save went to",
-            (rule.probe,),
-        )
+        why = f"by design in {' or '.join(silent)}; only a probe tells which buffer a save went to"
+        return row(Status.NOT_DECIDABLE, *_probe_missing(rule, found, why))
     if len(probed) == len(holds):
-        return row(
-            Status.NOT_DECIDABLE,
-            f"in {' or '.join(probed)} the kernel may have saved without an event",
-            (rule.probe,),
-        )
+        why = f"in {' or '.join(probed)} the kernel may have saved without an event"
+        return row(Status.NOT_DECIDABLE, *_probe_missing(rule, found, why))
     limits = [rule.unseen] if rule.unseen else []
     limits += [
         f"{event} was not recorded, which could excuse what is found"
@@ -126,6 +120,14 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     if limits:
         return row(Status.PARTLY, "; ".join(limits))
     return row(Status.CHECKED, "every event it needs was recorded, nothing was lost")
+
+
+def _probe_missing(rule: Rule, found: Gathered, why: str) -> tuple[str, tuple[str, ...]]:
+    """(why, missing) of a rule that needs probes: those in the trace are not missing."""
+    functions = {function for function, _how in found.trace.probes.values()}
+    if functions & rule.probed_functions:
+        return f"{why}; the trace has probes, which this version does not use yet", ()
+    return why, (rule.probe,)
 
 
 def cover_trace_rules(
@@ -159,19 +161,3 @@ def record_command(rows: Sequence[Coverage]) -> str | None:
         if event not in events and event.split(":")[0] not in events:
             events.append(event)
     return "trace-cmd record -C mono -b 20000 " + " ".join(f"-e {event}" for event in events)
-
-
-def core_undecided(rules: Sequence[Rule], rows: Sequence[Coverage], found: Gathered) -> list[str]:
-    """Core rules of this generation that damage, losses or missing events left unanswered."""
-    core = {
-        rule.code
-        for rule in rules
-        if rule.core & set(found.decision.candidates) and rule.severity is Severity.ERROR
-    }
-    return [
-        row.code
-        for row in rows
-        if row.code in core
-        and row.status is Status.NOT_DECIDABLE
-        and any(":" in need for need in row.missing)
-    ]

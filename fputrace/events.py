@@ -370,26 +370,26 @@ class Trace:
     pointers_hashed: bool = False
     losses_known: bool = True
     """False when this form of recording cannot tell that events were lost."""
-    formats: dict[str, EventFormat] = field(default_factory=dict)
+    formats: dict[str, EventFormat] = field(default_factory=dict, repr=False)
     """``system:name`` -> format, of every event this recording describes."""
     unusable: dict[str, list[str]] = field(default_factory=dict)
     """``system:name`` -> needed fields its format lacks; such events count as not recorded."""
-    symbols: dict[str, int] = field(default_factory=dict)
+    symbols: dict[str, int] = field(default_factory=dict, repr=False)
     """Kernel functions that tell a generation, as far as the recording's kallsyms has them."""
     has_kallsyms: bool = False
     probes: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Probe event -> (function it was seen on, "kallsyms" or "name": what says so)."""
-    comms: dict[int, str] = field(default_factory=dict)
+    comms: dict[int, str] = field(default_factory=dict, repr=False)
     guests: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Host TID -> (guest name, vCPU id), from the GUEST option."""
     is_guest: bool = False
     instances: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Sentences about the input a reader should know (damage, options ignored, …)."""
-    event_names: list[str] = field(default_factory=list)
-    event_kinds: list[Kind] = field(default_factory=list)
-    losses: list[Loss] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    event_names: list[str] = field(default_factory=list, repr=False)
+    event_kinds: list[Kind] = field(default_factory=list, repr=False)
+    losses: list[Loss] = field(default_factory=list, repr=False)
+    counts: dict[str, int] = field(default_factory=dict, repr=False)
     """``system:name`` -> events seen in the last pass."""
     first_ns: int | None = None
     last_ns: int | None = None
@@ -397,16 +397,16 @@ class Trace:
     """Size of the event data in bytes, for progress."""
     read_bytes: int = 0
     """How much of it the current pass has read."""
-    _blocks: Callable[[Trace], Iterator[EventBlock]] | None = None
-    _close: Callable[[], None] | None = None
+    _blocks: Callable[[Trace], Iterator[EventBlock]] | None = field(default=None, repr=False)
+    _close: Callable[[], None] | None = field(default=None, repr=False)
 
     def blocks(self) -> Iterator[EventBlock]:
         """One pass over the events in global time order; may be called again for another pass.
 
-        Raises ReadError when the file shrinks or fails meanwhile.
+        Raises ReadError when the file shrinks or fails meanwhile, ValueError after ``close()``.
         """
         if self._blocks is None:
-            return iter(())
+            raise ValueError(f"{self.path}: the trace is closed; open it again")
         return self._blocks(self)
 
     def close(self) -> None:

@@ -131,6 +131,8 @@ class Rule:
     say: Callable[[Case], str]
     by_design: frozenset[str] = frozenset()
     probe: str = ""
+    probed_functions: frozenset[str] = frozenset()
+    """The functions ``probe`` speaks of, as the recording names them."""
     probe_generations: frozenset[str] = frozenset()
     """Where the rule needs ``probe`` beside its events, so that without it nothing is decided."""
     shown_again: str = ""
@@ -259,7 +261,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """The generation a trace was judged by (reference C.0)."""
+    """The generation a trace was judged by (docs/generations.md)."""
 
     code: str | None
     decided: bool

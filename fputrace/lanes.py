@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -60,14 +60,24 @@ class Marked(NamedTuple):
 class LaneCounter:
     """Sums ns per CPU, cell and state.
 
-    Memory depends on the grid, and on how many tasks own the registers within one cell.
+    Memory depends on the grid, and on how many tasks own the registers within one cell.  With
+    ``owners`` (pids), registers of other tasks count as nobody's, and a cell shows what of those
+    owners is in it, however short.
     """
 
-    def __init__(self, start_ns: int, end_ns: int, width: int, cpus: Sequence[int]) -> None:
+    def __init__(
+        self,
+        start_ns: int,
+        end_ns: int,
+        width: int,
+        cpus: Sequence[int],
+        owners: Collection[int] | None = None,
+    ) -> None:
         self._start = start_ns
         self._end = max(end_ns, start_ns + 1)
         self._width = max(1, width)
         self._cpus = tuple(cpus)
+        self._owners = None if owners is None else np.array(sorted(owners), dtype=np.int64)
         self._row = {cpu: row for row, cpu in enumerate(self._cpus)}
         shape = (len(self._cpus), len(_STATES), self._width)
         self._share = np.zeros(shape, dtype=np.float64)
@@ -84,6 +94,10 @@ class LaneCounter:
             if row is None:
                 continue
             mine = spans[spans[:, 0] == cpu]
+            if self._owners is not None:
+                # An owner nobody knows (-1) may be one of them.
+                others = (mine[:, 3] >= 0) & ~np.isin(mine[:, 3], self._owners)
+                mine[others, 3:5] = 0
             low = (np.clip(mine[:, 1], self._start, self._end) - self._start) * scale
             high = (np.clip(mine[:, 2], self._start, self._end) - self._start) * scale
             state = np.where((mine[:, 3] == 0) & (mine[:, 4] == 0), _NOBODY, mine[:, 4])
@@ -116,7 +130,9 @@ class LaneCounter:
             for cell in range(self._width):
                 share = self._share[row, :, cell].copy()
                 share[0] += max(0.0, 1.0 - share.sum())  # time no span covers
-                best = int(share.argmax())
+                held = share[1:_NOBODY]
+                asked = self._owners is not None and held.any()
+                best = 1 + int(held.argmax()) if asked else int(share.argmax())
                 marks_here = marked.get((row, cell), set())
                 lane.append(
                     LaneCell(

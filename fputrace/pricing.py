@@ -44,7 +44,7 @@ class Prices(NamedTuple):
 
 
 DEFAULT = Prices(60.0, 150.0, "default for x86, registers hot in the cache")
-"""Reference E.3; cold caches cost two to three times as much."""
+"""Of the order measured on current x86; cold caches cost two to three times as much."""
 
 
 def bytes_in_use(xfeatures: NDArray[np.int64]) -> NDArray[np.int64]:

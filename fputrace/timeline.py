@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -436,16 +436,22 @@ class Timeline:
         return graph
 
     def lanes(
-        self, start_ns: int, end_ns: int, width: int, cpus: Sequence[int] | None = None
+        self,
+        start_ns: int,
+        end_ns: int,
+        width: int,
+        cpus: Sequence[int] | None = None,
+        owners: Collection[int] | None = None,
     ) -> LaneGrid:
         """The window cut into ``width`` cells a CPU, each with its dominant state and marks.
 
+        With ``owners`` (pids) only what these tasks hold is told; the marks are of every task.
         Raises ReadError when the file fails.
         """
         chosen = self.cpus if cpus is None else tuple(cpus)
         from fputrace.lanes import LaneCounter
 
-        counter = LaneCounter(start_ns, end_ns, width, chosen)
+        counter = LaneCounter(start_ns, end_ns, width, chosen, owners)
         for table in self._window(start_ns, end_ns, chosen):
             counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
         return counter.grid(self._marks())

@@ -22,7 +22,6 @@ GLOBAL_CLOCKS = frozenset(
         "boot",
         "tai",
         "perf",
-        "uptime",
         "x86-tsc",
         "tsc2nsec",
         "counter",

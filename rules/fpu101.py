@@ -98,6 +98,7 @@ RULE = Rule(
     ),
     say=say,
     by_design=frozenset({"G2", "G2x", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
+    probed_functions=frozenset({"save_fpregs_to_fpstate", "copy_fpregs_to_fpstate"}),
     probe="a kprobe on save_fpregs_to_fpstate (copy_fpregs_to_fpstate before 5.14)",
     core=_BUG,
     vcpu_only=True,

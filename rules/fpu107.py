@@ -22,8 +22,9 @@ and the next task's events with no `regs_deactivated` between.
 
 ## When it can be wrong
 A task that dropped its state since (`x86_fpu_dropped`: exit, exec, signal) is left out. Judged
-only where the whole switch was in sight. Confirmed only if the CPU shows the save of a later
-switch-out.
+only where the whole switch was in sight. If the incoming task printed nothing of its own, a pid
+filter may have left out the outgoing one's last events: `possible`. Confirmed only if the CPU shows
+the save of a later switch-out.
 
 ## References
 * `__switch_to()` in arch/x86/kernel/process_64.c and `switch_fpu_prepare()` in
@@ -73,6 +74,9 @@ RULE = Rule(
         Step("event", "the task is switched out, and no save follows in the window"),
     ),
     say=say,
+    probed_functions=frozenset(
+        {"kernel_fpu_begin", "kernel_fpu_begin_mask", "save_fpregs_to_fpstate"}
+    ),
     probe="kprobes on kernel_fpu_begin_mask and save_fpregs_to_fpstate",
     probe_generations=frozenset({"G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
     shown_again="regs_deactivated",

@@ -28,7 +28,7 @@ task runs, and when it is back the put finds the flag set (`load_fpu=1`) and sav
 ## When it can be wrong
 If another task is known to have acquired the registers before, that is proof. If the flag alone
 tells, they may still have been the thread's own, since nobody used them meanwhile: `possible`. In
-G4b an activation that is the thread's first event after its switch-in may be the reload of
+G4b the thread's first activation after its switch-in may be the reload of
 `kvm_arch_vcpu_load()` before a late `kvm_fpu`: not judged. Confirmed only if the CPU shows a
 `regs_activated` again later.
 

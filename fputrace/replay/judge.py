@@ -108,17 +108,12 @@ if not cython.compiled:
     E_ENTRIES = int(Seen.ENTRIES)
     E_EXITS = int(Seen.EXITS)
     E_KVM_FPUS = int(Seen.KVM_FPUS)
-    E_KVM_FPU_AFTER_ACT = int(Seen.KVM_FPU_AFTER_ACT)
-    E_KVM_FPU_WITHOUT_ACT = int(Seen.KVM_FPU_WITHOUT_ACT)
     E_OUT_SAVE_FLAG_0 = int(Seen.OUT_SAVE_FLAG_0)
     E_OUT_SAVE_FLAG_1 = int(Seen.OUT_SAVE_FLAG_1)
     E_OUT_WHILE_LOADED = int(Seen.OUT_WHILE_LOADED)
     E_RELOAD_AFTER_ENTRY = int(Seen.RELOAD_AFTER_ENTRY)
-    E_RELOAD_AT_SWITCH_IN = int(Seen.RELOAD_AT_SWITCH_IN)
     E_RELOAD_BEFORE_ENTRY = int(Seen.RELOAD_BEFORE_ENTRY)
-    E_SAVES = int(Seen.SAVES)
     E_UNLOAD_IN_WINDOW = int(Seen.UNLOAD_IN_WINDOW)
-    E_USER_EVENTS = int(Seen.USER_EVENTS)
     E_USER_EXIT_WHILE_LOADED = int(Seen.USER_EXIT_WHILE_LOADED)
     E_USER_EXIT_WHILE_OUT = int(Seen.USER_EXIT_WHILE_OUT)
     K_ACTIVATE_STATE = int(Kind.ACTIVATE_STATE)
@@ -564,8 +559,6 @@ class Judge:
                             self.tasks[s, T_ACT_BITS] |= F_RAW_FIRST
                         if self.tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
                             self.seen[E_RELOAD_AFTER_ENTRY] += 1
-                        elif self.cpus[c, C_STAY_FIRST] and kvm == KVM_LOADED:
-                            self.seen[E_RELOAD_AT_SWITCH_IN] += 1
                 # Two CPUs that both claim to run this task: the other one's next event tells.
                 j = self.tasks[s, T_ACT_CPU]
                 if (
@@ -576,12 +569,12 @@ class Judge:
                     and self.cpus[j, C_LAST_PID] == self.tasks[s, T_PID]
                     and self.cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
                     and self.cpus[j, C_REF_OWN + 5] == op0
+                    and self.cpus[j, C_REF_SWITCH] != 0  # its switches are being recorded
                 ):
                     self.cpus[j, C_TWO_PID] = self.tasks[s, T_PID]
                     self.cpus[j, C_TWO_SLOT] = s
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
-                    self.seen[E_SAVES] += 1
                     for j in range(REF):
                         self.tasks[s, T_REF_OUT + j] = self.cpus[c, C_REF_SWITCH + j]
                     if self.eager:
@@ -623,10 +616,7 @@ class Judge:
                         self.cpus[c, C_SW_UNLOADED] = 1
                 self.tasks[s, T_PUT_AT_OUT] = 0
                 if self.tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED:
-                    self.seen[E_KVM_FPU_AFTER_ACT] += 1
                     bits |= self.tasks[s, T_ACT_BITS]
-                elif self.tasks[s, T_PREV_KIND]:
-                    self.seen[E_KVM_FPU_WITHOUT_ACT] += 1
                 if self.tasks[s, T_PENDING]:
                     self.settle(F_SAVED_LOADED_OPEN, c, s, facts[f, B_OWN_PID])
             elif kind == K_KVM_ENTRY:
@@ -654,7 +644,6 @@ class Judge:
             elif kind == K_KVM_EXIT:
                 self.seen[E_EXITS] += 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
-                self.seen[E_USER_EVENTS] += 1
                 self.tasks[s, T_PUT_AT_OUT] = 0
                 if kvm == KVM_LOADED:
                     bits |= F_USER_LOADED

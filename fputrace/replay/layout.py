@@ -235,7 +235,7 @@ class Act(IntFlag):
 
 
 class Seen(IntEnum):
-    """What the replay counts for the decision on the generation (reference C.0)."""
+    """What the replay counts for the decision on the generation."""
 
     OUT_SAVE_FLAG_0 = 0
     OUT_SAVE_FLAG_1 = 1
@@ -243,18 +243,13 @@ class Seen(IntEnum):
     OUT_WHILE_LOADED = 3
     USER_EXIT_WHILE_LOADED = 4
     USER_EXIT_WHILE_OUT = 5
-    KVM_FPU_AFTER_ACT = 6
-    KVM_FPU_WITHOUT_ACT = 7
-    RELOAD_AFTER_ENTRY = 8
-    RELOAD_BEFORE_ENTRY = 9
-    RELOAD_AT_SWITCH_IN = 10
-    DOUBLE_LOAD = 11
-    ENTRIES = 12
-    KVM_FPUS = 13
-    USER_EVENTS = 14
-    SAVES = 15
-    EXITS = 16
-    WIDTH = 17
+    RELOAD_AFTER_ENTRY = 6
+    RELOAD_BEFORE_ENTRY = 7
+    DOUBLE_LOAD = 8
+    ENTRIES = 9
+    EXITS = 10
+    KVM_FPUS = 11
+    WIDTH = 12
 
 
 class Out(IntEnum):

@@ -83,6 +83,7 @@ if not cython.compiled:
     A_GAP_ALL = int(Act.GAP_ALL)
     A_GAP_CPU = int(Act.GAP_CPU)
     A_IMAGE_ALWAYS = int(Act.IMAGE_ALWAYS)
+    A_IMAGE_IF_OWNER = int(Act.IMAGE_IF_OWNER)
     A_IMAGE_BY_KVM = int(Act.IMAGE_BY_KVM)
     A_IMAGE_KERNEL = int(Act.IMAGE_KERNEL)
     A_IMAGE_UNKNOWN = int(Act.IMAGE_UNKNOWN)
@@ -608,7 +609,8 @@ class Ownership:
                 self.shown_kvm = True
                 self.tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
                 if act & A_IMAGE_ALWAYS or (
-                    self.cpus[c, C_OWN_STATE] == OWN_TOKEN
+                    act & A_IMAGE_IF_OWNER
+                    and self.cpus[c, C_OWN_STATE] == OWN_TOKEN
                     and self.tasks[s, T_F_KNOWN]
                     and self.tasks[s, T_F] == self.cpus[c, C_OWN]
                 ):

@@ -53,6 +53,9 @@ def two_runs(s: Story) -> None:
 def never_loaded(s: Story) -> None:
     """A vCPU thread forked in the recording enters its guest without any load."""
     s.begin(HOG)
+    s.event("sys_enter", id=16)
+    s.event("kvm_fpu", load=1)  # a VM of the parent's own: kvm_fpu is being recorded
+    s.event("kvm_fpu", load=0)
     s.fpu("copy_dst", flag=0, of=VCPU)
     s.event("sched_process_fork", parent_pid=HOG.pid, child_pid=VCPU.pid)
     s.switch(VCPU)
