@@ -182,8 +182,8 @@ def analyze(
     instance: str | None = None,
     reader: str | None = None,
     format_in: str | None = None,
-    select: Sequence[str] | None = None,
-    ignore: Sequence[str] | None = None,
+    select: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -192,6 +192,7 @@ def analyze(
     ``select``/``ignore``: codes or prefixes of codes.  ``progress`` is called after every block.
     Raises TraceError when the input cannot be used, UsageError for options that cannot be.
     """
+    select, ignore = _codes(select), _codes(ignore)
     trace = open_trace(path, format_in=format_in, instance=instance, reader=reader)
     try:
         rules = [rule for rule in RULES if _chosen(rule.code, select, ignore)]
@@ -200,6 +201,19 @@ def analyze(
     except BaseException:
         trace.close()
         raise
+
+
+def _codes(asked: str | Sequence[str] | None) -> list[str] | None:
+    """Codes or their beginnings as a list; UsageError for one that no code begins with."""
+    if asked is None:
+        return None
+    codes = [asked] if isinstance(asked, str) else list(asked)
+    known = [rule.code for rule in RULES] + [rule.code for rule in TRACE_RULES]
+    known += [code for code, _name in UNCHECKED]
+    for code in codes:
+        if not any(one.startswith(code) for one in known):
+            raise UsageError(f"no rule begins with {code!r}", hint="fputrace rules lists them")
+    return codes
 
 
 def _chosen(code: str, select: Sequence[str] | None, ignore: Sequence[str] | None) -> bool:
@@ -306,6 +320,7 @@ def _conclude(
     for rule in TRACE_RULES:
         said = rule.check(about) if _chosen(rule.code, select, ignore) else None
         if said is not None:
+            first, last = _extent(rule.code, trace)
             findings.append(
                 Finding(
                     code=rule.code,
@@ -318,8 +333,8 @@ def _conclude(
                     vcpu=None,
                     tgid=None,
                     cpus=(),
-                    first_ns=trace.first_ns,
-                    last_ns=trace.last_ns,
+                    first_ns=first,
+                    last_ns=last,
                     message=said[0],
                 )
             )
@@ -345,6 +360,18 @@ def _conclude(
         sha256=_digest(trace.path) if sha256 else None,
         left_out=tuple(row.code for row in rows if not _chosen(row.code, select, ignore)),
     )
+
+
+def _extent(code: str, trace: Trace) -> tuple[int | None, int | None]:
+    """(first, last) ns a finding about the recording speaks of: its holes, or all of it."""
+    severity = {"FPU901": "lost", "FPU906": "damaged"}.get(code)
+    holes = [loss for loss in trace.losses if loss.severity == severity and loss.placed]
+    starts = [loss.after_ns if loss.after_ns is not None else trace.first_ns for loss in holes]
+    ends = [loss.before_ns if loss.before_ns is not None else trace.last_ns for loss in holes]
+    known = [ns for ns in starts + ends if ns is not None]
+    if not known:
+        return trace.first_ns, trace.last_ns
+    return min(known), max(known)
 
 
 def _timeline(

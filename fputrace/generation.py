@@ -297,8 +297,8 @@ def _choose(left: Sequence[str], known: Known, release: str) -> tuple[list[str],
         return list(left), f"release {release} would be {known.code}, which the trace contradicts"
     chosen = [g for g in left if _RANK[g] >= _RANK[known.code]]
     if release.startswith("4.") and ".el" not in release:
-        # 240c35a3783a, which makes G3, shrank a structure in 5.0 and was reverted; only rebases of the whole of
-        # KVM (RHEL's) could have carried it to an older base.
+        # 240c35a3783a, which makes G3, shrank a structure in 5.0 and was reverted; only rebases of
+        # the whole of KVM (RHEL's) could have carried it to an older base.
         chosen = [g for g in chosen if g != "G3"]
     if not chosen:
         return list(

@@ -21,7 +21,8 @@ out of one KVM_RUN: `kvm_fpu` load=0, `kvm_userspace_exit`, then `kvm_entry` of 
 with no `kvm_fpu` load=1 between.
 
 ## When it can be wrong
-A thread whose `kvm_fpu` was not seen yet is not judged, nor one that ran in a hole of the trace.
+A thread is judged from its first `kvm_fpu` on, or from its fork if the recording showed a
+`kvm_fpu` before; not after it ran in a hole of the trace.
 A KVM back end that emits no `kvm_entry` (PVM) is never judged. `kvm_fpu` may have been switched
 off on that CPU for a while: confirmed only if the CPU shows one again later.
 

@@ -81,7 +81,8 @@ def test_open_gives_blocks_and_metadata() -> None:
         ]  # fmt: skip
         assert set(saves.name) == {"x86_fpu:x86_fpu_regs_deactivated"}
         assert len(saves) == trace.counts["x86_fpu:x86_fpu_regs_deactivated"]
-    assert list(trace.blocks()) == []
+    with pytest.raises(ValueError, match="closed"):
+        trace.blocks()
 
 
 def test_analyze_gives_everything() -> None:
