@@ -499,6 +499,57 @@ def test_timeline_of_a_window() -> None:
     assert "3.2" in lines.splitlines()[0]
 
 
+def test_timeline_of_tasks() -> None:
+    """93 is the vCPU thread pinned to CPU 0, 94 the one pinned to CPU 1 (cases.toml)."""
+    text = fputrace("timeline", BUG, "--pid", "93").stdout.decode()
+    assert "CPU 1" not in text.partition("\n\n")[0]
+    assert "Owners: 93 CPU 0/KVM.\n" in text
+    assert ". others' or nobody's" in text
+    lane = re.search(r"^CPU 0 +(.*)$", text, re.MULTILINE)
+    assert lane
+    assert set(lane[1]) <= set("UuGg:93.")
+    assert fputrace("timeline", BUG, "--pid", "93,94").stdout.count(b"\nCPU ") == 2
+    nobody = fputrace("timeline", BUG, "--pid", "99999")
+    assert b"none of these tasks held registers" in nobody.stdout
+    assert b"the trace names no task 99999" in nobody.stderr
+    for option in ("--vcpu", "--vm"):
+        assert fputrace("timeline", BUG, option, "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "notice"),
+    [
+        (["--cpu", "9"], "--cpu: there is no CPU 9, only 0-1"),
+        (["--time", "100,200"], "--time: the window is after the trace, which is from 3.160398 s"),
+    ],
+    ids=["cpu", "time"],
+)
+@pytest.mark.parametrize("more", [[], ["-q"]], ids=["", "quiet"])
+def test_timeline_of_what_the_trace_lacks(options: list[str], notice: str, more: list[str]) -> None:
+    done = fputrace("timeline", BUG, *options, *more)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert done.stderr.decode().startswith(f"fputrace: {BUG}: {notice}")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_timeline_of_a_cpu_too_many_is_drawn() -> None:
+    done = fputrace("timeline", BUG, "--cpu", "1-9")
+    assert done.returncode == 0
+    assert b"\nCPU 1 " in done.stdout
+    assert b"there is no CPU 2-9" in done.stderr
+    assert fputrace("timeline", BUG, "--cpu", "1-9", "-q").stderr == b""
+
+
+def test_timelines_of_several_traces_name_them() -> None:
+    for extra in ([], ["--color", "always"]):
+        shown = fputrace("timeline", BUG, CLEAN, *extra, "--width", "200").stdout.decode()
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        for path, start in ((BUG, "from 3.16"), (CLEAN, "from 5.46")):
+            assert lines[lines.index(str(path)) + 1].startswith(start)
+    assert str(BUG) not in fputrace("timeline", BUG).stdout.decode()
+
+
 def test_lists_and_ranges() -> None:
     parse = cli.build_parser().parse_args
     assert parse(["analyze", "--cpu", "0-2,7"]).cpu == {0, 1, 2, 7}

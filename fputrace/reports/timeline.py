@@ -44,7 +44,10 @@ def cells_for(width: int, cpus: Sequence[int]) -> int:
 
 
 class TimelineView:
-    """The lanes of ``grid``, ``comms`` naming their owners (pid -> comm)."""
+    """The lanes of ``grid``, ``comms`` naming their owners (pid -> comm).
+
+    ``title`` stands above them; ``some`` says that only some tasks' registers are drawn.
+    """
 
     def __init__(
         self,
@@ -52,11 +55,15 @@ class TimelineView:
         clock: Clock,
         comms: Mapping[int, str] | None = None,
         ascii_only: bool = False,
+        title: str = "",
+        some: bool = False,
     ) -> None:
         self.grid = grid
         self.clock = clock
         self.comms = comms or {}
         self.ascii = ascii_only
+        self.title = title
+        self.some = some
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -65,7 +72,13 @@ class TimelineView:
 
         ascii_only = self.ascii or options.ascii_only
         for line in timeline_lines(
-            self.grid, self.clock, self.comms, options.max_width, ascii_only
+            self.grid,
+            self.clock,
+            self.comms,
+            options.max_width,
+            ascii_only,
+            self.title,
+            self.some,
         ):
             text = Text()
             for piece, kind in line:
@@ -86,26 +99,39 @@ def timeline_text(
     comms: Mapping[int, str] | None = None,
     width: int = 80,
     ascii_only: bool = True,
+    title: str = "",
+    some: bool = False,
 ) -> str:
     """The lanes as plain text without colours, for a pipe or a mail; ends with a newline."""
-    lines = timeline_lines(grid, clock, comms or {}, width, ascii_only)
+    lines = timeline_lines(grid, clock, comms or {}, width, ascii_only, title, some)
     return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
 
 
 def timeline_lines(
-    grid: LaneGrid, clock: Clock, comms: Mapping[int, str], width: int, ascii_only: bool
+    grid: LaneGrid,
+    clock: Clock,
+    comms: Mapping[int, str],
+    width: int,
+    ascii_only: bool,
+    title: str = "",
+    some: bool = False,
 ) -> Iterator[list[Piece]]:
     """The lines of the drawing as pieces with their kind (``palette.style``)."""
+    if title:
+        yield from _wrapped(title, width, "mark", ascii_only)
     label = _label_width(grid.cpus)
     room = cells_for(width, grid.cpus)
     lanes = [_fitted(lane, room) for lane in grid.cells]
     columns = max((len(lane) for lane in lanes), default=0)
     if not columns or grid.end_ns <= grid.start_ns:
-        yield [("There is nothing to draw: no events in this window.", "")]
+        reason = "none of these tasks held registers" if some else "no events"
+        yield from _wrapped(
+            f"There is nothing to draw: {reason} in this window.", width, "", ascii_only
+        )
         return
     each = clock.length((grid.end_ns - grid.start_ns) // columns)
-    title = f"from {clock.at(grid.start_ns)} to {clock.at(grid.end_ns)}, one column is {each}"
-    yield from _wrapped(title, width, "dim", ascii_only)
+    window = f"from {clock.at(grid.start_ns)} to {clock.at(grid.end_ns)}, one column is {each}"
+    yield from _wrapped(window, width, "dim", ascii_only)
     axis = _axis(grid, clock, columns)
     if axis:
         yield [(" " * label + axis, "dim")]
@@ -114,7 +140,7 @@ def timeline_lines(
         yield [(f"CPU {cpu}".ljust(label), ""), *_lane(lane, ascii_only)]
         yield from _marks([(c.loss, LOSS_MARKS) for c in lane], label)
     yield [("", "")]
-    for line in _legend(lanes, comms, ascii_only):
+    for line in _legend(lanes, comms, ascii_only, some):
         yield from _wrapped(line, width, "dim", ascii_only)
 
 
@@ -221,11 +247,12 @@ def _tick(time: int, step: int, clock: Clock) -> str:
 
 
 def _legend(
-    lanes: Sequence[Sequence[LaneCell]], comms: Mapping[int, str], ascii_only: bool
+    lanes: Sequence[Sequence[LaneCell]], comms: Mapping[int, str], ascii_only: bool, some: bool
 ) -> Iterator[str]:
     cells = [cell for lane in lanes for cell in lane]
     states = {cell.state for cell in cells}
-    words = [f"{letter} {word}" for letter, word in STATE_WORDS.items() if letter in states]
+    told = {**STATE_WORDS, ".": "others' or nobody's"} if some else STATE_WORDS
+    words = [f"{letter} {word}" for letter, word in told.items() if letter in states]
     mixed = "a small letter: for less than half" if ascii_only else "lighter: for a part"
     yield f"What the registers hold: {', '.join(words)}; {mixed} of the column."
     marks = [
@@ -239,12 +266,12 @@ def _legend(
         if there
     ]
     if marks:
-        yield f"Marks: {', '.join(marks)}."
+        yield f"Marks{', of every task' if some else ''}: {', '.join(marks)}."
     owners = Counter(c.owner for c in cells if c.owner > 0 and c.state in palette.FILLED)
     if owners:
-        told = [f"{pid} {comms.get(pid, '<...>')}" for pid, _ in owners.most_common(_OWNERS_TOLD)]
-        more = len(owners) - len(told)
-        yield f"Owners: {', '.join(told)}{f', and {more} more' if more else ''}."
+        named = [f"{pid} {comms.get(pid, '<...>')}" for pid, _ in owners.most_common(_OWNERS_TOLD)]
+        more = len(owners) - len(named)
+        yield f"Owners: {', '.join(named)}{f', and {more} more' if more else ''}."
 
 
 def _wrapped(text: str, width: int, kind: str, ascii_only: bool) -> Iterator[list[Piece]]:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import io
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fputrace.lanes import LaneCell, LaneGrid
+from fputrace.lanes import LaneCell, LaneCounter, LaneGrid
 from fputrace.reports.outline import Clock
 from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
 from tests.reports.cases import HOSTILE_NAMES, grid
@@ -110,7 +111,27 @@ def test_hostile_names(name: str) -> None:
 
 
 def test_nothing_to_draw() -> None:
-    assert "nothing to draw" in timeline_text(LaneGrid(5, 5, (), ()), MONO)
+    empty = LaneGrid(5, 5, (), ())
+    assert "nothing to draw: no events" in timeline_text(empty, MONO)
+    assert "nothing to draw: none of these tasks" in timeline_text(empty, MONO, some=True)
+
+
+def test_title_and_some_tasks() -> None:
+    text = timeline_text(grid(), MONO, COMMS, 200, title="a\x1b/trace.dat", some=True)
+    assert text.splitlines()[0] == "a\\x1b/trace.dat"
+    assert ". others' or nobody's" in text
+    assert "Marks, of every task: !" in text
+
+
+def test_a_short_stay_of_the_chosen_task_is_shown() -> None:
+    """Cell by cell: 5 of 100 ns are task 7's, the rest another's; then unknown; then nobody's."""
+    spans = [(0, 0, 5, 7, 1), (0, 5, 100, 8, 2), (0, 100, 200, -1, 0), (0, 200, 300, 0, 0)]
+    counter = LaneCounter(0, 300, 3, [0], owners={7})
+    counter.add(np.array(spans, dtype=np.int64))
+    (lane,) = counter.grid([]).cells
+    assert [(cell.state, cell.owner) for cell in lane] == [("U", 7), ("?", -1), (".", 0)]
+    assert lane[0].share == pytest.approx(0.05)
+    assert [cell.loss for cell in lane] == ["", "unknown", ""]
 
 
 CELLS = st.builds(
