@@ -32,7 +32,6 @@ FAULTS = {
     "G1": {"FPU201"},  # kvm_arch_vcpu_put() at every sched-out
     "G3": {"FPU101"},  # 240c35a3783a
     "G4a": {"FPU101", "FPU111"},  # the same; saves without looking at TIF_NEED_FPU_LOAD
-    "G4b": {"FPU111"},
     "G4x": {"FPU111"},
 }
 SPECS = {spec.kind: spec for spec in KINDS}
