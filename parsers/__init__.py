@@ -189,9 +189,17 @@ def _open_stdin() -> int:
 
 
 def _spool(fd: int, path: str) -> int:
-    """Copy what cannot be read by offset to a file without a name; `fd` is closed."""
+    """Copy what cannot be read by offset to a file without a name; `fd` is closed.
+
+    Raises FormatError after the first bytes when they begin no known format.
+    """
     try:
         with os.fdopen(fd, "rb") as stream, tempfile.TemporaryFile() as spool:
+            # What is no recording is not copied first: the stream may never end.
+            head = stream.read(HEAD_BYTES)
+            if head:
+                _find(head, path)
+            spool.write(head)
             while piece := stream.read(1 << 20):
                 spool.write(piece)
             spool.flush()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError
-from fputrace.replay import layout, loop
+from fputrace.replay import judge, layout, loop
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -38,6 +38,18 @@ def action_table(generation: str) -> NDArray[np.int64]:
     return table
 
 
+def _check_built() -> None:
+    """Raise ImportError when the compiled loops are older than the layout of their tables.
+
+    They run without bounds checks on these tables.
+    """
+    judged = (layout.JudgeCpu, layout.JudgeTask, Before, layout.Out, layout.Seen)
+    if loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH) or judge.widths() != tuple(
+        int(table.WIDTH) for table in judged
+    ):
+        raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
+
+
 def new_cpus(count: int, listed: list[int]) -> NDArray[np.int64]:
     """CPU rows at the start of a trace: all unknown; those the recording lists are blind."""
     cpus = np.zeros((count, Cpu.WIDTH), dtype=np.int64)
@@ -60,6 +72,7 @@ class Replay:
     """
 
     def __init__(self, trace: Trace, generation: str, *, module: Any = loop) -> None:
+        _check_built()
         model = TABLES[generation]
         count = max([c for c in trace.cpus if c <= MAX_CPU], default=0) + 1
         self._cpus = new_cpus(count, trace.cpus)

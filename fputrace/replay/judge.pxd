@@ -57,6 +57,10 @@ cdef enum:
     T_SERIAL = 0
     T_VCPU = 3
     T_WIDTH = 67
+    C_WIDTH = 43
+    B_WIDTH = 16
+    O_WIDTH = 87
+    E_WIDTH = 12
     F_BAD_FLAG = 2097152
     F_CLEAR_ELSEWHERE = 128
     F_CLEAR_FOREIGN = 64

@@ -81,6 +81,10 @@ if not cython.compiled:
     T_SERIAL = int(JudgeTask.SERIAL)
     T_VCPU = int(JudgeTask.VCPU)
     T_WIDTH = int(JudgeTask.WIDTH)
+    C_WIDTH = int(JudgeCpu.WIDTH)
+    B_WIDTH = int(Before.WIDTH)
+    O_WIDTH = int(Out.WIDTH)
+    E_WIDTH = int(Seen.WIDTH)
     F_BAD_FLAG = int(Fact.BAD_FLAG)
     F_CLEAR_ELSEWHERE = int(Fact.CLEAR_ELSEWHERE)
     F_CLEAR_FOREIGN = int(Fact.CLEAR_FOREIGN)
@@ -163,6 +167,11 @@ if not cython.compiled:
     O_SUBJECT = int(Out.SUBJECT)
     O_SWITCH = int(Out.SWITCH)
     O_VCPU = int(Out.VCPU)
+
+
+def widths() -> tuple[int, int, int, int, int]:
+    """Columns this loop was built for: a CPU's, a task's, a facts, an out row; evidence."""
+    return int(C_WIDTH), int(T_WIDTH), int(B_WIDTH), int(O_WIDTH), int(E_WIDTH)
 
 
 @cython.final

@@ -35,6 +35,9 @@ cdef enum:
     C_WIN = 3
     C_WIN_BLIND = 7
     C_WIN_SAVED = 18
+    C_WIDTH = 19
+    T_WIDTH = 13
+    B_WIDTH = 16
     C_WIN_TS = 6
     T_EPOCH = 2
     T_F = 3

@@ -60,6 +60,9 @@ if not cython.compiled:
     C_WIN = int(Cpu.WIN)
     C_WIN_BLIND = int(Cpu.WIN_BLIND)
     C_WIN_SAVED = int(Cpu.WIN_SAVED)
+    C_WIDTH = int(Cpu.WIDTH)
+    T_WIDTH = int(Task.WIDTH)
+    B_WIDTH = int(Before.WIDTH)
     C_WIN_TS = int(Cpu.WIN_TS)
     T_EPOCH = int(Task.EPOCH)
     T_F = int(Task.F)
@@ -123,6 +126,11 @@ if not cython.compiled:
     B_TASK_KNOW = int(Before.TASK_KNOW)
     B_TIF = int(Before.TIF)
     B_WIN = int(Before.WIN)
+
+
+def widths() -> tuple[int, int, int]:
+    """Columns this loop was built for: a CPU's, a task's and a facts row."""
+    return int(C_WIDTH), int(T_WIDTH), int(B_WIDTH)
 
 
 @cython.final

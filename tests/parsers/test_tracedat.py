@@ -120,10 +120,11 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         assert caught.value.path == str(path)
 
 
-def test_a_closed_trace_gives_nothing(tmp_path: Path) -> None:
+def test_a_closed_trace_says_so(tmp_path: Path) -> None:
     trace = open_trace(small().write(tmp_path / "trace.dat"))
     trace.close()
-    assert list(trace.blocks()) == []
+    with pytest.raises(ValueError, match="closed"):
+        trace.blocks()
     trace.close()
 
 
