@@ -105,6 +105,16 @@ class Case:
     generation: str
     """The generations judged by, in words."""
 
+    @property
+    def times(self) -> str:
+        """``count`` as a sentence says it."""
+        return "once" if self.count == 1 else f"{self.count} times"
+
+    @property
+    def stays(self) -> str:
+        """``count`` stays on a CPU, as a sentence says it."""
+        return "one stay on a CPU" if self.count == 1 else f"{self.count} stays on a CPU"
+
 
 @dataclass(frozen=True)
 class Rule:

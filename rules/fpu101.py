@@ -68,7 +68,7 @@ def say(case: Case) -> str:
         "already"
     )
     return (
-        f"{case.comm} was switched out {case.count} times with its guest's registers loaded: "
+        f"{case.comm} was switched out {case.times} with its guest's registers loaded: "
         "switch_fpu_prepare() saved them over the VMM's image in current->thread.fpu; "
         f"{again}. The next kvm_put_guest_fpu() gives the VMM the guest's registers."
     )

@@ -62,7 +62,7 @@ def say(case: Case) -> str:
         else "its own registers were last acquired on another CPU"
     )
     return (
-        f"{case.comm} entered its guest {case.count} times without the restore that was due: "
+        f"{case.comm} entered its guest {case.times} without the restore that was due: "
         f"{held}, and no regs_activated of the vCPU thread came before the guest ran. The guest "
         "ran with them, and the next save stores them as the guest's."
     )

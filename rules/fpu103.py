@@ -48,7 +48,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the guest ran with."""
     return (
-        f"{case.comm} entered its guest {case.count} times while the guest FPU was not loaded: no "
+        f"{case.comm} entered its guest {case.times} while the guest FPU was not loaded: no "
         "kvm_fpu load since the last unload (or since the thread was created). The guest ran on "
         "the VMM's registers."
     )

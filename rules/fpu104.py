@@ -62,7 +62,7 @@ def say(case: Case) -> str:
         else "its own had last been loaded on another CPU"
     )
     return (
-        f"In {case.count} stays on a CPU {case.comm} was taken to have its registers loaded "
+        f"In {case.stays}, {case.comm} was taken to have its registers loaded "
         f"(TIF_NEED_FPU_LOAD clear) although {held}: the restore that was due never happened, and "
         "the task ran on, and was saved with, registers that are not its own."
     )

@@ -49,7 +49,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """Whose registers user mode saw."""
     return (
-        f"In {case.count} stays on a CPU {case.comm} ran in user mode while the registers were "
+        f"In {case.stays}, {case.comm} ran in user mode while the registers were "
         f"last acquired by {case.owner}: the restore on the way back to user mode never happened."
     )
 

@@ -47,7 +47,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What was saved."""
     return (
-        f"{case.comm} was switched out {case.count} times and its registers saved, although "
+        f"{case.comm} was switched out {case.times} and its registers saved, although "
         "nothing restored them since it was switched in: the CPU held what "
         f"{case.owner} had loaded."
     )

@@ -50,7 +50,7 @@ def check(rows: Rows, generation: str) -> Check:
 def say(case: Case) -> str:
     """What was lost."""
     return (
-        f"{case.comm} was switched out {case.count} times with live registers and no save of them: "
+        f"{case.comm} was switched out {case.times} with live registers and no save of them: "
         "its next restore brings back an older image."
     )
 

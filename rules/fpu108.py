@@ -49,7 +49,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the second one did."""
     return (
-        f"{case.comm} loaded its guest FPU {case.count} times although it was loaded: the second "
+        f"{case.comm} loaded its guest FPU {case.times} although it was loaded: the second "
         "load stored the guest's registers as the VMM's image, and an older guest image over the "
         "live one."
     )

@@ -48,7 +48,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the second one did."""
     return (
-        f"{case.comm} put its guest FPU {case.count} times although it was not loaded: the put "
+        f"{case.comm} put its guest FPU {case.times} although it was not loaded: the put "
         "stored the VMM's registers as the guest's image."
     )
 

@@ -44,7 +44,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What user mode saw."""
     return (
-        f"In {case.count} stays on a CPU {case.comm} ran in user mode while its guest's registers "
+        f"In {case.stays}, {case.comm} ran in user mode while its guest's registers "
         "were loaded: no kvm_fpu unload since the load. The VMM ran on its guest's registers."
     )
 

@@ -70,7 +70,7 @@ def say(case: Case) -> str:
         else "the registers may have been used by the kernel since"
     )
     return (
-        f"KVM saved the registers of {case.comm} {case.count} times while TIF_NEED_FPU_LOAD was "
+        f"KVM saved the registers of {case.comm} {case.times} while TIF_NEED_FPU_LOAD was "
         f"set: {held}. What was stored as the thread's or the guest's image is not known to be "
         "its own."
     )

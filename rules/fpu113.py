@@ -42,7 +42,7 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What the two CPUs claim."""
     return (
-        f"{case.comm} acquired the registers of one CPU {case.count} times while another CPU still "
+        f"{case.comm} acquired the registers of one CPU {case.times} while another CPU still "
         "ran it: two CPUs claim the same task, or the recording's CPUs are merged wrongly."
     )
 
