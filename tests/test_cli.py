@@ -435,7 +435,7 @@ def test_interrupt_is_quiet() -> None:
     ) as process:
         assert process.stdin is not None
         # It spools what comes, so once this much is through the pipe it is past its start.
-        process.stdin.write(b"\0" * (1 << 20))
+        process.stdin.write(CLEAN.read_bytes()[:4096] + bytes(1 << 20))
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         process.wait(timeout=20)
