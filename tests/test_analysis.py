@@ -163,6 +163,42 @@ def test_sha256_and_progress() -> None:
 # ----- the same whatever the blocks
 
 
+def recut(trace: Trace, rows: int, passes: list[int] | None = None) -> Trace:
+    """The trace in blocks of at most ``rows``; each pass over it is noted in ``passes``."""
+    read = trace._blocks
+    assert read is not None
+
+    def blocks(opened: Trace) -> Iterator[EventBlock]:
+        assert read is not None
+        if passes is not None:
+            passes.append(rows)
+        for block in read(opened):
+            for start in range(0, len(block), rows):
+                part = slice(start, start + rows)
+                yield EventBlock(
+                    block.ts[part], block.cpu[part], block.pid[part], block.kind[part],
+                    block.flags[part], block.event[part], block.op[part], block.names,
+                    block.fields_of,
+                )  # fmt: skip
+
+    trace._blocks = blocks
+    return trace
+
+
+def test_a_first_look_that_was_wrong_costs_a_pass_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first block decides otherwise than the whole, as when the VM starts late."""
+    passes: list[int] = []
+    monkeypatch.setattr(
+        "fputrace.analysis.open_trace", lambda *a, **k: recut(open_trace(*a, **k), 300, passes)
+    )
+    monkeypatch.setattr("fputrace.analysis._FIRST_LOOK", 1)
+    result = fputrace.analyze(SAMPLES / "5.10-pinned" / "trace.dat")
+    assert result.generation.code == "G4c"
+    assert 1 < len(passes) <= 3
+
+
 @pytest.mark.parametrize("path", [BUG, COSTLY], ids=lambda path: path.parent.name)
 @pytest.mark.parametrize("rows", [997, 8192])
 def test_findings_do_not_depend_on_blocks(
@@ -170,25 +206,9 @@ def test_findings_do_not_depend_on_blocks(
 ) -> None:
     whole = fputrace.analyze(path)
 
-    def recut(trace: Trace) -> Trace:
-        read = trace._blocks
-        assert read is not None
-
-        def blocks(opened: Trace) -> Iterator[EventBlock]:
-            assert read is not None
-            for block in read(opened):
-                for start in range(0, len(block), rows):
-                    part = slice(start, start + rows)
-                    yield EventBlock(
-                        block.ts[part], block.cpu[part], block.pid[part], block.kind[part],
-                        block.flags[part], block.event[part], block.op[part], block.names,
-                        block.fields_of,
-                    )  # fmt: skip
-
-        trace._blocks = blocks
-        return trace
-
-    monkeypatch.setattr("fputrace.analysis.open_trace", lambda *a, **k: recut(open_trace(*a, **k)))
+    monkeypatch.setattr(
+        "fputrace.analysis.open_trace", lambda *a, **k: recut(open_trace(*a, **k), rows)
+    )
     cut = fputrace.analyze(path)
     assert findings_of(cut) == findings_of(whole)
     assert cut.coverage == whole.coverage
