@@ -45,7 +45,6 @@ if not cython.compiled:
     C_REF_OWN = int(JudgeCpu.REF_OWN)
     C_REF_SWITCH = int(JudgeCpu.REF_SWITCH)
     C_STAY_ACTED = int(JudgeCpu.STAY_ACTED)
-    C_STAY_FIRST = int(JudgeCpu.STAY_FIRST)
     C_STAY_INIT = int(JudgeCpu.STAY_INIT)
     C_STAY_KNOWN = int(JudgeCpu.STAY_KNOWN)
     C_STAY_REPORTED = int(JudgeCpu.STAY_REPORTED)
@@ -389,7 +388,6 @@ class Judge:
         self.cpus[c, C_STAY_KNOWN] = 1
         self.cpus[c, C_STAY_SHOWN] = self.cpus[c, C_SW_SHOWN]
         self.cpus[c, C_STAY_ACTED] = self.cpus[c, C_SW_ACTED]
-        self.cpus[c, C_STAY_FIRST] = 1
         self.cpus[c, C_STAY_INIT] = 0
         self.cpus[c, C_STAY_SYS] = 0
         self.cpus[c, C_STAY_REPORTED] = 0
@@ -753,8 +751,6 @@ class Judge:
                     self.cpus[c, C_REF_SWITCH + j] = row[j]
             elif kind == K_SCHED_PROCESS_EXEC:
                 self.tasks[s, T_EXEC] = 1
-            if not tail and kind != K_SCHED_SWITCH:
-                self.cpus[c, C_STAY_FIRST] = 0
             if not soft:
                 self.tasks[s, T_PREV_KIND] = kind
             self.cpus[c, C_LAST_KIND] = kind

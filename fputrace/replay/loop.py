@@ -203,10 +203,6 @@ class Ownership:
         self.tasks = tasks
         self.free = free
 
-    def rows(self) -> int:
-        """Task rows in use or given back: how long per-task tables have to be."""
-        return self.ntasks + 1
-
     def undeclared(self) -> tuple[int, int]:
         """Undeclared holes so far: (events by a task the CPU did not run, tasks that turned up
         elsewhere while a CPU still ran them).
