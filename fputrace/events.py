@@ -304,6 +304,8 @@ class EventFormat:
     id: int
     fields: tuple[FormatField, ...]
     print_fmt: str = ""
+    complete: bool = True
+    """False when only the fields that a text showed are known: others may exist."""
 
     @property
     def key(self) -> str:
@@ -386,6 +388,12 @@ class Trace:
     instances: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Sentences about the input a reader should know (damage, options ignored, …)."""
+    limits: list[str] = field(default_factory=list)
+    """What this form of recording cannot tell, a sentence each ("times are in microseconds")."""
+    trace_id: int | None = None
+    """TRACEID of a trace.dat: what a host's GUEST option names its guests' recordings by."""
+    guest_ids: dict[int, str] = field(default_factory=dict)
+    """TRACEID of a guest's recording -> the guest's name, from the GUEST option."""
     event_names: list[str] = field(default_factory=list, repr=False)
     event_kinds: list[Kind] = field(default_factory=list, repr=False)
     losses: list[Loss] = field(default_factory=list, repr=False)

@@ -125,6 +125,13 @@ def by_formats(trace: Trace) -> list[Struck]:
         found = trace.formats.get(key)
         return {f.name for f in found.fields} if found else set()
 
+    def lacks(key: str, name: str) -> bool:
+        """Whether the kernel's event has no such field: a text need not show all there are."""
+        found = trace.formats.get(key)
+        return (
+            found is not None and found.complete and bool(found.fields) and name not in fields(key)
+        )
+
     fpu: set[str] = set()
     for key in trace.formats:
         if key.startswith("x86_fpu:"):
@@ -138,7 +145,7 @@ def by_formats(trace: Trace) -> list[Struck]:
     elif "load_fpu" in fpu:
         out.append(Struck(EAGER, "x86_fpu events print load_fpu: 5.2 or later"))
     entry = fields("kvm:kvm_entry")
-    if entry and "rip" not in entry:
+    if lacks("kvm:kvm_entry", "rip"):
         out.append(Struck(frozenset({"G4d", "G5", "G6"}), "kvm_entry has no rip: before 5.10"))
     elif "rip" in entry:
         out.append(
@@ -149,7 +156,7 @@ def by_formats(trace: Trace) -> list[Struck]:
     leave = fields("kvm:kvm_exit")
     if "vcpu_id" in leave:
         out.append(Struck(frozenset({"G3", "G4a", "G4x"}), "kvm_exit has vcpu_id: 5.4 or later"))
-    elif leave:
+    elif lacks("kvm:kvm_exit", "vcpu_id"):
         out.append(Struck(frozenset({"G4d", "G5", "G6"}), "kvm_exit has no vcpu_id: before 5.4"))
     if trace.symbols.get("kernel_fpu_end"):
         if trace.symbols.get("fpu_swap_kvm_fpstate"):

@@ -25,10 +25,15 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """How to open a recording: the ring buffer to read, None for the top one; who reads it."""
+    """How to open a recording.
+
+    ``instance``: the ring buffer to read, None for the top one; ``reader``: who reads it;
+    ``member``: which recording of an archive or a folder.
+    """
 
     instance: str | None = None
     reader: str | None = None
+    member: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,18 @@ class Format:
     name: str
     sniff: Callable[[bytes], bool]
     open: Callable[[int, str, Options], Trace]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A recording that is a folder: its name, whether a folder is one, and how to open it.
+
+    ``open`` gets the folder and the name for messages.
+    """
+
+    name: str
+    sniff: Callable[[str], bool]
+    open: Callable[[str, str, Options], Trace]
 
 
 def _sniff_tracedat(head: bytes) -> bool:
@@ -56,7 +73,94 @@ def _open_tracedat(fd: int, path: str, options: Options) -> Trace:
     return open_tracedat(fd, path, instance=options.instance)
 
 
-FORMATS: tuple[Format, ...] = (Format("trace.dat", _sniff_tracedat, _open_tracedat),)
+def _sniff_perfdata(head: bytes) -> bool:
+    return head.startswith((b"PERFILE2", b"2ELIFREP"))
+
+
+def _open_perfdata(fd: int, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.perfdata import open_perfdata
+
+    return open_perfdata(fd, path)
+
+
+def _sniff_pftrace(head: bytes) -> bool:
+    from fputrace.parsers.pftrace import sniff
+
+    return sniff(head)
+
+
+def _open_pftrace(fd: int, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.pftrace import open_pftrace
+
+    return open_pftrace(fd, path)
+
+
+def _sniff_jsonl(head: bytes) -> bool:
+    return head.startswith(b'{"fputrace":')
+
+
+def _open_jsonl(fd: int, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.jsonl import open_jsonl
+
+    return open_jsonl(fd, path)
+
+
+def _sniff_text(head: bytes) -> bool:
+    return b"\0" not in head
+
+
+def _open_text(fd: int, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.text import open_text
+
+    return open_text(fd, path)
+
+
+def _is_perf_folder(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "data")) and not os.path.isdir(
+        os.path.join(folder, "events")
+    )
+
+
+def _open_perf_folder(folder: str, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.perfdata import open_perf_folder
+
+    return open_perf_folder(folder, path)
+
+
+def _is_tracefs(folder: str) -> bool:
+    return os.path.isdir(os.path.join(folder, "events"))
+
+
+def _open_tracefs(folder: str, path: str, options: Options) -> Trace:
+    from fputrace.parsers.tracefs import open_tracefs
+
+    return open_tracefs(folder, path, options.instance)
+
+
+def _is_parquet(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "metadata.parquet"))
+
+
+def _open_parquet(folder: str, path: str, _options: Options) -> Trace:
+    from fputrace.parsers.parquet import open_parquet
+
+    return open_parquet(folder, path)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("trace.dat", _sniff_tracedat, _open_tracedat),
+    Format("perf.data", _sniff_perfdata, _open_perfdata),
+    Format("jsonl", _sniff_jsonl, _open_jsonl),
+    Format("pftrace", _sniff_pftrace, _open_pftrace),
+    # Text last: it is what nothing else claims.
+    Format("text", _sniff_text, _open_text),
+)
+
+FOLDERS: tuple[Folder, ...] = (
+    Folder("perf.data", _is_perf_folder, _open_perf_folder),
+    Folder("tracefs", _is_tracefs, _open_tracefs),
+    Folder("parquet", _is_parquet, _open_parquet),
+)
 
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "gzip-compressed data", "Decompress it first: gzip -d FILE"),
