@@ -169,7 +169,7 @@ def sample_rows() -> str:
         said = [f"{code} {want['verdict']}" for code, want in expected["findings"].items()]
         cells = (
             f"[{name}]({name}/README.md)",
-            expected["kernel"],
+            expected["kernel"] or "not named",
             " or ".join(expected.get("candidates", [expected["generation"]])),
             ", ".join(said).replace("|", " or ") or "nothing",
         )

@@ -33,10 +33,16 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     """A clock that cannot order CPUs, and more than one CPU."""
     if trace.trace.clock_global or len(trace.trace.cpus) < 2:
         return None
-    clock = trace.trace.clock or "an unknown clock"
+    clock = trace.trace.clock
+    which = (
+        f"recorded with the clock {clock!r}, which is not the same on all CPUs"
+        if clock
+        else "the recording does not name its clock, and the kernel's default is not the same on "
+        "all CPUs"
+    )
     said = (
-        f"recorded with the clock {clock!r}, which is not the same on all CPUs: verdicts that rest "
-        "on the order of events across CPUs are possible only. Record with -C mono."
+        f"{which}: verdicts that rest on the order of events across CPUs are possible only. "
+        "Record with -C mono."
     )
     return said, 1
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fputrace.findings import Analysis
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
-KEYS = {"kernel", "generation", "candidates", "clean", "lost", "findings", "forced"}
+KEYS = {"kernel", "generation", "candidates", "clean", "lost", "findings", "forced", "recordings"}
 TEXTS = {"README.md", "expected.json"}
 CASES = sorted(path for path in SAMPLES.iterdir() if path.is_dir())
 RECORDINGS = [
@@ -45,6 +45,7 @@ def check_findings(analysis: Analysis, expected: dict[str, Any]) -> None:
 )
 def test_recording(case: Path, recording: Path) -> None:
     expected = expected_of(case)
+    expected |= expected.get("recordings", {}).get(recording.name, {})
     analysis = fputrace.analyze(str(recording))
     generation = analysis.generation
     assert analysis.trace.kernel == expected["kernel"]
@@ -88,6 +89,9 @@ def test_case_is_complete(case: Path) -> None:
         for code, want in findings.items():
             assert code.startswith("FPU")
             assert set(want) <= {"verdict", "min", "max"}
+    for name, different in expected.get("recordings", {}).items():
+        assert (case / name).is_file()
+        assert set(different) <= KEYS - {"recordings", "forced"}
     readme = (case / "README.md").read_text()
     assert readme.startswith(f"# {case.name}\n")
     for word in ("Origin:", "Kernel:", "Recorded:", "What is true"):

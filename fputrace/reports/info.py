@@ -40,7 +40,10 @@ def info_rows(trace: Trace) -> list[outline.Row]:
     if trace.instances:
         rows.append(outline.Row("Instances", [", ".join(trace.instances)]))
     rows.append(outline.Row("Formats", _formats(trace)))
+    if trace.probes:
+        rows.append(outline.Row("Probes", _probes(trace)))
     rows.append(outline.Row("Losses", _losses(trace, clock)))
+    rows += outline.limits(trace)
     if trace.notes:
         rows.append(outline.Row("Notes", [f"- {note}" for note in dict.fromkeys(trace.notes)]))
     return rows
@@ -95,9 +98,23 @@ def info_json(trace: Trace) -> str:
             {"tid": tid, "guest": name, "vcpu": vcpu}
             for tid, (name, vcpu) in sorted(trace.guests.items())
         ],
+        "probes": [
+            {"event": event, "function": function, "evidence": evidence}
+            for event, (function, evidence) in sorted(trace.probes.items())
+        ],
+        "limits": list(dict.fromkeys(trace.limits)),
         "notes": list(dict.fromkeys(trace.notes)),
     }
     return json.dumps(_decoded(document), indent=1) + "\n"
+
+
+def _probes(trace: Trace) -> list[str]:
+    """Each probe with the function it sits on, and what says so."""
+    says = {"kallsyms": "", "name": " (so its name says)"}
+    return [
+        f"{event} on {function}{says.get(evidence, '')}"
+        for event, (function, evidence) in sorted(trace.probes.items())
+    ]
 
 
 def _clock(trace: Trace) -> str:

@@ -107,6 +107,7 @@ def head(analysis: Analysis) -> list[Row]:
         Row("Time span", time_span(trace, clock)),
         Row("Events", [number(sum(trace.counts.values()))]),
         Row("Losses", losses(analysis.losses, trace, clock)),
+        *limits(trace),
     ]
     if analysis.sha256:
         rows.insert(1, Row("SHA-256", [analysis.sha256]))
@@ -134,6 +135,12 @@ def time_span(trace: Trace, clock: Clock) -> list[str]:
     return [f"{length}, from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}{name}"]
 
 
+def limits(trace: Trace) -> list[Row]:
+    """What this form of recording cannot tell; no row where it tells everything."""
+    sentences = [f"- {sentence}" for sentence in dict.fromkeys(trace.limits)]
+    return [Row("Not told", sentences)] if sentences else []
+
+
 def losses(rows: Sequence[Loss], trace: Trace, clock: Clock) -> list[str]:
     """How many events are missing and where; the first few places."""
     if not rows:
@@ -147,6 +154,8 @@ def losses(rows: Sequence[Loss], trace: Trace, clock: Clock) -> list[str]:
     lines += [f"- {loss(row, clock)}" for row in rows[:_LOSSES_SHOWN]]
     if len(rows) > _LOSSES_SHOWN:
         lines.append(f"- and {number(len(rows) - _LOSSES_SHOWN)} more")
+    if not trace.losses_known:
+        lines.append("- and this recording need not tell of all of them")
     return lines
 
 
