@@ -31,7 +31,7 @@ def _zlib(data: bytes, size: int) -> bytes:
         raise DecompressError(str(error)) from error
 
 
-def _zstd_module(path: str = "") -> Any:
+def zstd_module(path: str = "") -> Any:
     """The zstd engine: ``zstandard``, or the standard library's from Python 3.14."""
     try:
         import zstandard
@@ -51,7 +51,7 @@ def _zstd_module(path: str = "") -> Any:
 
 
 def _zstd(path: str) -> Decompress:
-    module = _zstd_module(path)
+    module = zstd_module(path)
     if hasattr(module, "ZstdDecompressor") and hasattr(module, "FORMAT_ZSTD1"):
         engine = module.ZstdDecompressor()
 
@@ -112,7 +112,7 @@ def pieces(name: str, data: bytes, size: int) -> Iterator[bytes]:
         except zlib.error as error:
             raise DecompressError(str(error)) from error
         return
-    module = _zstd_module()
+    module = zstd_module()
     if hasattr(module, "FORMAT_ZSTD1"):
         stream = module.ZstdDecompressor().stream_reader(io.BytesIO(data))
     else:
