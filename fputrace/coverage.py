@@ -51,10 +51,12 @@ class Gathered:
         self.holes = len(trace.losses)
 
     def recorded(self, event: str) -> bool:
-        """Whether an event was recorded: seen, or its format is in the file and usable."""
-        if event in self.trace.unusable:
+        """Whether an event was recorded: seen, or switched on with a format that is usable."""
+        trace = self.trace
+        if event in trace.unusable:
             return False
-        return bool(self.trace.counts.get(event)) or event in self.trace.formats
+        on = trace.formats if trace.enabled is None else trace.enabled
+        return bool(trace.counts.get(event)) or (event in trace.formats and event in on)
 
     def missing(self, needs: Sequence[str]) -> tuple[str, ...]:
         """Needs (alternatives joined with "|") that the recording does not meet."""

@@ -37,11 +37,15 @@ class Option(NamedTuple):
 
 
 class CpuData(NamedTuple):
-    """Where one CPU's ring-buffer data is in the file, in bytes."""
+    """Where one CPU's ring-buffer data is in the file, in bytes.
+
+    ``path``: the file this data is all of, for messages; "" when it is the recording itself.
+    """
 
     cpu: int
     offset: int
     size: int
+    path: str = ""
 
 
 @dataclass

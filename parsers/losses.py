@@ -89,7 +89,9 @@ class LossBook:
             return
         if hole or not self.compressed:
             offset = hole.offset if hole else cpu.place.offset + at
-            place = f"{self.path} at byte {offset} (0x{offset:x})"
+            if cpu.place.path:
+                offset -= cpu.place.offset
+            place = f"{cpu.place.path or self.path} at byte {offset} (0x{offset:x})"
         else:
             place = f"{self.path}, byte {at} of the unpacked data"
         self.trace.notes.append(f"{place} of CPU {cpu.place.cpu}: {reason}")

@@ -54,7 +54,8 @@ def open_tracedat(
             read_v6(container, cursor)
         else:
             read_v7(container, cursor)
-        trace, plan = _trace_of(container, _choose_buffer(container, instance))
+        buffer = _choose_buffer(container, instance)
+        trace, plan = trace_of(container, buffer, _formats(container))
     except BaseException:
         source.close()
         raise
@@ -101,14 +102,17 @@ def _formats(container: Container) -> list[EventFormat]:
     return good
 
 
-def _trace_of(container: Container, buffer: Buffer) -> tuple[Trace, Plan]:
+def trace_of(container: Container, buffer: Buffer, forms: list[EventFormat]) -> tuple[Trace, Plan]:
+    """What a container says of itself, and how to read the events of one of its buffers.
+
+    Raises FormatError when there is less than a page of data where some was announced.
+    """
     trace = Trace(container.path, f"trace.dat v{container.version}")
     if container.version == 7 and container.compression != "none":
         trace.format += f" {container.compression}"
     trace.cpus = sorted({place.cpu for place in buffer.cpus})
     trace.instances = [other.name for other in container.buffers if other.name]
     told = read_options(container, buffer, trace)
-    forms = _formats(container)
     for form in forms:
         trace.formats[form.key] = form
     symbols = find_symbols(container.kallsyms())
@@ -120,14 +124,15 @@ def _trace_of(container: Container, buffer: Buffer) -> tuple[Trace, Plan]:
     trace.total_bytes = sum(size for size in there if size > 0)
     least = 12 if buffer.compressed else page_size
     if buffer.cpus and any(place.size for place in buffer.cpus) and max(there) < least:
-        first = min(place.offset for place in buffer.cpus if place.size)
+        first = min((place for place in buffer.cpus if place.size), key=lambda place: place.offset)
+        size = first.size if first.path else container.source.size
         raise FormatError(
-            f"expected the events here, but the file has {container.source.size} bytes",
-            path=container.path,
-            offset=first,
+            f"expected the events here, but the file has {size} bytes",
+            path=first.path or container.path,
+            offset=0 if first.path else first.offset,
             hint="The end of the file is not there; copy it again from where it was recorded.",
         )
-    comms = {0: "<idle>", **_cmdlines(container.cmdlines)}
+    comms = {0: "<idle>", **cmdlines(container.cmdlines)}
     trace.comms = dict(comms)
     trace.notes = list(container.notes)
     plan = Plan(
@@ -145,7 +150,7 @@ def _trace_of(container: Container, buffer: Buffer) -> tuple[Trace, Plan]:
     return trace, plan
 
 
-def _cmdlines(text: bytes) -> dict[int, str]:
+def cmdlines(text: bytes) -> dict[int, str]:
     """``PID COMM`` lines; a comm may contain blanks."""
     comms = {}
     for line in text.split(b"\0")[0].split(b"\n"):
