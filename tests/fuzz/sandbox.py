@@ -1,21 +1,27 @@
-"""Runs a check on many inputs in a forked worker that may crash, hang or eat memory."""
+"""Runs a check on many inputs in forked workers that may crash, hang or eat memory."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
+from typing import Generic, TypeVar
 
 Check = Callable[[Path], None]
+Job = TypeVar("Job")
 MEBI = 1 << 20
+RESIDENT_MIB = 512
+"""What a process may have in memory at once while it looks at one input."""
 
 
 @dataclass
@@ -24,6 +30,16 @@ class Failure:
 
     label: str
     why: str
+
+
+@dataclass
+class Outcome(Generic[Job]):
+    """One input done: ``why`` it failed or "", how long it took, the process's peak in bytes."""
+
+    job: Job
+    why: str
+    seconds: float
+    peak: int
 
 
 class TooSlow(BaseException):
@@ -36,7 +52,7 @@ def run_all(
     folder: Path,
     *,
     seconds: float = 5.0,
-    mebibytes: int = 512,
+    mebibytes: int = RESIDENT_MIB,
     most: int = 20,
 ) -> list[Failure]:
     """Apply ``check`` to each input, written to a file in ``folder``; returns what failed.
@@ -45,78 +61,157 @@ def run_all(
     ``mebibytes`` on top of what the process has, or kills its process.  A new worker then goes on
     with the next input, until ``most`` have failed.
     """
+    path = folder / "mutant.dat"
+
+    def write_and_check(job: tuple[str, bytes], _folder: Path) -> None:
+        path.write_bytes(job[1])
+        check(path)
+
     failures: list[Failure] = []
-    rest = iter(inputs)
-    while batch := _worker(rest, check, folder, seconds, mebibytes):
-        failures += batch
-        if len(failures) >= most:
-            break
+    for outcome in run(inputs, write_and_check, 1, seconds=seconds, mebibytes=mebibytes):
+        if outcome.why:
+            failures.append(Failure(outcome.job[0], outcome.why))
+            if len(failures) >= most:
+                break
     return failures
 
 
-def _worker(
-    inputs: Iterator[tuple[str, bytes]],
-    check: Check,
-    folder: Path,
+def run(
+    jobs: Iterable[Job],
+    check: Callable[[Job, Path], None],
+    workers: int,
+    *,
     seconds: float,
-    mebibytes: int,
-) -> list[Failure]:
-    """Feeds one worker until an input fails; empty when the inputs are used up."""
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    path = folder / "mutant.dat"
-    process = context.Process(target=_serve, args=(here, there, check, path, seconds, mebibytes))
-    process.start()
-    there.close()
-    try:
-        for label, data in inputs:
-            path.write_bytes(data)
-            here.send(None)
+    mebibytes: int = RESIDENT_MIB,
+) -> Iterator[Outcome[Job]]:
+    """Apply ``check(job, its worker's folder)`` to each job in forked workers, as they finish.
+
+    A job fails when ``check`` raises, takes longer than ``seconds``, asks for more than
+    ``mebibytes`` on top of what the process has, has more than RESIDENT_MIB resident, or kills its
+    process; a new worker then goes on.
+    """
+    rest = iter(jobs)
+    with tempfile.TemporaryDirectory() as name:
+        pool: list[_Worker[Job]] = []
+        try:
+            for number in range(workers):
+                folder = Path(name) / str(number)
+                folder.mkdir()
+                pool.append(_Worker(check, folder, seconds, mebibytes))
+            busy = [worker for worker in pool if worker.take(rest)]
+            while busy:
+                ready = wait(
+                    [w.pipe for w in busy], max(0.0, min(w.deadline for w in busy) - now())
+                )
+                for worker in [w for w in busy if w.pipe in ready or w.deadline <= now()]:
+                    yield worker.outcome()
+                    if not worker.take(rest):
+                        busy.remove(worker)
+        finally:
+            for worker in pool:
+                worker.stop()
+
+
+now = time.monotonic
+
+
+class _Worker(Generic[Job]):
+    """One forked process at a time, and the job it has."""
+
+    def __init__(
+        self,
+        check: Callable[[Job, Path], None],
+        folder: Path,
+        seconds: float,
+        mebibytes: int,
+    ) -> None:
+        self._check, self._folder = check, folder
+        self._seconds, self._mebibytes = seconds, mebibytes
+        self._begin()
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, there = context.Pipe()
+        self.deadline = 0.0
+        self._process = context.Process(target=self._serve, args=(self.pipe, there))
+        self._process.start()
+        there.close()
+
+    def take(self, jobs: Iterator[Job]) -> bool:
+        """Begin the next job; False when there is none."""
+        for job in jobs:
+            self._job, self._from = job, now()
             # The worker stops itself in Python code; a loop in C is stopped from here.
-            if not here.poll(seconds + 10):
-                process.kill()
-                return [Failure(label, f"hangs: no answer in {seconds + 10:.0f} s")]
+            self.deadline = self._from + self._seconds + 10
+            self.pipe.send(job)
+            return True
+        return False
+
+    def outcome(self) -> Outcome[Job]:
+        """What the worker says of its job, or what became of the worker."""
+        took = now() - self._from
+        if not self.pipe.poll():
+            self._process.kill()
+            why, peak = f"hangs: no answer in {took:.0f} s", 0
+        else:
             try:
-                why = here.recv()
+                why, peak = self.pipe.recv()
             except EOFError:
-                process.join()
-                return [Failure(label, f"died: exit code {process.exitcode}")]
-            if why:
-                return [Failure(label, why)]
-    finally:
-        here.close()
-        process.join(5)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    return []
+                self._process.join()
+                why, peak = f"died: exit code {self._process.exitcode}", 0
+        if not why and peak > RESIDENT_MIB * MEBI:
+            why = f"had {peak / MEBI:.0f} MiB resident"
+        if why:
+            self.stop()
+            self._begin()
+        return Outcome(self._job, why, took, peak)
+
+    def stop(self) -> None:
+        """End the process."""
+        # Another worker, forked later, may hold this end of the pipe too: closing it tells nothing.
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+        self.pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _serve(self, theirs: Connection, pipe: Connection) -> None:
+        theirs.close()
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = used + self._mebibytes * MEBI
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        def late(_number: int, _frame: FrameType | None) -> None:
+            raise TooSlow(f"takes longer than {self._seconds} s")
+
+        signal.signal(signal.SIGALRM, late)
+        while True:
+            job = pipe.recv()
+            if job is None:
+                return
+            begin = now()
+            forget_peak()
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            try:
+                self._check(job, self._folder)
+                why = ""
+            except BaseException:  # noqa: BLE001  every kind of failure is a result here
+                why = f"after {now() - begin:.1f} s\n{traceback.format_exc()}"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            pipe.send((why, peak_bytes()))
 
 
-def _serve(
-    theirs: Connection, pipe: Connection, check: Check, path: Path, seconds: float, mebibytes: int
-) -> None:
-    # The fork copied the other end too; without this the pipe would never be found closed.
-    theirs.close()
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    limit = used + mebibytes * MEBI
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def forget_peak() -> None:
+    """Let this process's peak begin anew (``proc(5)``: 5 into clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise TooSlow(f"takes longer than {seconds} s")
 
-    signal.signal(signal.SIGALRM, late)
-    while True:
-        try:
-            pipe.recv()
-        except EOFError:
-            return
-        begin = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            check(path)
-            why = ""
-        except BaseException:  # noqa: BLE001  every kind of failure is a result here
-            why = f"after {time.monotonic() - begin:.1f} s\n{traceback.format_exc()}"
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        pipe.send(why)
+def peak_bytes() -> int:
+    """The most this process had resident since."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise OSError("/proc/self/status has no VmHWM")
