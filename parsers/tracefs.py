@@ -319,13 +319,12 @@ def _open_pages(top: _Folder, buffer: _Folder, about: _About) -> Trace | None:
 
 def _open_text(top: _Folder, buffer: _Folder, about: _About) -> Trace | None:
     """The trace of the text in ``trace``, with what the folder knows; None when it has no line."""
-    from fputrace.parsers.text import open_text
-
     name = buffer.name_of("trace")
     pieces = buffer.pieces("trace")
     first = next(pieces, b"")
     if all(line.startswith(b"#") or not line.strip() for line in first.split(b"\n")):
         return None
+    from fputrace.parsers.text import open_text
 
     def copied() -> Iterator[bytes]:
         yield first
