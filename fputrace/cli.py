@@ -75,6 +75,20 @@ record with:
   --strict: 3 for every selected error rule, not only the core ones; --exit-zero: 0 for 1 and 3
 """
 
+_CONVERT_EPILOG = """\
+examples:
+  fputrace convert trace.dat --to jsonl -o trace.jsonl.zst
+  fputrace convert perf.data --to jsonl | jq -c 'select(.event == "kvm:kvm_fpu")'
+  fputrace convert trace.dat --to parquet -o tables    pandas, DuckDB and Spark read it
+  fputrace convert trace.dat --to text | less          as trace-cmd report shows it
+
+fputrace analyze reads all of them; jsonl and parquet give the findings of the original.
+
+exit status:
+  0  written
+  2  wrong usage, an input that cannot be read, or an output that cannot be written
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """Errors in two lines: what is wrong with the closest that exists, and where help is."""
@@ -286,6 +300,27 @@ def build_parser() -> argparse.ArgumentParser:
     _add_input(info)
     info.set_defaults(sha256=False)
     _add_output(info, ("rich", "text", "json"))
+
+    convert = verb(
+        "convert",
+        _convert,
+        "write a recording as JSON lines, Parquet tables or text",
+        _CONVERT_EPILOG,
+    )
+    _add_input(convert)
+    output = convert.add_argument_group("output")
+    output.add_argument("--to", choices=("jsonl", "parquet", "text"), required=True)
+    output.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        help="a file, compressed when it ends in .gz or .zst (default: standard output); "
+        "for parquet a folder",
+    )
+    output.add_argument(
+        "--force", action="store_true", help="replace the tables that are in the folder already"
+    )
+    convert.set_defaults(sha256=False)
 
     _add_output(verb("rules", _rules, "list the rules"), ("rich", "text", "json"))
 
@@ -603,6 +638,28 @@ def _info(args: argparse.Namespace) -> int:
             parts.append(info.info_json(trace) if shown == "json" else info.info_text(trace))
     _show_all(screen, parts)
     return 2 if unreadable else 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    import fputrace
+    from fputrace.convert import convert_trace
+
+    paths = _traces(args)
+    if len(paths) > 1:
+        raise UsageError(
+            f"convert writes one recording, and {len(paths)} were given",
+            hint="Convert them one by one, each with its own -o.",
+        )
+    _notice_plain_loops(args)
+    with (
+        fputrace.open(
+            paths[0], instance=args.instance, reader=args.reader, format_in=args.format_in
+        ) as trace,
+        ExitStack() as bar,
+    ):
+        progress = _progress(args, bar)
+        convert_trace(trace, args.to, args.output, force=args.force, progress=progress)
+    return 0
 
 
 def _show_all(
