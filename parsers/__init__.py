@@ -5,16 +5,12 @@ What a file is is found from its content, never from its name.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fputrace.errors import FormatError, ReadError, TraceError, UsageError
+from fputrace.errors import UsageError
 
 if TYPE_CHECKING:
     from fputrace.events import Trace
@@ -116,9 +112,11 @@ def _open_text(fd: int, path: str, _options: Options) -> Trace:
 
 
 def _is_perf_folder(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, "data")) and not os.path.isdir(
-        os.path.join(folder, "events")
-    )
+    try:
+        with open(os.path.join(folder, "data"), "rb") as stream:
+            return _sniff_perfdata(stream.read(8))
+    except OSError:
+        return False
 
 
 def _open_perf_folder(folder: str, path: str, _options: Options) -> Trace:
@@ -162,23 +160,6 @@ FOLDERS: tuple[Folder, ...] = (
     Folder("parquet", _is_parquet, _open_parquet),
 )
 
-_OTHERS: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b", "gzip-compressed data", "Decompress it first: gzip -d FILE"),
-    (b"\xfd7zXZ\0", "xz-compressed data", "Decompress it first: xz -d FILE"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed data", "Decompress it first: zstd -d FILE"),
-    (b"BZh", "bzip2-compressed data", "Decompress it first: bzip2 -d FILE"),
-    (
-        b"PERFILE2",
-        "perf.data",
-        "This version reads trace.dat: record with trace-cmd record -e x86_fpu -e kvm -e sched.",
-    ),
-    (
-        b"2ELIFREP",
-        "perf.data of another byte order",
-        "This version reads trace.dat: record with trace-cmd record -e x86_fpu -e kvm -e sched.",
-    ),
-)
-
 
 def open_trace(
     path: str | os.PathLike[str],
@@ -186,127 +167,53 @@ def open_trace(
     format_in: str | None = None,
     instance: str | None = None,
     reader: str | None = None,
+    member: str | None = None,
+    max_unpacked: float | None = None,
+    progress: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """Open a recording; its events come from ``Trace.blocks()``.
 
     Parameters
     ----------
     path
-        A file, or ``-`` for standard input.
+        A file, packed or not, an archive or a folder with a recording in it, or ``-`` for
+        standard input.
     format_in
-        Name of a row of :data:`FORMATS`; None finds it from the content.
+        Name of a row of :data:`FORMATS` or :data:`FOLDERS`; None finds it from the content.
     instance
         Ring buffer to read; None is the top one.
     reader
         ``"tracecmd"`` reads through the trace-cmd Python bindings instead.
+    member
+        Which recording of an archive or a folder that holds several.
+    max_unpacked
+        GiB that a packed recording may have unpacked; None: 256 MiB, beyond that 1000 times the
+        size of the input and never more than 32 GiB.
+    progress
+        Called while a packed file is unpacked, with a Trace that tells how far that is.
 
     Raises
     ------
     FormatError
-        The content is of no known format, or breaks off before its events.
+        The content is of no known format, breaks off before its events, or unpacks to too much.
     TraceError
         There is no such file, it is empty, or may not be read.
     UsageError
-        An option that cannot be.
+        An option that cannot be, or several recordings in one archive or folder.
     """
-    name = os.fspath(path)
-    formats = {known.name: known for known in FORMATS}
+    from fputrace.parsers.opening import Asked, open_path
+
     if reader not in (None, "tracecmd"):
         raise UsageError(f"there is no reader {reader!r}", hint="The other reader is tracecmd.")
+    formats = list(
+        dict.fromkeys([known.name for known in FORMATS] + [known.name for known in FOLDERS])
+    )
     if format_in is not None and format_in not in formats:
         raise UsageError(
             f"there is no format {format_in!r}", hint=f"Formats: {', '.join(formats)}."
         )
-    fd = _open_stdin() if name == "-" else _open_file(name)
-    shown = "standard input" if name == "-" else name
-    try:
-        head = os.pread(fd, HEAD_BYTES, 0)
-        if not head:
-            raise TraceError(
-                "the file is empty",
-                path=shown,
-                hint="trace-cmd record writes when it ends: was it killed before?",
-            )
-        chosen = formats[format_in] if format_in else _find(head, shown)
-    except BaseException:
-        os.close(fd)
-        raise
-    return chosen.open(fd, shown, Options(instance, reader))
-
-
-def _find(head: bytes, path: str) -> Format:
-    for known in FORMATS:
-        if known.sniff(head):
-            return known
-    names = ", ".join(known.name for known in FORMATS)
-    for magic, what, hint in _OTHERS:
-        if head.startswith(magic):
-            raise FormatError(f"this is {what}; known: {names}", path=path, offset=0, hint=hint)
-    what, hint = f"{head[:10]!r}", "Is it the file that trace-cmd record wrote?"
-    if b"\0" not in head:
-        what = f"text ({head[:24]!r})"
-        hint = "This version reads trace.dat: give the file that trace-cmd record wrote."
-    raise FormatError(
-        f"expected the magic of one of: {names}; found {what}", path=path, offset=0, hint=hint
-    )
-
-
-def _open_file(path: str) -> int:
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except (OSError, ValueError) as error:
-        number = getattr(error, "errno", None)
-        if number == errno.ENOENT:
-            raise TraceError("there is no such file", path=path, hint=_hint_near(path)) from error
-        if number == errno.EACCES:
-            hint = "trace-cmd writes as root: sudo chown $USER FILE, or read it as root."
-            raise TraceError("it may not be read", path=path, hint=hint) from error
-        raise TraceError(f"cannot be opened: {error}", path=path) from error
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise TraceError(
-            "this is a directory", path=path, hint=f"Name the file: {path.rstrip('/')}/trace.dat"
-        )
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return _spool(fd, path)
-    return fd
-
-
-def _hint_near(path: str) -> str:
-    """Recordings that lie where the missing one was looked for."""
-    folder = os.path.dirname(path) or "."
-    try:
-        near = sorted(name for name in os.listdir(folder) if name.endswith(".dat"))[:5]
-    except OSError:
-        return "The directory is missing too."
-    return f"There is: {', '.join(near)}" if near else "There is no .dat file in that directory."
-
-
-def _open_stdin() -> int:
-    try:
-        fd = os.dup(sys.stdin.fileno())
-    except (OSError, ValueError, AttributeError) as error:
-        raise TraceError(f"cannot be read: {error}", path="standard input") from error
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    return _spool(fd, "standard input")
-
-
-def _spool(fd: int, path: str) -> int:
-    """Copy what cannot be read by offset to a file without a name; `fd` is closed.
-
-    Raises FormatError after the first bytes when they begin no known format.
-    """
-    try:
-        with os.fdopen(fd, "rb") as stream, tempfile.TemporaryFile() as spool:
-            # What is no recording is not copied first: the stream may never end.
-            head = stream.read(HEAD_BYTES)
-            if head:
-                _find(head, path)
-            spool.write(head)
-            while piece := stream.read(1 << 20):
-                spool.write(piece)
-            spool.flush()
-            return os.dup(spool.fileno())
-    except OSError as error:
-        raise ReadError(f"cannot be copied to a temporary file: {error}", path=path) from error
+    if max_unpacked is not None and not 0 < max_unpacked < 1 << 20:
+        raise UsageError(f"max_unpacked: {max_unpacked!r} is no number of GiB")
+    most = None if max_unpacked is None else int(max_unpacked * (1 << 30))
+    options = Options(instance, reader, member)
+    return open_path(os.fspath(path), Asked(options, format_in, most, progress))

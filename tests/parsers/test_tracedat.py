@@ -49,8 +49,8 @@ def test_a_missing_file_names_what_is_there(tmp_path: Path) -> None:
     assert "mine.dat" in error.hint
 
 
-def test_a_directory_an_empty_file_and_a_nul_in_the_name(tmp_path: Path) -> None:
-    assert "this is a directory" in str(error_of(tmp_path))
+def test_an_empty_directory_an_empty_file_and_a_nul_in_the_name(tmp_path: Path) -> None:
+    assert "no recording is in it" in str(error_of(tmp_path))
     (tmp_path / "empty").write_bytes(b"")
     assert "the file is empty" in str(error_of(tmp_path / "empty"))
     assert "cannot be opened" in str(error_of("a\0b"))
@@ -62,28 +62,6 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path.write_bytes(b"x")
     path.chmod(0)
     assert "may not be read" in str(error_of(path))
-
-
-@pytest.mark.parametrize(
-    ("head", "what", "hint"),
-    [
-        (b"\x1f\x8b\x08\0", "gzip", "gzip -d"),
-        (b"\xfd7zXZ\0\0", "xz", "xz -d"),
-        (b"\x28\xb5\x2f\xfd\0", "zstd", "zstd -d"),
-        (b"PERFILE2h\0", "perf.data", "trace-cmd record"),
-        (b"# tracer: nop\n#\n", "text", "trace-cmd record"),
-        (b"\x7fELF\2\1\1\0", "found b'\\x7fELF", "trace-cmd record"),
-    ],
-)
-def test_other_files_say_what_they_are(tmp_path: Path, head: bytes, what: str, hint: str) -> None:
-    path = tmp_path / "trace.dat"
-    path.write_bytes(head * 10)
-    error = error_of(path)
-    assert isinstance(error, FormatError)
-    assert error.offset == 0
-    assert what in str(error)
-    assert hint in error.hint
-    assert "trace.dat" in error.message
 
 
 def test_versions_and_word_sizes_nobody_has(tmp_path: Path) -> None:
@@ -152,7 +130,7 @@ def test_standard_input(tmp_path: Path, pipe: bool) -> None:
 
 def test_the_format_is_found_by_content(tmp_path: Path) -> None:
     path = small().write(tmp_path / "perf.data")
-    assert [known.name for known in FORMATS] == ["trace.dat"]
+    assert FORMATS[-1].name == "text"
     with open_trace(path) as found, open_trace(path, format_in="trace.dat") as forced:
         assert found.format == forced.format == "trace.dat v7"
 
