@@ -1,138 +1,213 @@
-"""A seeded mutation fuzzer over the sample recordings.
+"""A seeded mutation fuzzer over every form of recording.
 
-    python -m tests.fuzz --minutes 10 --seed 1        # read, decode every field, analyse
-    python -m tests.fuzz --minutes 1 --only reader
+    python -m tests.fuzz --minutes 10                  as many as fit
+    python -m tests.fuzz --files 100000 --seed 7       so many
+    python -m tests.fuzz --command 1000                through the command line, a process each
+    python -m tests.fuzz --cuts 1 --form "trace.dat"   cut at every byte
+    python -m tests.fuzz --again 7.4711 --form trace   one again; --write FILE to have it
 
-Every mutant must end in a result or a typed error, within time and memory.  What fails is kept in
-``--keep`` (default ``fuzz-failures``) with its reason beside it; exit status 1 then.
+Every mutant must end in a result or a typed error, within time and memory, and nothing that is cut
+may look complete.  What fails is kept in ``--keep`` with its reason; exit status 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import itertools
 import os
-import random
+import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from fputrace import cli
-from fputrace.errors import FputraceError
-from fputrace.parsers import open_trace
-from tests.fuzz.mutations import mutate
-from tests.fuzz.sandbox import Check, Failure, run_all
-from tests.tools.cut_pages import cut_pages
-from tests.writers import Compression, container
+from tests.fuzz.checks import OUTPUTS, VERBS, command, examine
+from tests.fuzz.forms import FORMS, Tree, write
+from tests.fuzz.mutants import FOREIGN, Mutant, make, seeds_of
+from tests.fuzz.sandbox import MEBI, Outcome, run
 
-SAMPLES = Path(__file__).parent.parent.parent / "sample_traces"
-
-
-def check_reader(path: Path) -> None:
-    """Read it all, decode every 50th row; a typed error is fine."""
-    with contextlib.suppress(FputraceError), open_trace(path) as trace:
-        for block in trace.blocks():
-            for row in range(0, len(block), 50):
-                if block.event[row] >= 0:
-                    block.fields_of(row)
+SECONDS = 30.0
+"""What one file may take."""
 
 
-def check_analysis(path: Path) -> None:
-    """The command as users run it, in a format that draws the timeline and one that does not."""
-    for form in ("json", "text"):
-        with contextlib.redirect_stderr(io.StringIO()) as talk:
-            status = cli.main(["analyze", "-q", "--format", form, "-o", os.devnull, str(path)])
-        if status not in (0, 1, 2, 3) or (status == 2 and str(path) not in talk.getvalue()):
-            raise AssertionError(f"exit status {status}: {talk.getvalue()}")
+class Job(NamedTuple):
+    """Which mutant; ``how`` is examine, command or cut (``label`` is then SEED.BYTE)."""
+
+    how: str
+    form: str
+    label: str
 
 
-CHECKS: dict[str, Check] = {"reader": check_reader, "analysis": check_analysis}
+def mutant_of(job: Job) -> Mutant:
+    """The mutant of a job, made again."""
+    if job.how != "cut":
+        return make(job.form, job.label)
+    number, at = (int(word) for word in job.label.split("."))
+    seed = seeds_of(job.form)[number]
+    data = seed.pack(seed.parts)[""]
+    return Mutant(job.form, number, f"cut at {at}", {"": data[:at]}, seed.tells(data, at))
 
 
-def corpus(folder: Path) -> list[bytes]:
-    """Small v6 and v7 forms of the samples: a fifth of the pages, the beginning of kallsyms."""
-    forms: tuple[tuple[int, Compression], ...] = (
-        (6, "none"),
-        (7, "none"),
-        (7, "zstd"),
-        (7, "zlib"),
-    )
-    found = []
-    for number, path in enumerate(sorted(SAMPLES.glob("*/trace.dat"))):
-        small = folder / "seed.dat"
-        cut_pages(path, small, 0.8, number)
-        trace = container.read(small)
-        symbols = trace.blocks[container.KALLSYMS][4 : 1 << 15]
-        trace.blocks[container.KALLSYMS] = trace.word(len(symbols), 4) + symbols
-        found.append(trace.to_bytes(*forms[number % len(forms)], option_sections=2))
-    return found
+def check(job: Job, folder: Path) -> int | None:
+    """Do what the job says, in a folder of its own; the peak of the process it was done in."""
+    mutant = mutant_of(job)
+    path = _written(mutant.tree, folder)
+    turn = sum(job.label.encode())
+    if job.how == "command":
+        return command(path, VERBS[turn % len(VERBS)])
+    said = examine(path, "text" if job.how == "cut" else OUTPUTS[turn % len(OUTPUTS)])
+    if mutant.cut:
+        whole = _said_of_whole(mutant.form, mutant.seed, folder)
+        assert said - whole, "a truncated recording looks complete"
+    return None
 
 
-def mutants(seeds: list[bytes], seed: int, until: float, limit: int) -> Iterator[tuple[str, bytes]]:
-    """Up to ``limit`` mutants, until the clock says so; the number makes one again."""
-    for number in range(limit):
+def _written(tree: Tree, folder: Path) -> Path:
+    for left in folder.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return write(tree, folder)
+
+
+_said: dict[tuple[str, int], set[str]] = {}
+
+
+def _said_of_whole(form: str, number: int, folder: Path) -> set[str]:
+    """What the seed itself says is wrong with it."""
+    if (form, number) not in _said:
+        seed = seeds_of(form)[number]
+        _said[form, number] = examine(_written(seed.pack(seed.parts), folder), "info")
+    return _said[form, number]
+
+
+@dataclass
+class Tally:
+    """What came of the files of one form."""
+
+    files: int = 0
+    failures: int = 0
+    slowest: float = 0.0
+    peak: int = 0
+
+    def add(self, outcome: Outcome[Job]) -> None:
+        self.files += 1
+        self.failures += bool(outcome.why)
+        self.slowest = max(self.slowest, outcome.seconds)
+        self.peak = max(self.peak, outcome.peak)
+
+
+def jobs(how: str, seed: int, forms: list[str], files: int, until: float) -> Iterator[Job]:
+    """So many files, form after form, until the clock says so."""
+    for number, form in zip(range(files), itertools.cycle(forms), strict=False):
         if time.monotonic() > until:
             return
-        chance = random.Random(f"{seed}.{number}")
-        which = chance.randrange(len(seeds))
-        what, data = mutate(seeds[which], chance.choice(seeds), chance)
-        yield f"{seed}.{number} of file {which}: {what}", data
+        yield Job(how, form, f"{seed}.{number}")
+
+
+def cuts(forms: list[str], step: int) -> Iterator[Job]:
+    """The smallest seed of each form, cut at every ``step``-th byte; folders are left out."""
+    for form in forms:
+        packed = [seed.pack(seed.parts) for seed in seeds_of(form)]
+        sizes = {len(tree[""]): number for number, tree in enumerate(packed) if set(tree) == {""}}
+        if sizes:
+            smallest = min(sizes)
+            for at in range(0, smallest, step):
+                yield Job("cut", form, f"{sizes[smallest]}.{at}")
 
 
 def fuzz(
-    minutes: float, seed: int, keep: Path | None, only: str = "", limit: int = 1 << 60
-) -> tuple[int, list[Failure]]:
-    """Run; returns how many mutants were tried and what failed."""
-    tried = 0
-    last = b""
-
-    def counted(inputs: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-        nonlocal tried, last
-        for label, data in inputs:
-            tried, last = tried + 1, data
-            yield label, data
-
-    failures: list[Failure] = []
-    checks = [check for name, check in CHECKS.items() if only in ("", name)]
-
-    def check_all(path: Path) -> None:
-        for check in checks:
-            check(path)
-
-    with tempfile.TemporaryDirectory() as name:
-        seeds = corpus(Path(name))
-        # Everything is imported here once, not in each worker, where it would count as memory.
-        whole = Path(name) / "whole.dat"
-        whole.write_bytes(seeds[0])
-        check_all(whole)
-        until = time.monotonic() + 60 * minutes
-        inputs = counted(mutants(seeds, seed, until, limit))
-        while found := run_all(inputs, check_all, Path(name), seconds=20, most=1):
-            failures += found
+    wanted: Iterator[Job],
+    forms: Iterable[str],
+    keep: Path | None,
+    workers: int = 2,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> tuple[dict[str, Tally], list[str]]:
+    """Run the jobs; returns a tally of each form, and what failed and why."""
+    tallies: dict[str, Tally] = {}
+    failures: list[str] = []
+    for form in (*FOREIGN, *forms):
+        seeds_of(form)  # here once, not in every worker
+    for outcome in run(wanted, check, workers, seconds=SECONDS):
+        job = outcome.job
+        tallies.setdefault(job.form, Tally()).add(outcome)
+        if outcome.why:
+            mutant = mutant_of(job)
+            failures.append(f"{' '.join(job)}: {mutant.told}\n{outcome.why}")
+            tell(failures[-1])
             if keep is not None:
-                keep.mkdir(exist_ok=True)
-                stem = found[0].label.split()[0]
-                (keep / f"{stem}.dat").write_bytes(last)
-                (keep / f"{stem}.txt").write_text(f"{found[0].label}\n{found[0].why}\n")
-                print(f"{found[0].label}\n{found[0].why}", file=sys.stderr)
-    return tried, failures
+                folder = keep / "-".join(job).replace(" ", "_")
+                folder.mkdir(parents=True, exist_ok=True)
+                write(mutant.tree, folder)
+                (folder / "why.txt").write_text(failures[-1] + "\n")
+    return tallies, failures
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """A line a form."""
+    lines = [f"{'form':<20} {'files':>8} {'failures':>8} {'slowest':>9} {'peak':>9}"]
+    for form, tally in tallies.items():
+        peak = f"{tally.peak / MEBI:.0f} MiB"
+        lines.append(
+            f"{form:<20} {tally.files:>8,} {tally.failures:>8} {tally.slowest:>7.2f} s {peak:>9}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:
+    """Arguments in, exit status out."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz", description="Mutate recordings and run fputrace on them."
+        prog="python -m tests.fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=1.0, help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, help="default: 1, or until --files are done")
+    parser.add_argument("--files", type=int, help="how many, through the library")
+    parser.add_argument("--command", type=int, metavar="FILES", help="how many, as processes")
+    parser.add_argument("--cuts", type=int, metavar="STEP", help="cut at every STEP-th byte")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=list(CHECKS), default="", help="default: everything")
+    parser.add_argument("--form", default="", help=f"forms that begin so: {', '.join(FORMS)}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
+    parser.add_argument("--again", metavar="SEED.NUMBER", help="one of them again, in here")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="only write it there")
     given = parser.parse_args()
-    tried, failures = fuzz(given.minutes, given.seed, given.keep, given.only)
-    print(f"{tried} mutants, {len(failures)} failures")
+    forms = [form for form in FORMS if form.startswith(given.form)]
+    if not forms:
+        parser.error(f"no form begins with {given.form!r}")
+    how = "command" if given.command else "cut" if given.cuts else "examine"
+    if given.again:
+        return _again(Job(how, forms[0], given.again), given.write or given.keep, given.write)
+    begin = time.monotonic()
+    files = given.command or given.files or 1 << 60
+    minutes = given.minutes or (1.0 if files == 1 << 60 else 1e6)
+    if given.cuts:
+        wanted = cuts(forms, given.cuts)
+    else:
+        wanted = jobs(how, given.seed, forms, files, begin + 60 * minutes)
+    tallies, failures = fuzz(
+        wanted, forms, given.keep, given.workers, lambda text: print(text, flush=True)
+    )
+    print(table(tallies))
+    tried = sum(tally.files for tally in tallies.values())
+    seconds = time.monotonic() - begin
+    print(f"{tried:,} files in {seconds:,.0f} s, {len(failures)} failures (--seed {given.seed})")
     return 1 if failures else 0
+
+
+def _again(job: Job, folder: Path, only_write: object) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    mutant = mutant_of(job)
+    print(f"{mutant.form} {job.label}, seed {mutant.seed}: {mutant.told}")
+    if only_write:
+        print(_written(mutant.tree, folder))
+    else:
+        check(job, folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -163,6 +163,13 @@ def read_perf(path: Path) -> PerfFile:
     return PerfFile(tuple(attrs), features, tuple(split(raw[data_at : data_at + data_size])))
 
 
+def beside(data: bytes, at: int) -> int:
+    """Bytes behind a record that its size does not count: HEADER_TRACING_DATA's payload."""
+    if int.from_bytes(data[at : at + 4], "little") != HEADER_TRACING_DATA:
+        return 0
+    return int.from_bytes(data[at + 8 : at + 12], "little")
+
+
 def split(data: bytes) -> Iterator[bytes]:
     """The records of a stream, HEADER_TRACING_DATA's payload not among them."""
     at = 0

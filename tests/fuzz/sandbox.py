@@ -78,13 +78,15 @@ def run_all(
 
 def run(
     jobs: Iterable[Job],
-    check: Callable[[Job, Path], None],
+    check: Callable[[Job, Path], int | None],
     workers: int,
     *,
     seconds: float,
     mebibytes: int = RESIDENT_MIB,
 ) -> Iterator[Outcome[Job]]:
     """Apply ``check(job, its worker's folder)`` to each job in forked workers, as they finish.
+
+    ``check`` may return the peak of a process it has started, which then counts instead.
 
     A job fails when ``check`` raises, takes longer than ``seconds``, asks for more than
     ``mebibytes`` on top of what the process has, has more than RESIDENT_MIB resident, or kills its
@@ -120,7 +122,7 @@ class _Worker(Generic[Job]):
 
     def __init__(
         self,
-        check: Callable[[Job, Path], None],
+        check: Callable[[Job, Path], int | None],
         folder: Path,
         seconds: float,
         mebibytes: int,
@@ -194,14 +196,15 @@ class _Worker(Generic[Job]):
                 return
             begin = now()
             forget_peak()
+            other = None
             signal.setitimer(signal.ITIMER_REAL, self._seconds)
             try:
-                self._check(job, self._folder)
+                other = self._check(job, self._folder)
                 why = ""
             except BaseException:  # noqa: BLE001  every kind of failure is a result here
                 why = f"after {now() - begin:.1f} s\n{traceback.format_exc()}"
             signal.setitimer(signal.ITIMER_REAL, 0)
-            pipe.send((why, peak_bytes()))
+            pipe.send((why, peak_bytes() if other is None else other))
 
 
 def forget_peak() -> None:
@@ -209,9 +212,9 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_bytes() -> int:
-    """The most this process had resident since."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def peak_bytes(process: int | str = "self") -> int:
+    """The most a process had resident since; OSError when it has ended."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
-    raise OSError("/proc/self/status has no VmHWM")
+    raise OSError("no VmHWM: it has ended")

@@ -7,14 +7,41 @@ import signal
 import time
 from pathlib import Path
 
-from tests.fuzz.__main__ import fuzz
+import pytest
+
+from tests.fuzz.__main__ import cuts, fuzz, jobs, mutant_of
+from tests.fuzz.forms import FORMS
 from tests.fuzz.sandbox import run_all
+
+FOREVER = float("inf")
 
 
 def test_a_short_run_finds_nothing() -> None:
-    tried, failures = fuzz(5 / 60, seed=1, keep=None)
-    assert tried > 10
+    tallies, failures = fuzz(jobs("examine", 1, list(FORMS), 6 * len(FORMS), FOREVER), FORMS, None)
     assert failures == []
+    assert {form: tally.files for form, tally in tallies.items()} == dict.fromkeys(FORMS, 6)
+
+
+def test_a_short_run_of_commands_finds_nothing() -> None:
+    tallies, failures = fuzz(jobs("command", 1, list(FORMS)[::5], 5, FOREVER), FORMS, None)
+    assert failures == []
+    assert len(tallies) == 5
+
+
+@pytest.mark.long
+def test_a_cut_recording_never_looks_complete() -> None:
+    _, failures = fuzz(cuts(list(FORMS), 1), FORMS, None)
+    assert failures == []
+
+
+def test_a_recording_cut_here_and_there_never_looks_complete() -> None:
+    _, failures = fuzz(cuts(list(FORMS), 997), FORMS, None)
+    assert failures == []
+
+
+def test_a_number_makes_the_same_mutant_again() -> None:
+    for job in jobs("examine", 3, list(FORMS), 2 * len(FORMS), FOREVER):
+        assert mutant_of(job) == mutant_of(job)
 
 
 def misbehave(path: Path) -> None:
@@ -25,17 +52,19 @@ def misbehave(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "eat":
         bytearray(4 << 30)
+    if what == "touch":
+        bytearray(b"x") * (500 << 20)
     if what == "sleep":
         time.sleep(60)
 
 
 def test_the_sandbox_notices(tmp_path: Path) -> None:
     """Each misdeed is reported under its label, and the rest still runs."""
-    names = ["fine", "raise", "fine", "die", "eat", "sleep", "fine"]
+    names = ["fine", "raise", "fine", "die", "eat", "touch", "sleep", "fine"]
     inputs = [(name, name.encode()) for name in names]
     failures = run_all(inputs, misbehave, tmp_path, seconds=0.5)
-    assert [failure.label for failure in failures] == ["raise", "die", "eat", "sleep"]
+    assert [failure.label for failure in failures] == ["raise", "die", "eat", "touch", "sleep"]
     for failure, why in zip(
-        failures, ["KeyError", "exit code", "MemoryError", "0.5 s"], strict=True
+        failures, ["KeyError", "exit code", "MemoryError", "MiB resident", "0.5 s"], strict=True
     ):
         assert why in failure.why
