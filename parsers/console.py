@@ -1,0 +1,476 @@
+"""Trace lines in a log or a mail: the dump of ftrace's buffer that a kernel left on its console.
+
+``ftrace_dump_on_oops``, sysrq-z and kdb's ``ftdump`` print (kernel/trace/trace.c
+``ftrace_dump_one``, kernel/trace/trace_kdb.c)::
+
+    Dumping ftrace buffer:
+    ---------------------------------
+    CPU:1 [LOST 4711 EVENTS]
+      <idle>-0         1d..2. 1234us+: sched_switch: ...
+    ---------------------------------
+
+each line a printk record of its own, oldest event first over all CPUs.  Other records stand in
+between, a serial line drops bytes, two writers share a line, a crash ends it all.  What is read
+is what is whole: an event counts only when the line behind it begins as a line of this log does.
+Anything else is a hole, of that event's CPU if only its tail is damaged, else of every CPU.
+Holes are told to the text reader in the kernel's own words, ``CPU:N [LOST EVENTS]``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fputrace.errors import FormatError
+from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
+from fputrace.parsers.wrapped import Copy, Unwrapped
+
+_BEGIN = re.compile(rb"Dumping ftrace (?:instance (?P<name>\S{1,64}+) )?+buffer(?::| \(skipping)")
+_RULE = re.compile(rb"-{20,60}+")
+_EMPTY = b"(ftrace buffer empty)"
+_DROPPED = re.compile(
+    # printk (kernel/printk/printk.c), systemd-journald
+    rb"\*\* \d{1,20}+ printk messages dropped \*\*|Missed \d{1,20}+ kernel messages"
+)
+_COLOUR = re.compile(rb"\x1b\[[0-9;?]{0,20}+[A-Za-z]")
+_NOISE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_JOINED = re.compile(rb"\[ {0,8}+\d{1,8}+\.\d{6}\]|\dus[ +!#*@$]: ")
+_FRAGMENT = re.compile(
+    rb"\dus[ +!#*@$]: |==> |(?:prev|next)_\w|_prio=|x86/fpu|xfeatures|xcomp_bv|kvm_\w{2,16}+: "
+    rb"|-\d{1,10}+ {1,12}+\d{1,4}+[dDbX.][.\w]{3}"
+)
+_STACK = re.compile(rb"=> |[0-9a-f]{6,16} \S|<stack trace>")
+_GRAPH = re.compile(rb"\d{1,4}+\) .{0,60}\|  ")
+_RAW = re.compile(rb"\d{1,10}+ \d{1,4}+ \d{6,20}+ |[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} ")
+_RELEASES = (
+    re.compile(rb"Linux version (\d\S{2,63})"),
+    re.compile(rb"Linux \S{1,64}+ (\d{1,3}\.\d\S{1,63}+) #\d"),
+    re.compile(rb"latency trace v[\d.]{1,12}+ on (\d\S{2,63})"),
+    re.compile(rb"[Nn]ot tainted \(?+(\d{1,3}\.\d[^\s)]{1,63}+)"),
+    re.compile(rb"Tainted: [A-Z ]{1,40}+(\d{1,3}\.\d\S{1,63}+)"),
+)
+_CPUS = re.compile(rb"Brought up \d{1,4}+ nodes?+, (\d{1,5}+) CPU|#P:(\d{1,5}+)")
+_ENTRIES = re.compile(rb"# latency: .{1,40}?, #(\d{1,20}+)/(\d{1,20}+), CPU#.{1,80}?#P:(\d{1,5}+)")
+
+_SHOWN_DUMPS = 8
+_WHAT_TO_RECORD = (
+    "Record events with their task: echo nop > current_tracer; echo 0 > options/raw; "
+    "echo 0 > options/hex; or use trace-cmd record -e x86_fpu -e kvm -e sched."
+)
+
+
+@dataclass
+class _Dump:
+    """A dump as it is being copied."""
+
+    copy: Copy
+    first: int = 0
+    last: int = 0
+    headed: bool = False
+    closed: bool = False
+    in_file: bool = False
+    """It is the file ``trace`` in the option latency-format, not a log."""
+    absolute: bool = False
+    raw_clock: bool = False
+    prefixed: bool = False
+    kernel: str | None = None
+    machine: int | None = None
+    instance: str = ""
+    events: int = 0
+    others: int = 0
+    broken: int = 0
+    first_broken: int = 0
+    dropped: int = 0
+    back: int = 0
+    holes: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    """CPU -> ``holes`` when its last line was copied; less than now: it has a hole since."""
+    pending: tuple[Line, int] | None = None
+    seam: bool = False
+    top: int = 0
+    shift: int = 0
+    cut: str = ""
+
+    def settle(self) -> None:
+        """The event last read is whole: copy it, behind the hole its CPU may have."""
+        if self.pending is None:
+            return
+        line, number = self.pending
+        self.pending = None
+        self.first = self.first or number
+        self.last = number
+        self.events += 1
+        if line.time is not None:
+            if line.time + self.shift < self.top:
+                # Dumps print in the order of time: lines before this one are missing or damaged.
+                self.shift = self.top - line.time
+                self.back += 1
+                self.holes += 1
+            self.top = line.time + self.shift
+            self.raw_clock = line.raw
+        if self.seen.get(line.cpu, self.holes) != self.holes:
+            self.copy.line(b"CPU:%d [LOST EVENTS]\n" % line.cpu, number)
+        self.seen[line.cpu] = self.holes
+        self.copy.line(line.plain(self.shift), number)
+
+    def spoil(self, number: int) -> None:
+        """The event last read is not whole."""
+        if self.pending is None:
+            return
+        line, _number = self.pending
+        self.pending = None
+        self._count(number)
+        if line.cpu in self.seen:
+            self.seen[line.cpu] = -1
+        else:
+            self.holes += 1
+
+    def hole(self, number: int) -> None:
+        """A line that may have been an event of any CPU."""
+        self._count(number)
+        self.holes += 1
+
+    def _count(self, number: int) -> None:
+        self.first_broken = self.first_broken or number
+        self.broken += 1
+
+    def finish(self) -> None:
+        """What is left to tell when no line follows."""
+        for cpu, holes in self.seen.items():
+            if holes != self.holes:
+                self.copy.line(b"CPU:%d [LOST EVENTS]\n" % cpu, self.last)
+        if not self.cut and not self.absolute and not self.in_file and not self.closed:
+            self.cut = f"line {self.last}: the dump breaks off, no closing line follows"
+
+
+class _Reader:
+    """Goes through the lines of a log and keeps the longest dump."""
+
+    def __init__(self) -> None:
+        self.best: _Dump | None = None
+        self.now: _Dump | None = None
+        self.spare: Copy | None = None
+        self.found: list[tuple[int, int, int]] = []
+        self.dumps = 0
+        self.empty = 0
+        self.graph = 0
+        self.raw = 0
+        self.kernel: str | None = None
+        self.machine: int | None = None
+        self.head: list[tuple[bytes, int]] = []
+        self.in_file = False
+        self.plain = False
+        """The first event stands in a form, and at a place, that needs no unwrapping."""
+
+    # --- dumps ---
+
+    def begin(self) -> _Dump:
+        self.end()
+        self.now = _Dump(self.spare or Copy(), kernel=self.kernel, machine=self.machine)
+        self.spare = None
+        return self.now
+
+    def end(self) -> None:
+        dump, self.now = self.now, None
+        if dump is None:
+            return
+        dump.settle()
+        dump.finish()
+        if dump.events:
+            self.dumps += 1
+            if len(self.found) < _SHOWN_DUMPS:
+                self.found.append((dump.first, dump.last, dump.events))
+        if dump.events and (self.best is None or dump.events >= self.best.events):
+            dump, self.best = self.best, dump
+        if dump is not None:
+            dump.copy.clear()
+            self.spare = dump.copy
+
+    def close(self) -> None:
+        for dump in (self.best, self.now):
+            if dump is not None:
+                dump.copy.close()
+        if self.spare is not None:
+            self.spare.close()
+
+    # --- lines ---
+
+    def read(self, lines: Iterable[tuple[bytes, bool]]) -> None:
+        number = 0
+        whole = True
+        for number, (raw, whole) in enumerate(lines, 1):
+            line = raw.rstrip()
+            if b"\x1b" in line:
+                line = _COLOUR.sub(b"", line)
+            self.line(line, number, whole)
+            if self.plain:
+                return
+        if self.now is not None and not self.now.closed and not whole:
+            self.now.cut = f"line {number}: the file breaks off within a line"
+        self.end()
+
+    def line(self, line: bytes, number: int, whole: bool) -> None:
+        dropped = _DROPPED.search(line)
+        if dropped is not None and self.now is not None:
+            # Old kernels print the notice in front of the next record, on its line.
+            self.now.settle()
+            self.now.dropped += 1
+            self.now.holes += 1
+            line = line[dropped.end() :]
+        front = FRONT.match(line)
+        assert front is not None  # it matches nothing, too
+        body = line[front.end() :]
+        prefixed = bool(front[0].strip())
+        if not body:
+            if self.now is not None and self.now.absolute:
+                self.gap(number)
+            return
+        event = line_of(body) if b": " in body else None
+        if event is None:
+            self.other(body, number, prefixed, whole)
+        elif not whole or _is_damaged(line, event):
+            dump = self.now
+            if dump is not None and not dump.closed:
+                dump.settle()
+                dump.hole(number)
+        else:
+            self.event(event, number, prefixed)
+
+    def event(self, event: Line, number: int, prefixed: bool) -> None:
+        absolute = event.time is None
+        dump = self.now
+        if dump is None or dump.closed or (dump.events and dump.absolute != absolute):
+            if absolute and not prefixed and not self.dumps and self.now is None:
+                self.plain = True
+                return
+            dump = self.begin()
+        elif absolute and dump.seam and dump.pending is None and event.order < dump.top:
+            dump = self.begin()  # another recording in the same mail
+        if not dump.events and dump.pending is None:
+            dump.absolute, dump.prefixed, dump.in_file = absolute, prefixed, self.in_file
+            for text, place in self.head:
+                dump.copy.line(text, place)
+            self.head = []
+        dump.settle()
+        dump.seam = False
+        dump.top = max(dump.top, event.order) if absolute else dump.top
+        dump.pending = event, number
+
+    def other(self, body: bytes, number: int, prefixed: bool, whole: bool) -> None:
+        dump = self.now
+        if (found := _BEGIN.match(body)) is not None:
+            dump = self.begin()
+            dump.headed = True
+            self.in_file = False
+            dump.instance = (found["name"] or b"").decode("utf-8", "replace")
+        elif body == _EMPTY:
+            self.empty += 1
+            self.end()
+        elif body.startswith(b"#") and OWN_LOSS.match(body) is None:
+            self.comment(body, number, prefixed)
+        elif dump is None or dump.closed:
+            self.learn(body)
+            self.graph += _GRAPH.match(body) is not None
+            self.raw += _RAW.match(body) is not None
+        elif _RULE.fullmatch(body) is not None:
+            dump.settle()
+            dump.closed = dump.events > 0
+        elif OWN_LOSS.fullmatch(body) is not None:
+            dump.settle()
+            dump.copy.line(body + b"\n", number)
+        elif dump.absolute:
+            if _STACK.match(body) is None:
+                self.gap(number)
+            self.learn(body)
+        elif _STACK.match(body) is None:
+            self.between(dump, body, number, prefixed and dump.prefixed and whole)
+            self.learn(body)
+
+    def between(self, dump: _Dump, body: bytes, number: int, record: bool) -> None:
+        """A line inside a dump that is none of it; `record`: it begins as a record does."""
+        if record:
+            dump.settle()
+        fragment = _FRAGMENT.search(body) is not None
+        if dump.pending is not None:
+            dump.spoil(number)  # this may be its tail
+        elif fragment:
+            dump.hole(number)
+        else:
+            dump.others += 1
+
+    def gap(self, number: int) -> None:
+        """Something between quoted lines: lines may have been left out, or broken to fit."""
+        dump = self.now
+        assert dump is not None  # asked by the caller
+        if dump.pending is not None:
+            dump.spoil(number)
+        if not dump.seam:
+            dump.holes += 1
+        dump.seam = True
+        dump.others += 1
+
+    def comment(self, body: bytes, number: int, prefixed: bool) -> None:
+        """A line of the head that tracefs puts before a trace."""
+        if body.startswith(b"# tracer: "):
+            if b"function_graph" in body:
+                self.graph += 1 << 20
+            if self.now is not None and self.now.absolute:
+                self.end()
+            self.head = [(body + b"\n", number)]
+        elif (found := _ENTRIES.match(body)) is not None:
+            self.in_file = not prefixed
+            self.machine = int(found[3])
+            text = b"# entries-in-buffer/entries-written: %s/%s   #P:%s\n" % found.groups()
+            self.head = [*self.head[:1], (text, number)]
+        elif body.startswith(b"# entries-in-buffer"):
+            self.head = [*self.head[:1], (body + b"\n", number)]
+        self.learn(body)
+
+    def learn(self, body: bytes) -> None:
+        """The kernel's release and how many CPUs it has, where a line tells."""
+        if b"Linux" in body or b"ainted" in body or b" on " in body:
+            for pattern in _RELEASES:
+                found = pattern.search(body)
+                if found is None:
+                    continue
+                release = found[1].decode("utf-8", "replace")
+                booted = body.startswith(b"Linux version")
+                if booted:
+                    self.end()  # it did not survive into this boot
+                elif self.now is not None and self.now.kernel is None:
+                    self.now.kernel = release
+                self.kernel = release
+                break
+        found = _CPUS.search(body)
+        if found is not None:
+            self.machine = int(found[1] or found[2])
+
+
+def _is_damaged(line: bytes, event: Line) -> bool:
+    """Whether an event's line holds what no such line can: noise, or the head of another."""
+    if _NOISE.search(line) is not None:
+        return True
+    if not line.isascii():
+        try:
+            if "\ufffd" in line.decode("utf-8"):
+                return True
+        except UnicodeDecodeError:
+            return True
+    return event.time is not None and _JOINED.search(event.text) is not None
+
+
+def read_console(lines: Iterable[tuple[bytes, bool]], path: str) -> Unwrapped | None:
+    """The longest dump, or quoted trace, among the lines of a file; None when there is none.
+
+    `lines` are those of :func:`~fputrace.parsers.wrapped.lines_of`.  None, too, when the first
+    event of the file stands there as tracefs, perf script or trace-cmd report prints it.
+
+    Raises
+    ------
+    FormatError
+        The buffer was empty when it was dumped, or the trace is in a form without tasks.
+    """
+    reader = _Reader()
+    try:
+        reader.read(lines)
+        best = None if reader.plain else reader.best
+        if best is not None:
+            reader.best = None
+            return _result(reader, best)
+        if not reader.plain:
+            _refuse(reader, path)
+        return None
+    finally:
+        reader.close()
+
+
+def _refuse(reader: _Reader, path: str) -> None:
+    if reader.graph > 2:
+        raise FormatError(
+            "this is the output of the function_graph tracer: its lines do not name the task, "
+            "and events are comments in it",
+            path=path,
+            hint=_WHAT_TO_RECORD,
+        )
+    if reader.raw > 2:
+        raise FormatError(
+            "this is a trace in the option raw or hex: its lines do not name the events' fields",
+            path=path,
+            hint=_WHAT_TO_RECORD,
+        )
+    if reader.empty:
+        raise FormatError(
+            "a kernel log whose dump of ftrace's buffer is empty",
+            path=path,
+            hint="Start tracing before the crash: trace-cmd start -e x86_fpu -e kvm -e sched.",
+        )
+
+
+def _result(reader: _Reader, dump: _Dump) -> Unwrapped:
+    form = "console log"
+    if dump.absolute:
+        form = "quoted text"
+    elif dump.in_file:
+        form = "latency-format trace"
+    read = Unwrapped(
+        dump.copy.finish(),
+        form,
+        dump.copy.lines,
+        kernel=dump.kernel,
+        relative=not dump.absolute,
+        losses_known=dump.in_file,
+        damaged=dump.cut,
+    )
+    read.notes += _notes(reader, dump)
+    read.limits += _limits(dump)
+    return read
+
+
+def _notes(reader: _Reader, dump: _Dump) -> list[str]:
+    what = "the trace" if dump.absolute or dump.in_file else "the dump"
+    if dump.instance:
+        what += f" of the instance {dump.instance}"
+    notes = [f"{what} is read from lines {dump.first}-{dump.last}: {dump.events} events"]
+    if reader.dumps > 1:
+        others = [
+            f"lines {first}-{last} ({events} events)"
+            for first, last, events in reader.found
+            if first != dump.first
+        ]
+        more = reader.dumps - 1 - len(others)
+        said = ", ".join(others) + (f" and {more} more" if more > 0 else "")
+        notes.append(f"it is the longest of {reader.dumps} in this file; not read: {said}")
+    if not dump.absolute and not dump.in_file and not dump.headed:
+        notes.append("the log begins inside the dump, or lacks its first line: its head is missing")
+    if dump.others:
+        notes.append(f"{dump.others} other lines in between were left out")
+    if dump.broken:
+        notes.append(
+            f"{dump.broken} lines that are broken, joined or noisy were left out, the first near "
+            f"line {dump.first_broken}"
+        )
+    if dump.dropped:
+        notes.append(f"the log says {dump.dropped} times that messages were dropped")
+    if dump.back:
+        notes.append(f"time steps back {dump.back} times: lines are missing or damaged there")
+    return notes
+
+
+def _limits(dump: _Dump) -> list[str]:
+    if dump.absolute:
+        return ["lines that the sender left out are not told"]
+    unit = "the clock's unit" if dump.raw_clock else "microseconds"
+    limits = [
+        f"times are {unit} since the buffer's start: their order is the kernel's, not exact",
+        "task names are cut to 8 characters",
+    ]
+    if not dump.in_file:
+        limits.append("lines that the console or a logger lost without a word are not told")
+        if len(dump.seen) == 1 and dump.machine != 1:
+            (cpu,) = dump.seen
+            limits.append(
+                f"only CPU {cpu} is in the dump: what the others did is unknown "
+                "(ftrace_dump_on_oops=orig_cpu dumps no other)"
+            )
+    return limits
