@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fputrace.events import EventFormat, FormatField
+from fputrace.parsers.bulk import columns_of
 from fputrace.parsers.formats import is_pointer, is_string
 
 if TYPE_CHECKING:
@@ -141,6 +142,17 @@ class BlockRecords:
         index = int(self.event[row])
         form = self.formats[index] if index >= 0 else None
         return self.decoder.fields(form, self.payload(row)) if form is not None else {}
+
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, Any] | None:
+        """Every field of these rows, which are of one event, as :func:`bulk.columns_of` has them.
+
+        None when that event has no format or a record is too short: then ask row by row.
+        """
+        index = int(self.event[rows[0]])
+        form = self.formats[index] if index >= 0 else None
+        if form is None:
+            return None
+        return columns_of(self.decoder, form, self.buffers, self.raw[rows])
 
     def field(self, row: int, name: str) -> Any:
         """One field of a row by its name; "" where there is none."""
