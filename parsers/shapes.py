@@ -123,6 +123,8 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ),
     ("kvm_fpu", "kernel", "{load:sym}", {"load": {"unload": 0, "load": 1}}, {}),
     ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}", {}, {}),
+    # The same text of kernels that have the field: meant when writing.
+    ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}", {}, {"immediate_exit": 0}),
     ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}" + _INJECTED, {},
      {"immediate_exit": 0}),
     ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}[immediate exit]", {},
@@ -164,7 +166,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ("sched_process_exit", "kernel", _TASK + " group_dead={group_dead:sym}",
      {"group_dead": _BOOL}, {}),
     ("sched_process_free", "kernel", _TASK, {}, {}),
-    ("sys_enter", "kernel", "NR {id:dec} ({_:rest})", {}, {}),
+    ("sys_enter", "kernel", "NR {id:dec} ({args:rest})", {}, {}),
     ("sys_exit", "kernel", "NR {id:dec} = {ret:dec}", {}, {}),
     # "fd: 0x00000003, buf: ..." and "0x4"; without the number that tells which call it is.
     ("sys_exit_*", "kernel", "0x{ret:hex}", {}, {}),
@@ -176,7 +178,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ("signal_deliver", "kernel", ("sig={sig:dec} errno={errno:dec} code={code:dec} "
      "sa_handler={sa_handler:hex} sa_flags={sa_flags:hex}"), {}, {}),
     ("cpuhp_*enter", "kernel", ("cpu: {cpu:dec04} target: {target:dec3} step: {idx:dec3} "
-     "({_:rest})"), {}, {}),
+     "({fun:rest})"), {}, {}),
     ("suspend_resume", "kernel", "{action:comm}[{val:dec}] {start:sym}",
      {"start": {"end": 0, "begin": 1}}, {}),
 )  # fmt: skip
@@ -268,7 +270,7 @@ def _shapes() -> tuple[Shape, ...]:
                 rows += (Shape(kind, system, name, by, template) for by, template in texts)
     # The fields of a system call differ from call to call; its number comes first.
     for number in ("__syscall_nr", "nr"):
-        template = f"{number}={{{number}:dec}} {{_:rest}}"
+        template = f"{number}={{{number}:dec}} {{fun:rest}}"
         rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "raw", template))
     rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "kernel", "{_:rest}"))
     return tuple(rows)
@@ -324,10 +326,10 @@ class _Matcher:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.fields: list[Part] = []
         self.segments: list[tuple[re.Pattern[str], str, list[Part]]] = []
         self.free: list[Part] = []
-        pattern, first, own = "", "", []
+        pattern, first = "", ""
+        own: list[Part] = []
         for part in parts_of(shape.template):
             if part.type in FREE:
                 self.segments.append((re.compile(pattern), first, own))

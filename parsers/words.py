@@ -95,8 +95,10 @@ USER_EXITS: Mapping[str, int] = _numbered(
     "KVM_EXIT_ARM_NISV KVM_EXIT_X86_RDMSR KVM_EXIT_X86_WRMSR",
 )
 
+_LETTERS = "SDTtXZPI"
+
 STATE_LETTERS: Mapping[str, int] = {
-    **{letter: 1 << bit for bit, letter in enumerate("SDTtXZPI")},
+    **{letter: 1 << bit for bit, letter in enumerate(_LETTERS)},
     "x": 64, "K": 128, "W": 256, "N": 1024,  # 4.13 and older
 }  # fmt: skip
 """``prev_state`` as the kernel prints it (include/trace/events/sched.h): R without any bit."""
@@ -113,6 +115,12 @@ def state_number(word: str) -> int | None:
     letters = word.removesuffix("+")
     number = _bits(letters, STATE_LETTERS)
     return number if number is None or letters == word else number | PREEMPTED
+
+
+def state_word(number: int) -> str:
+    """``prev_state`` as kernels since 4.14 print it: eight letters, and the ``+``."""
+    letters = [letter for bit, letter in enumerate(_LETTERS) if number >> bit & 1]
+    return ("|".join(letters) or "R") + ("+" if number & PREEMPTED else "")
 
 
 def plugin_state_number(word: str) -> int | None:

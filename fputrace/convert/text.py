@@ -2,33 +2,123 @@
 
 A line is ``%16s-%-5d [%03d] %5d.%09d: EVENT: ARGS``.  ARGS is the kernel's own text where the
 table of texts has one (:mod:`fputrace.parsers.shapes`), else ``field=value field=value`` as
-``trace-cmd report -R`` prints them.  Comments, docs/convert.md:
+``trace-cmd report -R`` prints them.  Comments (docs/convert.md)::
 
     # fputrace: {...}     what the recording says of itself (fputrace.metadata)
     # format: {...}       an event's format, one a line
     # comms: {...}        names of tasks as they are: in the lines they are made harmless
     # loss: {...}         a loss; those that have a place are in the lines as well
-    # end: {...}          behind the last line: without it the text was cut
+    # end: {...}          the last line: without it the text was cut
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
 
-from fputrace.events import ABSENT, EventBlock, Kind, Trace
-from fputrace.metadata import (
-    OPERANDS,
-    comms_to_plain,
-    format_to_plain,
-    loss_to_plain,
-    text_of,
-    to_plain,
-)
-from fputrace.parsers.formats import spec_names
-from fputrace.parsers.shapes import Part, Shape, parts_of, shapes_of
-from fputrace.parsers.symbols import Symbols
-from fputrace.parsers.words import SVM, USER_EXITS, VMX, VMX_FLAGS, STATE_LETTERS, PREEMPTED
+from fputrace.convert.arguments import Arguments
+from fputrace.events import EventBlock, Kind, Trace
+from fputrace.metadata import comms_to_plain, format_to_plain, loss_to_plain, to_plain
+from fputrace.parsers.textmeta import shown_names
 from fputrace.reports.escape import clean
+
+_COMMS = 1000  # names of tasks a line
+_LINES = 4096  # lines written at once
+
+
+def write_text(trace: Trace, out: IO[bytes]) -> None:
+    """Write a recording; reads it twice, so that the head can tell what only a pass finds out.
+
+    Raises what reading the trace and writing to `out` raise.
+    """
+    for _ in trace.blocks():
+        pass
+    out.write(b"cpus=%d\n" % len(trace.cpus))
+    crc = 0
+    for comment in _head(trace):
+        line = comment.encode("ascii")
+        crc = zlib.crc32(line, crc)
+        out.write(line + b"\n")
+    writer = _Lines(trace)
+    for block in trace.blocks():
+        lines = writer.of(block)
+        while some := list(islice(lines, _LINES)):
+            out.write("".join(some).encode())
+    out.write("".join(writer.rest()).encode())
+    end = {"events": sum(trace.counts.values()), "head_crc32": crc}
+    out.write(b"# end: " + _json(end).encode("ascii") + b"\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _head(trace: Trace) -> Iterator[str]:
+    yield f"# fputrace: {_json(to_plain(trace))}"
+    for form in trace.formats.values():
+        yield f"# format: {_json(format_to_plain(form))}"
+    comms = iter(comms_to_plain(trace.comms).items())
+    while part := dict(islice(comms, _COMMS)):
+        yield f"# comms: {_json(part)}"
+    for loss in trace.losses:
+        yield f"# loss: {_json(loss_to_plain(loss))}"
+
+
+def harmless(comm: str) -> str:
+    r"""A task's name that cannot end its line or pass for another column.
+
+    What is not printable is written as ``\x1b``, and so is ``[``: a name with ``-1 [000]`` in it
+    would look like the columns that follow.
+    """
+    return clean(comm).replace("[", r"\x5b")
+
+
+class _Lines:
+    """Makes the lines of blocks; knows what they share."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.arguments = Arguments(trace)
+        self.tasks: dict[int, str] = {}
+        self.names = [f"{name + ':':<21}" for name in shown_names(trace.event_names)]
+        self.dropped: dict[int, int] = {}
+        """CPU -> events lost behind its last line, -1 when nobody counted them."""
+
+    def of(self, block: EventBlock) -> Iterator[str]:
+        """The lines of one block."""
+        columns = (block.ts, block.cpu, block.pid, block.kind, block.event)
+        rows = zip(*(column.tolist() for column in columns), block.op.tolist(), strict=True)
+        names, tasks, of_row = self.names, self.tasks, self.arguments.of_row
+        in_ns = self.trace.clock_in_ns
+        for row, (ts, cpu, pid, kind, event, op) in enumerate(rows):
+            if event < 0:
+                yield from self._mark(cpu, kind, op)
+                continue
+            task = tasks.get(pid) or self._task(pid)
+            seconds, ns = divmod(ts, 1_000_000_000)
+            time = f"{seconds:5d}.{ns:09d}" if in_ns else f"{ts:15d}"
+            args = of_row(block.fields_of, row, event, kind, op)
+            yield f"{task} [{cpu:03d}] {time}: {names[event]} {args}\n"
+
+    def rest(self) -> Iterator[str]:
+        """What belongs behind the last line: losses that no event follows."""
+        for cpu in sorted(self.dropped):
+            yield _dropped(cpu, self.dropped[cpu])
+
+    def _task(self, pid: int) -> str:
+        comm = self.trace.comms.get(pid, "<idle>" if pid == 0 else "<...>")
+        self.tasks[pid] = f"{harmless(comm):>16}-{pid:<5d}"
+        return self.tasks[pid]
+
+    def _mark(self, cpu: int, kind: int, op: list[int]) -> Iterator[str]:
+        if kind == Kind.LOSS:
+            self.dropped[cpu] = op[0]
+        elif kind == Kind.LOSS_END:
+            yield _dropped(cpu, self.dropped.pop(cpu, -1))
+
+
+def _dropped(cpu: int, count: int) -> str:
+    return f"CPU:{cpu} [{f'{count} ' if count >= 0 else ''}EVENTS DROPPED]\n"
