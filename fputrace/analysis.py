@@ -182,6 +182,8 @@ def analyze(
     instance: str | None = None,
     reader: str | None = None,
     format_in: str | None = None,
+    member: str | None = None,
+    max_unpacked: float | None = None,
     select: str | Sequence[str] | None = None,
     ignore: str | Sequence[str] | None = None,
     sha256: bool = False,
@@ -190,14 +192,24 @@ def analyze(
     """Analyse one recording with all rules (or the selected ones).
 
     ``select``/``ignore``: codes or prefixes of codes.  ``progress`` is called after every block.
+    What else there is says how the recording is opened: see :func:`fputrace.parsers.open_trace`.
     Raises TraceError when the input cannot be used, UsageError for options that cannot be.
     """
     select, ignore = _codes(select), _codes(ignore)
-    trace = open_trace(path, format_in=format_in, instance=instance, reader=reader)
+    trace = open_trace(
+        path,
+        format_in=format_in,
+        instance=instance,
+        reader=reader,
+        member=member,
+        max_unpacked=max_unpacked,
+        progress=progress,
+    )
     try:
         rules = [rule for rule in RULES if _chosen(rule.code, select, ignore)]
         decision, done = _run(trace, rules, kernel, generation, progress)
-        return _conclude(trace, decision, done, rules, select, ignore, sha256)
+        digest = _digest(os.fspath(path)) if sha256 else None
+        return _conclude(trace, decision, done, rules, select, ignore, digest)
     except BaseException:
         trace.close()
         raise
@@ -266,7 +278,7 @@ def _conclude(
     rules: Sequence[Rule],
     select: Sequence[str] | None,
     ignore: Sequence[str] | None,
-    sha256: bool,
+    digest: str | None,
 ) -> Analysis:
     gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps))
     unplaced = [loss for loss in trace.losses if not loss.placed]
@@ -357,7 +369,7 @@ def _conclude(
         record=cov.record_command(rows),
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
-        sha256=_digest(trace.path) if sha256 else None,
+        sha256=digest,
         left_out=tuple(row.code for row in rows if not _chosen(row.code, select, ignore)),
     )
 

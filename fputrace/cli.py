@@ -14,7 +14,7 @@ import sys
 from contextlib import ExitStack
 from decimal import Decimal
 from textwrap import indent
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fputrace import __version__
 from fputrace.errors import FputraceError, TraceError, UsageError
@@ -178,16 +178,29 @@ def _width(text: str) -> int:
     return int(text)
 
 
+def _gib(text: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB such as 64")
+    return float(text)
+
+
 def _add_input(parser: _Parser) -> None:
     parser.add_argument(
         "traces",
         metavar="TRACE",
         nargs="*",
-        help="recordings, of any known format; - is standard input "
+        help="recordings of any known format, packed or not, archives, folders; - is stdin "
         f"(default: {', then '.join(DEFAULT_TRACES)} in this folder)",
     )
     group = parser.add_argument_group("reading")
     group.add_argument("--format-in", metavar="NAME", help="what TRACE is, instead of looking")
+    group.add_argument("--member", metavar="NAME", help="which recording of an archive or a folder")
+    group.add_argument(
+        "--max-unpacked",
+        metavar="GIB",
+        type=_gib,
+        help="unpack up to this (default: 0.25, beyond that 1000 times the input, at most 32)",
+    )
     group.add_argument(
         "--reader", choices=["tracecmd"], help="read trace.dat through trace-cmd's Python bindings"
     )
@@ -414,7 +427,20 @@ def _traces(args: argparse.Namespace) -> list[str]:
             raise UsageError(f"TRACE is - but standard input is {what}", hint="Name a file.")
         if args.sha256:
             raise UsageError("--sha256 needs a file: standard input can be read only once")
+    if args.sha256 and any(os.path.isdir(path) for path in args.traces):
+        raise UsageError("--sha256 needs a file: a folder has no hash")
     return args.traces or _default_traces()
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`_add_input`, as ``fputrace.open`` takes them."""
+    return {
+        "instance": args.instance,
+        "reader": args.reader,
+        "format_in": args.format_in,
+        "member": args.member,
+        "max_unpacked": args.max_unpacked,
+    }
 
 
 def _progress(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
@@ -429,6 +455,7 @@ def _analyses(
     Nor, for a drawing, one that has nothing of the chosen CPUs or times.
     """
     from fputrace.analysis import analyze, filter_view
+    from fputrace.relatives import relations
 
     _notice_plain_loops(args)
     done: list[Analysis] = []
@@ -440,13 +467,11 @@ def _analyses(
                     path,
                     generation=args.generation,
                     kernel=args.kernel,
-                    instance=args.instance,
-                    reader=args.reader,
-                    format_in=args.format_in,
                     select=args.select,
                     ignore=args.ignore,
                     sha256=args.sha256,
                     progress=_progress(args, bar),
+                    **_reading(args),
                 )
         except (TraceError, OSError) as error:
             _say(_what_failed(error, path))
@@ -463,6 +488,8 @@ def _analyses(
             continue
         window = _in_clock(args.time, analysis.trace)
         done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
+    for analysis, said in zip(done, relations([one.trace for one in done]), strict=True):
+        analysis.notes.extend(said)
     return done, unreadable
 
 
@@ -620,11 +647,10 @@ def _info(args: argparse.Namespace) -> int:
     unreadable = False
     for path in _traces(args):
         try:
-            trace = fputrace.open(
-                path, instance=args.instance, reader=args.reader, format_in=args.format_in
-            )
-            with trace, ExitStack() as bar:
+            with ExitStack() as bar:
                 progress = _progress(args, bar)
+                trace = fputrace.open(path, progress=progress, **_reading(args))
+                bar.callback(trace.close)
                 for _ in trace.blocks():
                     if progress:
                         progress(trace)
@@ -651,13 +677,9 @@ def _convert(args: argparse.Namespace) -> int:
             hint="Convert them one by one, each with its own -o.",
         )
     _notice_plain_loops(args)
-    with (
-        fputrace.open(
-            paths[0], instance=args.instance, reader=args.reader, format_in=args.format_in
-        ) as trace,
-        ExitStack() as bar,
-    ):
+    with ExitStack() as bar:
         progress = _progress(args, bar)
+        trace = bar.enter_context(fputrace.open(paths[0], progress=progress, **_reading(args)))
         convert_trace(trace, args.to, args.output, force=args.force, progress=progress)
     return 0
 

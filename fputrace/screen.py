@@ -116,7 +116,10 @@ class Progress:
                 os.path.basename(trace.path), total=trace.total_bytes, events=""
             )
         events = f"{sum(trace.counts.values()):,} events"
-        self._bar.update(self._task, completed=trace.read_bytes, events=events)
+        # A packed file is first unpacked, then read: each has a size of its own.
+        self._bar.update(
+            self._task, total=trace.total_bytes, completed=trace.read_bytes, events=events
+        )
 
     def _make(self) -> Any:
         from rich.console import Console

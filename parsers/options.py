@@ -22,6 +22,7 @@ from fputrace.parsers.container import (
     OFFSET,
     TIME_SHIFT,
     TRACECLOCK,
+    TRACEID,
     TSC2NSEC,
     UNAME,
     Buffer,
@@ -71,6 +72,8 @@ def read_options(container: Container, buffer: Buffer, trace: Trace) -> Told:
                 told.correction.interpolate, told.correction.shifts = parsed
         elif option.id == GUEST:
             _guest(container, option, trace)
+        elif option.id == TRACEID and len(option.data) >= 8:
+            trace.trace_id = int.from_bytes(option.data[:8], "big" if container.big else "little")
         elif option.id == CPUSTAT:
             heading = _STAT_BUFFER.search(option.data)
             if heading:
@@ -128,7 +131,7 @@ def _guest(container: Container, option: Option, trace: Trace) -> None:
     try:
         cursor = Cursor(container.source, 0, container.big, option.data, option.offset)
         name = cursor.string("guest name").decode("utf-8", "backslashreplace")
-        cursor.u64("guest trace id")
+        trace.guest_ids.setdefault(cursor.u64("guest trace id"), name)
         for _ in range(cursor.u32("number of vCPUs")):
             vcpu, tid = cursor.u32("vCPU"), cursor.u32("host TID")
             trace.guests[tid] = (name, vcpu)
