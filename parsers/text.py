@@ -1,0 +1,315 @@
+"""Text: tracefs' ``trace`` and ``trace_pipe``, ``trace-cmd report``, ``perf script``.
+
+A file has one form, found from its lines.  What wraps such text (a console's log, a systrace page)
+is taken off by :mod:`fputrace.parsers.wrapped` first.  The order of the lines is the order of the
+events: what printed them merged the CPUs by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fputrace.errors import FormatError
+from fputrace.events import EventBlock, Loss, Trace
+from fputrace.parsers.clocks import GLOBAL_CLOCKS, RAW_CLOCKS
+from fputrace.parsers.rows import Hole, Marks, Seen
+from fputrace.parsers.source import Source
+from fputrace.parsers.textevents import EventTable, decode, split_name
+from fputrace.parsers.textindex import Index, Indexer
+from fputrace.parsers.textlines import FORMS, Form, Prefix, read_prefix, shown
+from fputrace.parsers.textpass import Pass, Plan
+from fputrace.parsers.wrapped import Unwrapped, unwrap
+
+_HEAD = 1 << 18  # bytes whose lines vote for a form
+_VOTES = 400  # lines of them that are enough
+_SAMPLE = 300  # events decoded before the first block
+_SEARCH = 1 << 22  # bytes looked through at a time when the head has no event
+_MOST_CPUS = 8192  # that a header may name
+
+_EXPECTED = (
+    "expected lines of tracefs' trace or trace_pipe, of trace-cmd report, or of perf script, such "
+    "as `sh-163 [001] d..2. 3.911872: x86_fpu_dropped: x86/fpu: 00000000c5633e9a load: 0 ...`"
+)
+_HINT = (
+    "Give the text as it was printed: trace-cmd report -R -t, cat /sys/kernel/tracing/trace, or "
+    "perf script --ns --show-lost-events -F comm,tid,cpu,time,event,trace."
+)
+
+
+def open_text(fd: int, path: str, *, clock: str | None = None) -> Trace:
+    """Open a text.  The descriptor belongs to the trace from now on.
+
+    `clock` is the trace clock where the caller knows it: no text names its own.  Raises FormatError
+    when no line is an event, ReadError when the file fails.
+    """
+    source = Source(fd, path)
+    try:
+        outer = None if _is_plain(source) else unwrap(fd, path)
+        if outer is not None:
+            source.close()
+            source = Source(outer.fd, path)
+        trace = _open(source, outer, clock)
+    except BaseException:
+        source.close()
+        raise
+    trace._close = source.close
+    return trace
+
+
+def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
+    path = source.path
+
+    def where(number: int) -> str:
+        return f"line {outer.line_of(number) if outer is not None else number}"
+
+    form, sample = _find_form(source)
+    found = Indexer(source, form, where).run()
+    if not found.last:
+        raise FormatError(
+            f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
+        )
+    trace = Trace(path, outer.form if outer is not None else _name_of(form, found))
+    trace.total_bytes = source.size
+    trace.cpus = sorted(found.last)
+    if 0 < found.cpus <= _MOST_CPUS:
+        trace.cpus = sorted({*trace.cpus, *range(found.cpus)})
+    trace.kernel = found.kernel
+    if outer is not None:
+        trace.kernel = outer.kernel or trace.kernel
+        trace.notes += outer.notes
+        trace.limits += outer.limits
+        trace.losses_known = outer.losses_known
+    trace.comms = {0: "<idle>"}
+    _set_clock(trace, form, clock or found.clock, outer)
+    table = EventTable(trace)
+    table.header = found.header
+    _read_sample(trace, table, form, sample)
+    _tell_limits(trace, form, sample, found)
+    found.header.apply(trace)
+    holes = _all_holes(trace, found, where, outer)
+    _tell_odd(trace, form, found, where)
+    table.trace = trace
+    plan = Plan(
+        source,
+        form,
+        table,
+        Marks(holes, found.last),
+        found,
+        where,
+        tuple(_losses(trace, holes, found, where)),
+        dict(trace.comms),
+        tuple(trace.notes),
+    )
+    trace._blocks = _passes(plan)
+    return trace
+
+
+def _is_plain(source: Source) -> bool:
+    """Whether a file begins with lines of events and comments, so that nothing wraps it."""
+    head = source.read_known(0, min(1 << 14, source.size), "the first lines")
+    lines = [line for line in head.split(b"\n")[:40] if line.strip() and line[:1] != b"#"]
+    events = sum(any(read_prefix(form, line) for form in FORMS) for line in lines)
+    return events > 0 and 10 * events >= 9 * (len(lines) - 1)
+
+
+def _passes(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
+    return lambda trace: Pass(trace, plan).blocks()
+
+
+def _find_form(source: Source) -> tuple[Form, list[bytes]]:
+    """The form most lines have, and the first lines that have it; FormatError when none has any."""
+    at = 0
+    first: list[bytes] = []
+    while at < source.size:
+        piece = source.read_known(at, min(_SEARCH if at else _HEAD, source.size - at), "lines")
+        lines = piece.split(b"\n")
+        first = first or lines[:3]
+        counts = dict.fromkeys(FORMS, 0)
+        seen = 0
+        for line in lines:
+            for form in FORMS:
+                if read_prefix(form, line) is not None:
+                    counts[form] += 1
+                    seen += 1
+                    break
+            if seen == _VOTES:
+                break
+        if seen:
+            best = max(FORMS, key=lambda form: counts[form])
+            return best, [line for line in lines[: 8 * _VOTES] if read_prefix(best, line)]
+        if at + len(piece) >= source.size:
+            break
+        # The last line goes on in the next piece; one without an end is not searched twice.
+        at += max(len(piece) - len(lines[-1]), len(piece) // 2)
+    _refuse(source, first)
+    raise AssertionError("not reached")
+
+
+def _refuse(source: Source, lines: list[bytes]) -> None:
+    head = source.read_known(0, min(_HEAD, source.size), "the first lines")
+    hint = _HINT
+    if b"|" in head and b"()" in head and (b"{" in head or b"();" in head):
+        hint = (
+            "This looks like the function_graph tracer, whose lines do not tell the task: "
+            "record events instead (trace-cmd record -e x86_fpu -e kvm:kvm_fpu -e sched ...)."
+        )
+    elif _lacks_cpu(head):
+        hint = (
+            "The lines do not tell the CPU: perf script --ns --show-lost-events "
+            "-F comm,tid,cpu,time,event,trace prints it."
+        )
+    raise FormatError(f"{_EXPECTED}; {_quoted(lines)}", path=source.path, offset=0, hint=hint)
+
+
+def _lacks_cpu(head: bytes) -> bool:
+    import re
+
+    return (
+        re.search(rb"\s\d{1,10} {1,40}\d{1,10}\.\d{6}(?:\d{3})?: {1,80}\w+:\w+: ", head) is not None
+    )
+
+
+def _quoted(lines: list[bytes]) -> str:
+    return "found " + " and ".join(shown(line) for line in lines[:3])
+
+
+def _name_of(form: Form, found: Index) -> str:
+    if form.dash and found.tracer == "tracefs":
+        return "tracefs text"
+    if form.dash and found.tracer:
+        return "trace-cmd report"
+    return form.name
+
+
+def _set_clock(trace: Trace, form: Form, clock: str | None, outer: Unwrapped | None) -> None:
+    trace.clock = clock
+    trace.clock_global = clock in GLOBAL_CLOCKS
+    trace.clock_in_ns = not form.ticks and clock not in RAW_CLOCKS
+    if clock is None:
+        trace.limits.append(
+            "The text does not name its clock; the kernel's own default is not in step across CPUs."
+        )
+    if form.ticks:
+        trace.limits.append("Times are integers of a clock whose unit the text does not tell.")
+
+
+def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes]) -> None:
+    """Learn the first events and their fields: the generation is asked before the first block."""
+    for line in sample[:_SAMPLE]:
+        prefix = read_prefix(form, line)
+        named = split_name(line, prefix.end) if prefix is not None else None
+        if named is not None and not named.name.startswith("PERF_RECORD_"):
+            table.settle(table.decode(named, line[named.args :]))
+
+
+def _tell_limits(trace: Trace, form: Form, sample: list[bytes], found: Index) -> None:
+    if not form.ticks:
+        prefixes = [read_prefix(form, line) for line in sample[:_SAMPLE]]
+        if all(prefix is None or prefix.ts % 1000 == 0 for prefix in prefixes):
+            trace.limits.append(
+                "Times are in microseconds: events of different CPUs that are "
+                "closer than that may stand in the wrong order."
+            )
+    if trace.kernel is None:
+        trace.limits.append("A text does not tell the kernel release; --kernel RELEASE does.")
+    if not form.dash:
+        trace.losses_known = trace.losses_known and found.perf_losses > 0
+        if not trace.losses_known:
+            trace.limits.append(
+                "perf script shows no losses unless it is told to: nothing rests on an event that "
+                "is absent. Use perf script --show-lost-events, or give perf.data itself."
+            )
+
+
+def _all_holes(
+    trace: Trace, found: Index, where: Callable[[int], str], outer: Unwrapped | None
+) -> list[Hole]:
+    """The holes that lines tell of, those the header tells of, and the end where it is damaged."""
+    holes = list(found.holes)
+    if found.written and found.written[0][1] < found.written[0][2]:
+        number, held, written = found.written[0]
+        said = f"{where(number)}: {written - held} of {written} events were overwritten"
+        for cpu, first in found.first.items():
+            count = written - held if len(found.first) == 1 else None
+            holes.append(Hole(cpu, None, first, count, said))
+    if found.cut is not None or (outer is not None and outer.damaged):
+        said = f"{where(found.cut or found.lines)}: the last line has no end"
+        if outer is not None and outer.damaged:
+            said = outer.damaged
+        holes += [Hole(cpu, last, None, None, said, "damaged") for cpu, last in found.last.items()]
+        trace.notes.append(f"The file is truncated ({said}).")
+    return holes
+
+
+def _losses(
+    trace: Trace, holes: list[Hole], found: Index, where: Callable[[int], str]
+) -> Iterator[Loss]:
+    """``Trace.losses`` of what is known before a pass: every hole once."""
+    from fputrace.parsers.rows import losses_of
+
+    if found.header.any:
+        yield from found.header.losses
+        yield from losses_of(hole for hole in holes if hole.severity == "damaged")
+        if found.header.count != found.events:
+            told = "no end" if found.header.count is None else f"{found.header.count} events"
+            yield Loss(
+                None,
+                None,
+                None,
+                None,
+                f"the file has {found.events} events but tells of "
+                f"{told}: it is truncated or was changed",
+                False,
+                "damaged",
+            )
+        return
+    overwritten = found.written[0] if found.written else (0, 0, 0)
+    lost = overwritten[2] - overwritten[1]
+    many = lost > 0 and len(found.first) > 1
+    own = f"{where(overwritten[0])}: {lost} of "
+    yield from losses_of(
+        hole for hole in holes if not (many and hole.after is None and hole.where.startswith(own))
+    )
+    if many:
+        before = min(first.ts for first in found.first.values())
+        yield Loss(None, None, before, lost, f"{own}{overwritten[2]} events were overwritten")
+    if len(found.written) == 1 and found.events < overwritten[1]:
+        gone = overwritten[1] - found.events
+        yield Loss(
+            None,
+            None,
+            None,
+            gone,
+            f"{where(overwritten[0])} tells of {overwritten[1]} events, the text has "
+            f"{found.events}",
+            placed=False,
+            severity="damaged",
+        )
+
+
+def _tell_odd(trace: Trace, form: Form, found: Index, where: Callable[[int], str]) -> None:
+    notes = trace.notes
+    if found.odd:
+        some = "; ".join(f"{where(number)}: {text}" for number, text in found.odd_lines)
+        notes.append(
+            f"{found.odd} lines are no events and say nothing known, the first of them {some}."
+        )
+    if len(found.written) == 1 and found.events < found.written[0][1]:
+        number, held, _ = found.written[0]
+        notes.append(
+            f"The file is truncated, or lines were taken out: {where(number)} tells of {held} "
+            f"events, the text has {found.events}."
+        )
+    if found.header.any and found.header.count != found.events:
+        notes.append("The file is truncated or was changed: its events are not those it tells of.")
+    if len(found.buffers) > 1 or any(found.buffers):
+        names = [name.decode("ascii", "backslashreplace") for name in found.buffers if name]
+        trace.instances = names
+        read = next(iter(found.buffers))
+        notes.append(
+            f"Lines of several buffers ({', '.join(names)} and the top one): only those of "
+            f"{shown(read) if read else 'the top one'} are read."
+        )
+
+
+__all__ = ["Prefix", "Seen", "open_text"]

@@ -1,0 +1,300 @@
+"""Events of a text: from an event's name and arguments to a kind and its operands.
+
+What a text names is a name without its system (tracefs, trace-cmd) or with it (perf).  Systems come
+from :data:`~fputrace.events.KINDS`; an event that is none of them keeps the name it has.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from fputrace.events import (
+    ABSENT,
+    KINDS,
+    PROBED_FUNCTIONS,
+    EventFormat,
+    FormatField,
+    Kind,
+    KindSpec,
+    Trace,
+)
+from fputrace.parsers.probes import function_in_name
+from fputrace.parsers.shapes import Shape, match_args, parts_of, raw_fields, shapes_of
+from fputrace.parsers.symbols import base_name
+from fputrace.parsers.textmeta import Header
+
+MOST_NAMES = 4096
+"""Different names of events; what is more shares one."""
+
+LARGEST_NAME = 100
+
+FUNCTION = "ftrace:function"
+"""What the function tracer records, as trace.dat calls it."""
+
+_SPECS: dict[str, KindSpec] = {
+    name: spec for spec in KINDS for key in spec.names for name in (key, f"{spec.system}:{key}")
+}
+_ENTER = next(spec for spec in KINDS if spec.kind is Kind.SYS_ENTER)
+_EXIT = next(spec for spec in KINDS if spec.kind is Kind.SYS_EXIT)
+
+_UNTOLD = frozenset(
+    ["prev_state", "exit_reason", "reason", "errno", "id", "ret", "address", "val", "sig", "ns"]
+)
+"""Operands that a text may leave out: no verdict rests on them."""
+
+_I64 = 1 << 63
+_NOTHING = (ABSENT, ABSENT, ABSENT, ABSENT)
+
+
+class Named(NamedTuple):
+    """The text of an event split: its name, ``:`` behind it or not, and where arguments begin."""
+
+    name: str
+    colon: bool
+    args: int
+
+
+class Event(NamedTuple):
+    """A decoded event.
+
+    ``key`` as in ``Trace.event_names``; ``ops`` as in an EventBlock; ``shape`` the text it was
+    read by, None where none was needed; ``lacks`` names what the text hides of what the kind
+    needs; ``broken``: no known text of a known kind.
+    """
+
+    key: str
+    kind: Kind
+    ops: tuple[int, int, int, int]
+    fields: dict[str, Any]
+    shape: Shape | None = None
+    lacks: tuple[str, ...] = ()
+    broken: bool = False
+
+
+_TOKEN = re.compile(rb"(\S{1,250})[ \t]*")
+_PERIOD = re.compile(rb"\d{1,20}[ \t]+(?=\S+:(?:\s|$))")
+_PARENT = re.compile(r"<-+ ?\S")
+_PROBE = re.compile(r"\((?:(?P<ret>\S{1,250}) <- )?(?P<func>[^\s()]{1,250})\)(?: (?P<args>.*))?$")
+_SYSCALL = re.compile(r"(sys_\w{1,60})(?:\((?P<enter>.*)\)?| -> (?P<ret>.*))$")
+
+
+def split_name(line: bytes, at: int) -> Named | None:
+    """The name of the event whose text begins at `at`; None when there is no text at all.
+
+    Names end with a colon; without it a word is a function of the function tracer, or the name of
+    a system call.
+    """
+    period = _PERIOD.match(line, at)  # perf script -F +period
+    if period is not None:
+        at = period.end()
+    token = _TOKEN.match(line, at)
+    if token is None:
+        return None
+    word = token[1].decode("utf-8", "backslashreplace")
+    colon = len(word) > 1 and word.endswith(":")
+    return Named(word[:-1] if colon else word, colon, token.end())
+
+
+def spec_named(name: str) -> KindSpec | None:
+    """The row of KINDS that a name means, with its system or without."""
+    spec = _SPECS.get(name)
+    if spec is None:
+        system, _, event = name.rpartition(":")
+        if system in ("", "syscalls") and event.startswith("sys_enter_"):
+            return _ENTER
+        if system in ("", "syscalls") and event.startswith("sys_exit_"):
+            return _EXIT
+    return spec
+
+
+def key_of(name: str, spec: KindSpec) -> str:
+    """``system:name`` of an event of a known kind."""
+    event = name.rpartition(":")[2]
+    return f"syscalls:{event}" if event not in spec.names else f"{spec.system}:{event}"
+
+
+def decode(named: Named, args: str) -> Event:
+    """What an event's name and the text behind it say; never fails."""
+    name = named.name
+    if not named.colon:
+        return _without_colon(named, args)
+    spec = spec_named(name)
+    if spec is not None:
+        return _known(name, spec, args)
+    if name == "function":
+        return _function(args.split(" ")[0], args, raw_fields(args))
+    probe = _PROBE.match(args)
+    if probe is not None:
+        return _probe(name, probe["func"], probe["ret"], raw_fields(probe["args"] or ""))
+    if args.startswith("__probe_"):
+        told = raw_fields(args)
+        place = told.pop("__probe_ip", told.pop("__probe_func", None))
+        returned = told.pop("__probe_ret_ip", None)
+        shown = f"{place:x}" if isinstance(place, int) else str(place)
+        return _probe(name, shown, None if returned is None else str(returned), told)
+    return Event(name[:LARGEST_NAME], Kind.OTHER, _NOTHING, raw_fields(args))
+
+
+def _known(name: str, spec: KindSpec, args: str) -> Event:
+    key = key_of(name, spec)
+    found = match_args(key, args)
+    if found is None:
+        return Event(key, Kind.OTHER, _NOTHING, raw_fields(args), broken=True)
+    shape, fields = found
+    ops: list[int] = []
+    lacks: list[str] = []
+    for operand in spec.operands:
+        name = next((field for field in operand.fields if field in fields), "")
+        value = fields.get(name)
+        if isinstance(value, int):
+            ops.append(value - 2 * _I64 if value >= _I64 else value)
+            continue
+        ops.append(ABSENT)
+        if operand.required and not _UNTOLD.intersection(operand.fields):
+            lacks.append(" or ".join(operand.fields))
+    padded = (*ops, *_NOTHING)[:4]
+    kind = Kind.OTHER if lacks else spec.kind
+    return Event(key, kind, _NOTHING if lacks else padded, fields, shape, tuple(lacks))
+
+
+def _without_colon(named: Named, args: str) -> Event:
+    if _PARENT.match(args):
+        return _function(named.name, args, {})
+    call = _SYSCALL.match(f"{named.name} {args}".strip())
+    if call is not None:
+        entered = call["enter"] is not None
+        spec = _ENTER if entered else _EXIT
+        event = call[1].replace("sys_", "sys_enter_" if entered else "sys_exit_", 1)
+        return _known(f"syscalls:{event}", spec, call["enter"] if entered else call["ret"])
+    return Event(named.name.strip("<>")[:LARGEST_NAME], Kind.OTHER, _NOTHING, {})
+
+
+def _function(name: str, args: str, told: dict[str, Any]) -> Event:
+    """A line of the function tracer: ``FUNC <-PARENT``, or trace-cmd's ``function:``."""
+    name = str(told.get("ip", name))
+    kind = PROBED_FUNCTIONS.get(base_name(name.partition("+")[0]), Kind.PROBE_OTHER)
+    fields: dict[str, Any] = {"ip": name}
+    parent = told.get("parent_ip") or args.rpartition("<-")[2].strip("- ")
+    if parent and "<-" in args or "parent_ip" in told:
+        fields["parent_ip"] = str(parent)
+    return Event(FUNCTION, kind, _NOTHING, fields)
+
+
+def _probe(name: str, place: str, returned: str | None, told: dict[str, Any]) -> Event:
+    """A kprobe or fprobe: ``NAME: (FUNC+0x0/0x80) arg=1``; its kind is that of the function."""
+    values = [value if isinstance(value, int) else ABSENT for value in list(told.values())[:4]]
+    ops = tuple(v - 2 * _I64 if v >= _I64 else v for v in (*values, *_NOTHING))[:4]
+    function = probed_function(name, place)
+    kind = Kind.PROBE_OTHER
+    if returned is None and function is not None:
+        kind = PROBED_FUNCTIONS[function]
+    fields = {"__probe_ip" if returned is None else "__probe_func": place, **told}
+    if returned is not None:
+        fields["__probe_ret_ip"] = returned
+    return Event(name[:LARGEST_NAME], kind, ops, fields)  # type: ignore[arg-type]
+
+
+def probed_function(name: str, place: str) -> str | None:
+    """The function that a probe sits on: the printed one, else what the event's name says."""
+    printed = base_name(place.partition("+")[0])
+    if printed in PROBED_FUNCTIONS:
+        return printed
+    bare = re.fullmatch(r"(?:0x)?[0-9a-f]{8,16}", place) is not None
+    return function_in_name(name.rpartition(":")[2]) if bare else None
+
+
+class EventTable:
+    """The events of a text, numbered as they turn up; fills the trace's tables.
+
+    The numbers last: later passes find what the first one found.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.index: dict[str, int] = {}
+        self.told: dict[str, dict[str, None]] = {}
+        self.alive: set[str] = set()
+        self.header = Header()
+
+    def decode(self, named: Named, args: bytes) -> Event:
+        """What an event's text says, with the names that the head of a converted text gives."""
+        text = args.decode("utf-8", "backslashreplace").strip()
+        told = self.header.events.get(named.name) if self.header.any else None
+        event = decode(named, text)
+        if told is None or told[0] == event.key:
+            return event
+        key, kind = told
+        spec = spec_named(key)
+        if spec is not None:
+            return _known(key, spec, text)
+        probe = kind >= Kind.PROBE_SAVE
+        return event._replace(
+            key=key,
+            kind=event.kind if probe and event.kind >= Kind.PROBE_SAVE else Kind.OTHER,
+        )
+
+    def settle(self, event: Event) -> Event:
+        """Decide about an event that its text does not tell completely, and note what it shows.
+
+        An event whose first text cannot be read, or hides what it needs, counts as not recorded
+        from then on; where others before could be read, this one is ``broken``.
+        """
+        unusable = self.trace.unusable
+        if event.kind is not Kind.OTHER:
+            self.alive.add(event.key)
+        elif event.lacks or event.broken:
+            if event.key in self.alive:
+                return event._replace(broken=True)
+            unusable.setdefault(event.key, list(event.lacks) or ["a text that can be read"])
+        if event.key in unusable:
+            return event._replace(kind=Kind.OTHER, ops=_NOTHING, broken=False)
+        if event.shape is not None:
+            self._tell_fields(event.key, event.shape)
+        elif event.kind >= Kind.PROBE_SAVE:
+            self._tell_probe(event)
+        return event
+
+    def number(self, event: Event) -> int:
+        """The event's number in ``Trace.event_names``, a new one for a new name."""
+        key = event.key
+        number = self.index.get(key)
+        if number is None:
+            names = self.trace.event_names
+            if len(names) >= MOST_NAMES:
+                key = "text:other"
+            number = self.index.setdefault(key, len(names))
+            if number == len(names):
+                names.append(key)
+                self.trace.event_kinds.append(event.kind)
+        return number
+
+    def _tell_fields(self, key: str, shape: Shape) -> None:
+        known = self.told.setdefault(key, {})
+        names = [part.text for part in parts_of(shape.template) if part.type and part.text != "_"]
+        new = [name for name in (*names, *shape.constants) if name not in known]
+        if not new and key in self.trace.formats:
+            return
+        known.update(dict.fromkeys(new))
+        system, _, event = key.rpartition(":")
+        fields = tuple(FormatField(name, "", 0, 0, False, False, "") for name in known)
+        self.trace.formats[key] = EventFormat(system, event, 0, fields, complete=False)
+
+    def _tell_probe(self, event: Event) -> None:
+        place = str(event.fields.get("__probe_ip", event.fields.get("ip", "")))
+        printed = base_name(place.partition("+")[0])
+        if printed in PROBED_FUNCTIONS:
+            function, evidence = printed, "name" if event.key == FUNCTION else "kallsyms"
+        else:
+            named = probed_function(event.key, place)
+            if named is None or event.kind is Kind.PROBE_OTHER:
+                return
+            function, evidence = named, "name"
+        known = self.trace.probes.get(event.key)
+        if known is None:
+            self.trace.probes[event.key] = (function, evidence)
+        elif function not in known[0].split(", "):
+            self.trace.probes[event.key] = (f"{known[0]}, {function}", evidence)
+
+
+__all__ = ["Event", "EventTable", "Named", "decode", "shapes_of", "spec_named", "split_name"]

@@ -1,0 +1,181 @@
+"""One pass over a text: rows by the compiled walk, and line by line what it is not sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
+from fputrace.parsers import textlayout as layout
+from fputrace.parsers.rows import Columns, FieldsOf, Marks, blocks_of
+from fputrace.parsers.source import Source
+from fputrace.parsers.textevents import Event, EventTable, split_name
+from fputrace.parsers.textindex import Chunk, Chunks, Index
+from fputrace.parsers.textlines import Form, Prefix, flags_number, read_prefix
+
+LARGEST_LINE = 1 << 16
+"""Bytes of a line that its fields are decoded from."""
+
+_MOST_LOSSES = 1000  # broken events with a row of their own in Trace.losses
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every pass over a text needs, fixed when it is opened."""
+
+    source: Source
+    form: Form
+    table: EventTable
+    marks: Marks
+    index: Index
+    where: Callable[[int], str]
+    losses: tuple[Loss, ...]
+    comms: dict[int, str]
+    notes: tuple[str, ...]
+
+
+class Pass:
+    """One run over the lines.  ``blocks()`` is the iterator that ``Trace.blocks`` returns."""
+
+    def __init__(self, trace: Trace, plan: Plan) -> None:
+        self.trace = trace
+        self.plan = plan
+        self.table = plan.table
+        self.state = np.zeros(layout.STATE, dtype=np.int64)
+        self.state[layout.LINE] = 1
+        self.state[layout.TIME] = -(1 << 62)
+        self.rows = Columns.empty(BLOCK_ROWS)
+        self.broken = 0
+        self.own = next(iter(plan.index.buffers), b"")
+
+    def blocks(self) -> Iterator[EventBlock]:
+        """All rows in order, in blocks.  Raises ReadError when the file shrinks."""
+        trace, plan = self.trace, self.plan
+        trace.comms.clear()
+        trace.comms.update(plan.comms)
+        trace.counts.clear()
+        trace.losses[:] = plan.losses
+        trace.notes[:] = plan.notes
+        trace.first_ns = trace.last_ns = None
+        trace.read_bytes = 0
+        yield from blocks_of(trace, self._parts(), plan.marks, self._fields_of)
+        self._finish()
+
+    def _parts(self) -> Iterator[Columns]:
+        state = self.state
+        for chunk in Chunks(self.plan.source):
+            state[layout.AT] = 0
+            if chunk.skipped:
+                state[layout.LINE] += 1
+                continue
+            while state[layout.AT] < chunk.end:
+                if state[layout.ROW] > BLOCK_ROWS - 2:
+                    yield self._take()
+                self._ask(chunk)
+            self.trace.read_bytes = chunk.base + chunk.end
+        if state[layout.ROW]:
+            yield self._take()
+
+    def _take(self) -> Columns:
+        """The rows so far; new ones go elsewhere."""
+        done = self.rows.part(slice(0, int(self.state[layout.ROW])))
+        self.rows = Columns.empty(BLOCK_ROWS)
+        self.state[layout.ROW] = 0
+        return done
+
+    def _ask(self, chunk: Chunk) -> None:
+        """Read the line where the walk is in plain Python, and go behind it."""
+        state = self.state
+        at = int(state[layout.AT])
+        stop = chunk.data.obj.find(b"\n", at, chunk.end)  # type: ignore[attr-defined]
+        line = bytes(chunk.data[at:stop])
+        prefix = read_prefix(self.plan.form, line)
+        if prefix is not None and prefix.buffer == self.own:
+            named = split_name(line, prefix.end)
+            if named is not None and not named.name.startswith("PERF_RECORD_"):
+                event = self.table.settle(self.table.decode(named, line[named.args :]))
+                self._row(prefix, event, chunk.base + at)
+        state[layout.AT] = stop + 1
+        state[layout.LINE] += 1
+
+    def _row(self, prefix: Prefix, event: Event, raw: int) -> None:
+        state, rows = self.state, self.rows
+        ts = prefix.ts
+        if ts < state[layout.TIME]:
+            if not state[layout.BACK]:
+                state[layout.BACK_LINE] = state[layout.LINE]
+            state[layout.BACK] += 1
+            ts = int(state[layout.TIME])
+        state[layout.TIME] = ts
+        self._comm(prefix.pid, prefix.comm)
+        if event.broken:
+            self._lose(ts, prefix.cpu, event, raw)
+            return
+        n = int(state[layout.ROW])
+        rows.ts[n], rows.cpu[n], rows.pid[n] = ts, prefix.cpu, prefix.pid
+        rows.kind[n], rows.flags[n] = event.kind, flags_number(prefix.flags)
+        rows.event[n] = self.table.number(event)
+        rows.op[n] = event.ops
+        rows.raw[n] = raw
+        state[layout.ROW] = n + 1
+
+    def _lose(self, ts: int, cpu: int, event: Event, raw: int) -> None:
+        """An event that happened here, but nobody knows what it was: a hole of no length."""
+        rows = self.rows
+        for kind, lost, after in ((Kind.LOSS, -1, ts), (Kind.LOSS_END, ABSENT, ABSENT)):
+            n = int(self.state[layout.ROW])
+            rows.ts[n], rows.cpu[n], rows.kind[n] = ts, cpu, kind
+            rows.pid[n] = rows.event[n] = -1
+            rows.flags[n] = 0
+            rows.op[n] = (lost, after, ABSENT, ABSENT)
+            # CPU_END may belong behind this line.
+            rows.raw[n] = raw if kind is Kind.LOSS_END else -1
+            self.state[layout.ROW] = n + 1
+        self.broken += 1
+        if self.broken <= _MOST_LOSSES:
+            number = int(self.state[layout.LINE])
+            where = f"{self.plan.where(number)}: {event.key} in a text that cannot be read"
+            self.trace.losses.append(Loss(cpu, ts, ts, None, where, severity="damaged"))
+
+    def _comm(self, pid: int, comm: bytes) -> None:
+        if pid <= 0 or not comm or comm == b"<...>" or comm == b":%d" % pid:
+            return
+        text = comm.decode("utf-8", "backslashreplace")
+        if not self.plan.form.bracket and self.trace.comms.get(pid, "").startswith(text):
+            return  # cut to eight bytes
+        self.trace.comms[pid] = text
+
+    def _finish(self) -> None:
+        trace, state = self.trace, self.state
+        if state[layout.BACK]:
+            trace.clock_global = False
+            trace.notes.append(
+                f"Times go back at {self.plan.where(int(state[layout.BACK_LINE]))}: "
+                f"{state[layout.BACK]} events are shown at the last time before."
+            )
+        if self.broken:
+            trace.notes.append(
+                f"{self.broken} events cannot be read: their text is none that is known."
+            )
+
+    def _fields_of(self, rows: Columns) -> FieldsOf:
+        def fields(row: int) -> dict[str, Any]:
+            raw = int(rows.raw[row])
+            return self.fields_at(raw) if raw >= 0 and rows.event[row] >= 0 else {}
+
+        return fields
+
+    def fields_at(self, at: int) -> dict[str, Any]:
+        """The fields of the event whose line begins at a place in the file."""
+        source = self.plan.source
+        data = source.read_known(at, min(LARGEST_LINE, source.size - at), "an event's line")
+        line = data.partition(b"\n")[0]
+        prefix = read_prefix(self.plan.form, line)
+        named = split_name(line, prefix.end) if prefix is not None else None
+        if named is None:
+            return {}
+        fields = self.table.decode(named, line[named.args :]).fields
+        return {name: value for name, value in fields.items() if value is not None}

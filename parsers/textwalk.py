@@ -1,0 +1,526 @@
+"""The hot loop of the text reader: lines to rows, and where in a text each CPU's events are.
+
+A Python file in Cython's pure-Python mode, as ``ringbuffer.py``: compiled when it can be, plain
+Python otherwise, with the same results.  It does what is usual and only what is certain; every
+other line is handed back by its place (ASK) and read by :mod:`fputrace.parsers.textlines` and
+:mod:`fputrace.parsers.textevents`, whose answers for every line read here are the same.
+
+The text lies in a buffer whose last byte before ``end`` is a newline and behind which PADDING
+bytes may be read.  Every loop over bytes stops at a newline, so none runs out of the buffer; a
+comparison of several bytes starts before ``end`` and is no longer than PADDING.
+"""
+
+# The annotations are C types, which mypy cannot read.
+# mypy: ignore-errors
+from __future__ import annotations
+
+try:
+    import cython
+except ImportError:
+    from fputrace import nocython as cython
+
+if cython.compiled:
+    from cython.cimports.libc.string import memchr, memcmp, memcpy
+
+from fputrace import events
+from fputrace.parsers import textlayout as layout
+
+NEED_CHUNK = cython.declare(cython.longlong, layout.NEED_CHUNK)
+ROWS_FULL = cython.declare(cython.longlong, layout.ROWS_FULL)
+ASK = cython.declare(cython.longlong, layout.ASK)
+WAITED_FOR = cython.declare(cython.longlong, layout.WAITED_FOR)
+BRACKET = cython.declare(cython.longlong, layout.BRACKET)
+DASH = cython.declare(cython.longlong, layout.DASH)
+TICKS = cython.declare(cython.longlong, layout.TICKS)
+AT = cython.declare(cython.longlong, layout.AT)
+LINE = cython.declare(cython.longlong, layout.LINE)
+COLUMN = cython.declare(cython.longlong, layout.COLUMN)
+TIME = cython.declare(cython.longlong, layout.TIME)
+BACK = cython.declare(cython.longlong, layout.BACK)
+BACK_LINE = cython.declare(cython.longlong, layout.BACK_LINE)
+ROW = cython.declare(cython.longlong, layout.ROW)
+EVENTS = cython.declare(cython.longlong, layout.EVENTS)
+CHANGES = cython.declare(cython.longlong, layout.CHANGES)
+P_TS = cython.declare(cython.longlong, layout.P_TS)
+P_CPU = cython.declare(cython.longlong, layout.P_CPU)
+P_PID = cython.declare(cython.longlong, layout.P_PID)
+P_COMM = cython.declare(cython.longlong, layout.P_COMM)
+P_COMM_END = cython.declare(cython.longlong, layout.P_COMM_END)
+P_FLAGS = cython.declare(cython.longlong, layout.P_FLAGS)
+P_FLAGS_END = cython.declare(cython.longlong, layout.P_FLAGS_END)
+LAST_AT = cython.declare(cython.longlong, layout.LAST_AT)
+LAST_TS = cython.declare(cython.longlong, layout.LAST_TS)
+FIRST_AT = cython.declare(cython.longlong, layout.FIRST_AT)
+FIRST_TS = cython.declare(cython.longlong, layout.FIRST_TS)
+WAITING = cython.declare(cython.longlong, layout.WAITING)
+CPU = cython.declare(cython.longlong, layout.CPU)
+LARGEST_CPU = cython.declare(cython.longlong, layout.LARGEST_CPU)
+LARGEST_SECONDS = cython.declare(cython.longlong, layout.LARGEST_SECONDS)
+NAME_SLOTS = cython.declare(cython.longlong, layout.NAME_SLOTS)
+NAME = cython.declare(cython.longlong, layout.NAME)
+FLAG_SLOTS = cython.declare(cython.longlong, layout.FLAG_SLOTS)
+COMM_SLOTS = cython.declare(cython.longlong, layout.COMM_SLOTS)
+COMM = cython.declare(cython.longlong, layout.COMM)
+CHANGE = cython.declare(cython.longlong, layout.CHANGE)
+MOST_CHANGES = cython.declare(cython.longlong, layout.MOST_CHANGES)
+COMM_BYTES = cython.declare(cython.longlong, layout.COMM_BYTES)
+layout_ticks = cython.declare(cython.longlong, layout.LEAST_TICKS)
+STEP = cython.declare(cython.longlong, layout.STEP)
+OP_LITERAL = cython.declare(cython.longlong, layout.OP_LITERAL)
+OP_DEC = cython.declare(cython.longlong, layout.OP_DEC)
+OP_HEX = cython.declare(cython.longlong, layout.OP_HEX)
+OP_PTR = cython.declare(cython.longlong, layout.OP_PTR)
+OP_WORD = cython.declare(cython.longlong, layout.OP_WORD)
+OP_FREE = cython.declare(cython.longlong, layout.OP_FREE)
+OP_TABLE = cython.declare(cython.longlong, layout.OP_TABLE)
+OP_SET = cython.declare(cython.longlong, layout.OP_SET)
+OP_REST = cython.declare(cython.longlong, layout.OP_REST)
+OP_END = cython.declare(cython.longlong, layout.OP_END)
+ABSENT = cython.declare(cython.longlong, events.ABSENT)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _newline(
+    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+) -> cython.longlong:
+    """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
+    if cython.compiled:
+        return cython.cast(
+            cython.longlong,
+            cython.cast(cython.p_uchar, memchr(cython.address(d[at]), 10, end - at))
+            - cython.cast(cython.p_uchar, cython.address(d[0])),
+        )
+    while d[at] != 10:
+        at += 1
+    return at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _same(
+    d: cython.const[cython.uchar][::1],
+    at: cython.longlong,
+    pool: cython.const[cython.uchar][::1],
+    place: cython.longlong,
+    length: cython.longlong,
+) -> cython.bint:
+    """Whether the text at `at` is this piece of the pool (no longer than PADDING)."""
+    i: cython.longlong
+    if cython.compiled:
+        return memcmp(cython.address(d[at]), cython.address(pool[place]), length) == 0
+    for i in range(length):
+        if d[at + i] != pool[place + i]:
+            return False
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+    """Whether this byte is what ``bytes.strip`` takes for white space."""
+    return d[at] == 32 or (d[at] >= 9 and d[at] <= 13)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+    return d[at] >= 48 and d[at] <= 57
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+    while d[at] == 32:
+        at += 1
+    return at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _task(
+    d: cython.const[cython.uchar][::1],
+    line: cython.longlong,
+    p: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+) -> cython.bint:
+    """Read comm and pid, backwards from the byte before the blanks that `p` ends."""
+    pid: cython.longlong = 0
+    scale: cython.longlong = 1
+    first: cython.longlong
+    stop: cython.longlong = p
+    while p > line and d[p] == 32:
+        p -= 1
+    if p == stop or stop - p > 40:
+        return False
+    if g[DASH] and d[p] == 41:  # a thread group, `(  123)` or `(-------)`
+        stop = p
+        p -= 1
+        if d[p] == 45:
+            while p > line and d[p] == 45:
+                p -= 1
+        else:
+            while p > line and _digit(d, p):
+                p -= 1
+            if p == stop - 1:
+                return False
+            while p > line and d[p] == 32:
+                p -= 1
+        if d[p] != 40 or stop - p > 9:
+            return False
+        p -= 1
+        stop = p
+        while p > line and d[p] == 32:
+            p -= 1
+        if p == stop or stop - p > 8:
+            return False
+    stop = p
+    while p >= line and _digit(d, p):
+        pid += (d[p] - 48) * scale
+        scale *= 10
+        p -= 1
+        if stop - p > 10:
+            return False
+    if p == stop:
+        return False
+    if g[DASH]:
+        if p < line or d[p] != 45 or stop - p > 7:
+            return False
+        p -= 1
+    else:
+        if p >= line and d[p] == 45:
+            if pid != 1 or stop - p != 1:
+                return False
+            pid = -1
+            p -= 1
+        if p >= line and d[p] == 47:
+            p -= 1
+            stop = p
+            while p >= line and _digit(d, p):
+                p -= 1
+            if p == stop or stop - p > 10:
+                return False
+            if p >= line and d[p] == 45:
+                p -= 1
+        if p >= line and not _blank(d, p):
+            return False
+    if pid > 0x7FFFFFFF:
+        return False
+    s[P_PID] = pid
+    while p >= line and _blank(d, p):
+        p -= 1
+    first = line
+    while first <= p and _blank(d, first):
+        first += 1
+    # A longer one begins with the name of a buffer, or has room for what looks like all of this.
+    if p - first >= COMM_BYTES:
+        return False
+    s[P_COMM] = first
+    s[P_COMM_END] = p + 1
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _time(
+    d: cython.const[cython.uchar][::1],
+    p: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+) -> cython.longlong:
+    """Read the time at `p`; where its colon is, or -1."""
+    seconds: cython.longlong = 0
+    fraction: cython.longlong = 0
+    start: cython.longlong = p
+    if g[TICKS]:
+        while _digit(d, p) and p - start < 18:
+            seconds = seconds * 10 + (d[p] - 48)
+            p += 1
+        if p == start or d[p] != 58:
+            return -1
+        s[P_TS] = seconds
+        return p
+    while _digit(d, p) and p - start < 10:
+        seconds = seconds * 10 + (d[p] - 48)
+        p += 1
+    if p == start or d[p] != 46 or seconds > LARGEST_SECONDS:
+        return -1
+    p += 1
+    start = p
+    while _digit(d, p) and p - start < 10:
+        fraction = fraction * 10 + (d[p] - 48)
+        p += 1
+    if d[p] != 58:
+        return -1
+    if p - start == 6:
+        fraction *= 1000
+    elif p - start != 9:
+        return -1
+    s[P_TS] = seconds * 1000000000 + fraction
+    return p
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _text_after(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.longlong:
+    """Where the event's text begins behind the colon at `p`, or -1."""
+    q: cython.longlong
+    p += 1
+    if d[p] != 32:
+        return -1
+    p = _skip_blanks(d, p)
+    if d[p] == 40:  # (+123), of trace-cmd report --ts-diff
+        if d[p + 1] != 43:
+            return -1
+        q = p + 2
+        while _digit(d, q) and q - p < 20:
+            q += 1
+        if q == p + 2 or d[q] != 41 or d[q + 1] != 32:
+            return -1
+        p = _skip_blanks(d, q + 1)
+    if d[p] == 10 or d[p] == 13 or d[p] == 9 or d[p] == 40:
+        return -1
+    return p
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _bracketed(
+    d: cython.const[cython.uchar][::1],
+    line: cython.longlong,
+    q: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+) -> cython.longlong:
+    """What stands before an event's name, its CPU in brackets at `q`; -1 when that is none."""
+    cpu: cython.longlong = 0
+    p: cython.longlong = q + 1
+    behind: cython.longlong
+    while _digit(d, p) and p - q < 7:
+        cpu = cpu * 10 + (d[p] - 48)
+        p += 1
+    if d[p] != 93 or p - q < 4 or p - q > 6 or cpu > LARGEST_CPU:
+        return -1
+    p += 1
+    behind = p
+    if d[p] != 32:
+        return -1
+    p = _skip_blanks(d, p)
+    s[P_FLAGS] = p
+    s[P_FLAGS_END] = p
+    if not _digit(d, p):
+        if p - behind > 40:
+            return -1
+        while not _blank(d, p) and p - s[P_FLAGS] < 10:
+            p += 1
+        if p - s[P_FLAGS] < 3 or p - s[P_FLAGS] > 9 or d[p] != 32:
+            return -1
+        s[P_FLAGS_END] = p
+        behind = p
+        p = _skip_blanks(d, p)
+    if p - behind > 40:
+        return -1
+    p = _time(d, p, g, s)
+    if p < 0 or (g[TICKS] and p + 1 - behind < layout_ticks):
+        return -1
+    p = _text_after(d, p)
+    if p < 0 or not _task(d, line, q - 1, g, s):
+        return -1
+    s[P_CPU] = cpu
+    return p
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _unbracketed(
+    d: cython.const[cython.uchar][::1],
+    line: cython.longlong,
+    colon: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+) -> cython.longlong:
+    """The same where the CPU stands bare, or before the flags; by the colon behind the time."""
+    cpu: cython.longlong = 0
+    end: cython.longlong
+    start: cython.longlong
+    p: cython.longlong = colon - 1
+    while p > line and (_digit(d, p) or d[p] == 46):
+        p -= 1
+    if d[p] != 32 or colon - p > 24 or _time(d, p + 1, g, s) != colon:
+        return -1
+    end = p
+    while p > line and d[p] == 32:
+        p -= 1
+    if end - p > 40 or (g[TICKS] and colon + 1 - (p + 1) < layout_ticks):
+        return -1
+    end = p + 1
+    while p > line and not _blank(d, p) and end - p < 16:
+        p -= 1
+    start = p + 1
+    if d[p] != 32:
+        return -1
+    while _digit(d, start) and start - p < 7:
+        cpu = cpu * 10 + (d[start] - 48)
+        start += 1
+    if start == p + 1 or start - p > 6 or cpu > LARGEST_CPU:
+        return -1
+    s[P_FLAGS] = start
+    s[P_FLAGS_END] = end
+    if g[DASH]:
+        if end - start < 3 or end - start > 9:
+            return -1
+    elif start != end:
+        return -1
+    end = _text_after(d, colon)
+    if end < 0 or not _task(d, line, p, g, s):
+        return -1
+    s[P_CPU] = cpu
+    return end
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _prefix(
+    d: cython.const[cython.uchar][::1],
+    line: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+) -> cython.longlong:
+    """Where the text of an event begins in the line at `line`, with all before it in `s`.
+
+    -1 for a line to be asked about.  No comm has room for what is matched here, so that the only
+    place where it can match is the right one.
+    """
+    p: cython.longlong = line + s[COLUMN]
+    q: cython.longlong
+    mark: cython.longlong = 91 if g[BRACKET] else 58
+    if g[BRACKET]:
+        # The column of the line before, if this line is so long.
+        q = line
+        while q < p and d[q] != 10 and d[q] != 91:
+            q += 1
+        p = q
+    else:
+        p = line
+    while p - line < 256:
+        while d[p] != mark and d[p] != 10:
+            p += 1
+        if d[p] == 10:
+            return -1
+        q = _bracketed(d, line, p, g, s) if g[BRACKET] else _unbracketed(d, line, p, g, s)
+        if q >= 0:
+            s[COLUMN] = p - line
+            return q
+        p += 1
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _perf_record(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.bint:
+    """Whether perf's own record is named here: ``PERF_RECORD_LOST``."""
+    return d[p] == 80 and d[p + 1] == 69 and d[p + 2] == 82 and d[p + 3] == 70 and d[p + 4] == 95
+
+
+def index(
+    d: cython.const[cython.uchar][::1],
+    end: cython.longlong,
+    base: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+    cpus: cython.longlong[::1],
+) -> int:
+    """Note every CPU's last and first event in a buffer that stands at `base` in the file.
+
+    Goes on at ``s[AT]``.  Ends with NEED_CHUNK, with ASK at a line that is none it knows, or with
+    WAITED_FOR behind an event of a CPU that somebody waits for.
+    """
+    status: cython.longlong
+    with cython.nogil:
+        status = _index(d, end, base, g, s, cpus)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _index(
+    d: cython.const[cython.uchar][::1],
+    end: cython.longlong,
+    base: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+    cpus: cython.longlong[::1],
+) -> cython.longlong:
+    line: cython.longlong = s[AT]
+    p: cython.longlong
+    c: cython.longlong
+    while line < end:
+        p = _prefix(d, line, g, s)
+        if p < 0 or _perf_record(d, p):
+            s[AT] = line
+            return ASK
+        c = s[P_CPU] * CPU
+        if cpus[c + FIRST_AT] < 0:
+            cpus[c + FIRST_AT] = base + line
+            cpus[c + FIRST_TS] = s[P_TS]
+        cpus[c + LAST_AT] = base + line
+        cpus[c + LAST_TS] = s[P_TS]
+        s[EVENTS] += 1
+        s[LINE] += 1
+        line = _newline(d, p, end) + 1
+        if cpus[c + WAITING]:
+            s[AT] = line
+            return WAITED_FOR
+    s[AT] = line
+    return NEED_CHUNK
