@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fputrace import __version__
 from fputrace.errors import FputraceError, TraceError, UsageError
+from fputrace.reports.escape import clean
 from fputrace.screen import Progress, Screen
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class _Parser(argparse.ArgumentParser):
         if bad:
             known = re.findall(r"[\w.-]+", bad[2])
             message = f"{message[: bad.start()]}'{bad[1]}' is not known{closest(bad[1], known)}"
-        self.exit(2, f"fputrace: {message}\n  {self.prog} --help lists what there is\n")
+        # What it quotes may be the name of a file.
+        self.exit(2, f"fputrace: {clean(message)}\n  {self.prog} --help lists what there is\n")
 
 
 class _Verb(_Parser):
@@ -352,14 +354,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
         return 2
     if no_stdout and args.output is None:
-        _say("standard output is closed\n  -o FILE writes the result to a file")
+        _say("standard output is closed", "-o FILE writes the result to a file")
         return 2
     try:
         status: int = args.run(args)
         sys.stdout.flush()
         return status
     except FputraceError as error:
-        _say(str(error))
+        _say(error.message, error.hint)
         return 2
     except BrokenPipeError:
         # Whoever read us has seen enough.
@@ -392,8 +394,10 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say(text: str) -> None:
-    print(f"fputrace: {text}", file=sys.stderr)  # noqa: T201
+def _say(message: str, hint: str = "") -> None:
+    """Talk to the user; a hint may have several lines.  Both may quote a file and its name."""
+    lines = [clean(message), *(f"  {clean(line)}" for line in hint.splitlines())]
+    print("fputrace:", "\n".join(lines), file=sys.stderr)  # noqa: T201
 
 
 def _notice_plain_loops(args: argparse.Namespace) -> None:
@@ -401,8 +405,8 @@ def _notice_plain_loops(args: argparse.Namespace) -> None:
 
     if not args.quiet and uncompiled():
         _say(
-            "running without its compiled loops, which is slow; to have them:\n"
-            "  apt install gcc python3-dev, then install fputrace again"
+            "running without its compiled loops, which is slow; to have them:",
+            "apt install gcc python3-dev, then install fputrace again",
         )
 
 
@@ -474,7 +478,7 @@ def _analyses(
                     **_reading(args),
                 )
         except (TraceError, OSError) as error:
-            _say(_what_failed(error, path))
+            _say(*_what_failed(error, path))
             unreadable = True
             continue
         stack.callback(analysis.trace.close)
@@ -541,11 +545,11 @@ def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[str,
             )
 
 
-def _what_failed(error: TraceError | OSError, path: str) -> str:
-    """An error of reading ``path``; the operating system's own errors may not name it."""
+def _what_failed(error: TraceError | OSError, path: str) -> tuple[str, str]:
+    """An error of reading ``path`` and a hint; the system's own errors may not name the file."""
     if isinstance(error, OSError):
-        return f"{error.filename or path}: {error.strerror or error}"
-    return str(error)
+        return f"{error.filename or path}: {error.strerror or error}", ""
+    return error.message, error.hint
 
 
 def _in_clock(
@@ -655,7 +659,7 @@ def _info(args: argparse.Namespace) -> int:
                     if progress:
                         progress(trace)
         except (TraceError, OSError) as error:
-            _say(_what_failed(error, path))
+            _say(*_what_failed(error, path))
             unreadable = True
             continue
         if shown == "rich":

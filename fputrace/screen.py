@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fputrace.reports.escape import clean
+
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
@@ -112,9 +114,8 @@ class Progress:
             return
         if self._bar is None:
             self._bar = self._stack.enter_context(self._make())
-            self._task = self._bar.add_task(
-                os.path.basename(trace.path), total=trace.total_bytes, events=""
-            )
+            name = clean(os.path.basename(trace.path))
+            self._task = self._bar.add_task(name, total=trace.total_bytes, events="")
         events = f"{sum(trace.counts.values()):,} events"
         # A packed file is first unpacked, then read: each has a size of its own.
         self._bar.update(
@@ -127,7 +128,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         return Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TextColumn("{task.fields[events]}"),

@@ -2,15 +2,23 @@
 
 Names of tasks, hosts, files and events come from the recording, and with them whatever somebody put
 there: terminal control sequences, line breaks, Markdown, HTML.  Everything a report prints passes
-through :func:`clean` (or, for JSON, :func:`decoded`); Markdown passes through :func:`markdown` or
+through :func:`clean` (or, for JSON, :func:`dumps`); Markdown passes through :func:`markdown` or
 :func:`code` as well.  Reports for the terminal build ``rich.text.Text`` and never rich markup, so
-square brackets need no escape there.
+square brackets need no escape there.  docs/security.md says what is escaped where.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+# Characters that show as nothing although str.isprintable() has them: fillers, joiners and
+# variation selectors (Unicode's DerivedCoreProperties.txt, Default_Ignorable_Code_Point).
+_INVISIBLE = (
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_HIDDEN = re.compile(f"[{_INVISIBLE}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;"}
@@ -24,19 +32,34 @@ def decoded(text: str) -> str:
     return _SURROGATE.sub(lambda m: _escaped(m[0]), text)
 
 
+def dumps(document: Any) -> str:
+    """JSON on indented lines, ASCII only and without a control character; ends with a newline.
+
+    NaN and infinities, which JSON does not have, raise ValueError.
+    """
+    import json
+
+    # Of the control characters json leaves only DEL as it is.
+    return json.dumps(document, indent=1, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+
+
 def clean(text: str, ascii_only: bool = False) -> str:
     r"""``text`` with every character that is not printable as ``\xNN``, ``\uNNNN`` or ``\n``.
 
     Not printable are control characters (also the eight-bit ones), line breaks of every kind, marks
-    that change the direction of writing, and bytes that were no UTF-8; with ``ascii_only``
-    everything beyond ASCII as well.  A backslash is left as it is, so that cleaning twice is the
-    same as once.
+    that change the direction of writing, characters that show as nothing, and bytes that were no
+    UTF-8; with ``ascii_only`` everything beyond ASCII as well.  A backslash is left as it is, so
+    that cleaning twice is the same as once.
     """
-    if text.isprintable() and (not ascii_only or text.isascii()):
+    if text.isprintable() and (text.isascii() or not (ascii_only or _HIDDEN.search(text))):
         return text
-    return "".join(
-        c if c.isprintable() and (c.isascii() or not ascii_only) else _escaped(c) for c in text
-    )
+    return "".join(c if _shows(c, ascii_only) else _escaped(c) for c in text)
+
+
+def _shows(char: str, ascii_only: bool) -> bool:
+    if char.isascii():
+        return char.isprintable()
+    return not ascii_only and char.isprintable() and not _HIDDEN.match(char)
 
 
 def markdown(text: str) -> str:

@@ -5,12 +5,11 @@ The trace must have been read once (``Trace.blocks``): counts, losses and times 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from fputrace.reports import outline
-from fputrace.reports.escape import decoded
+from fputrace.reports.escape import decoded, dumps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -105,7 +104,7 @@ def info_json(trace: Trace) -> str:
         "limits": list(dict.fromkeys(trace.limits)),
         "notes": list(dict.fromkeys(trace.notes)),
     }
-    return json.dumps(_decoded(document), indent=1) + "\n"
+    return dumps(_decoded(document))
 
 
 def _probes(trace: Trace) -> list[str]:

@@ -7,12 +7,11 @@ Steps that no event shows belong to a report for people and are left out of ``wi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fputrace.events import ABSENT
-from fputrace.reports.escape import decoded
+from fputrace.reports.escape import decoded, dumps
 from fputrace.reports.outline import sorted_findings
 from fputrace.reports.steps import MASKS, POINTERS
 
@@ -38,7 +37,7 @@ def analyze_json(analyses: Sequence[Analysis], exit_status: int, version: str) -
         "traces": [_trace(analysis) for analysis in analyses],
         "exit_status": exit_status,
     }
-    return json.dumps(document, indent=1) + "\n"
+    return dumps(document)
 
 
 def _trace(analysis: Analysis) -> dict[str, Any]:

@@ -5,14 +5,13 @@ A page is the docstring of the rule's module: Markdown that begins ``# FPU101 it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from inspect import cleandoc
 from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.generation import GENERATIONS
 from fputrace.reports import palette
-from fputrace.reports.escape import clean
+from fputrace.reports.escape import clean, dumps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,7 +66,7 @@ def rules_text(rules: Iterable[RuleRow]) -> str:
 
 def rules_json(rules: Iterable[RuleRow]) -> str:
     """A JSON array of objects with the fields of :class:`RuleRow`; ends with a newline."""
-    return json.dumps([rule._asdict() for rule in rules], indent=1) + "\n"
+    return dumps([rule._asdict() for rule in rules])
 
 
 def explain_rich(page: str) -> RenderableType:
