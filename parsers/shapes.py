@@ -19,7 +19,9 @@ type                      text and value
 ``state``                 ``prev_state`` in the kernel's letters
 ``plugin_state``          ``prev_state`` in trace-cmd's letters
 ``comm``, ``rest``        any text up to the next literal, or to the end
-``sym``                   the same, a word that stands for a number: see ``Shape.symbols``
+``sym``                   the same, words that stand for a number: see ``Shape.symbols``; None
+                          for a number that the table has no word for
+``one``                   one of the words of ``Shape.symbols``
 ========================  ======================================================================
 
 A field called ``_`` is read and dropped.  Texts of other kernels than those known still match
@@ -121,7 +123,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
         for tail in ("xfeatures: {xfeatures:hex} xcomp_bv: {xcomp_bv:hex}", "{_:rest}")
         for flags, _ in _FPU_FLAGS
     ),
-    ("kvm_fpu", "kernel", "{load:sym}", {"load": {"unload": 0, "load": 1}}, {}),
+    ("kvm_fpu", "kernel", "{load:one}", {"load": {"unload": 0, "load": 1}}, {}),
     ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}", {}, {}),
     # The same text of kernels that have the field: meant when writing.
     ("kvm_entry", "kernel", "vcpu {vcpu_id:dec}, rip 0x{rip:hex}", {}, {"immediate_exit": 0}),
@@ -149,7 +151,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ("kvm_userspace_exit", "kernel", "reason error ({errno:neg})", {}, {}),
     # The reason is printed when errno is not negative, and KVM_RUN returns nothing above 0.
     ("kvm_userspace_exit", "kernel", "reason {_:word} ({reason:dec})", {}, {"errno": 0}),
-    ("kvm_vcpu_wakeup", "kernel", "{waited:sym} time {ns:dec} ns, polling {valid:sym}",
+    ("kvm_vcpu_wakeup", "kernel", "{waited:one} time {ns:dec} ns, polling {valid:one}",
      {"waited": {"poll": 0, "wait": 1}, "valid": {"invalid": 0, "valid": 1}}, {}),
     ("sched_switch", "kernel", ("prev_comm={prev_comm:comm} prev_pid={prev_pid:dec} "
      "prev_prio={prev_prio:dec} prev_state={prev_state:state} ==> next_comm={next_comm:comm} "
@@ -163,7 +165,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ("sched_process_exec", "kernel", ("filename={filename:comm} pid={pid:dec} "
      "old_pid={old_pid:dec}"), {}, {}),
     ("sched_process_exit", "kernel", _TASK, {}, {}),
-    ("sched_process_exit", "kernel", _TASK + " group_dead={group_dead:sym}",
+    ("sched_process_exit", "kernel", _TASK + " group_dead={group_dead:one}",
      {"group_dead": _BOOL}, {}),
     ("sched_process_free", "kernel", _TASK, {}, {}),
     ("sys_enter", "kernel", "NR {id:dec} ({args:rest})", {}, {}),
@@ -179,7 +181,7 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
      "sa_handler={sa_handler:hex} sa_flags={sa_flags:hex}"), {}, {}),
     ("cpuhp_*enter", "kernel", ("cpu: {cpu:dec04} target: {target:dec3} step: {idx:dec3} "
      "({fun:rest})"), {}, {}),
-    ("suspend_resume", "kernel", "{action:comm}[{val:dec}] {start:sym}",
+    ("suspend_resume", "kernel", "{action:comm}[{val:dec}] {start:one}",
      {"start": {"end": 0, "begin": 1}}, {}),
 )  # fmt: skip
 
@@ -337,7 +339,10 @@ class _Matcher:
                 pattern, first, own = "", "", []
             elif part.type:
                 padded = part.type == "dec" and part.width and not part.width.startswith("0")
-                pattern += _PADDED if padded else _PATTERNS[part.type]
+                if part.type == "one":
+                    pattern += f"({'|'.join(map(re.escape, shape.symbols[part.text]))})"
+                else:
+                    pattern += _PADDED if padded else _PATTERNS[part.type]
                 own = [*own, part]
             else:
                 first = first or part.text
@@ -384,6 +389,8 @@ class _Matcher:
             return state_number(word)
         if part.type == "plugin_state":
             return plugin_state_number(word)
+        if part.type == "one":
+            return self.shape.symbols[part.text][word]
         if part.type == "sym":
             return symbol_number(self.shape.symbols[part.text], word)
         return word
@@ -422,6 +429,7 @@ def match_args(name: str, text: str) -> tuple[Shape, dict[str, Any]] | None:
 
 
 _ASSIGNMENT = re.compile(r"(?:^|(?<= ))([A-Za-z_][A-Za-z0-9_]{0,63})=")
+_HEX = re.compile(r"(?:0x)?[0-9a-fA-F]{1,16}")
 _NUMBER = re.compile(r"(?:0x([0-9a-fA-F]{1,16})|(-?[0-9]{1,20}))(?: \(-?[0-9]{1,20}\))?")
 
 
@@ -433,18 +441,15 @@ def raw_fields(text: str) -> dict[str, Any]:
     """
     hits = list(_ASSIGNMENT.finditer(text))
     found: dict[str, Any] = {}
-    for hit, follower in zip(hits, [*hits[1:], None], strict=True):
-        value = text[hit.end() : follower.start() if follower else len(text)].strip()
-        found.setdefault(hit[1], _raw_value(hit[1], value))
+    ends = [hit.start() for hit in hits[1:]] + [len(text)]
+    for hit, end in zip(hits, ends, strict=False):
+        found.setdefault(hit[1], _raw_value(hit[1], text[hit.end() : end].strip()))
     return found
 
 
 def _raw_value(name: str, value: str) -> Any:
     if name.startswith("__probe_"):
-        try:
-            return int(value, 16) if len(value) <= 18 else value
-        except ValueError:
-            return value
+        return int(value, 16) if _HEX.fullmatch(value) else value
     number = _NUMBER.fullmatch(value)
     if number is None:
         return value

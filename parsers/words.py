@@ -7,7 +7,11 @@ kernel renamed a reason both names are here, the newest last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+
+_HEX = re.compile(r"0x[0-9a-fA-F]{1,16}")
 
 
 def _numbered(start: int, names: str) -> dict[str, int]:
@@ -106,7 +110,7 @@ STATE_LETTERS: Mapping[str, int] = {
 PREEMPTED = 256
 """What a ``+`` behind the state means since 4.14: TASK_REPORT_MAX, still runnable."""
 
-PLUGIN_LETTERS: Mapping[str, int] = {letter: 1 << bit for bit, letter in enumerate("SDTtZXxWH")}
+PLUGIN_LETTERS: Mapping[str, int] = {letter: 1 << bit for bit, letter in enumerate("SDTtZXxW")}
 """``prev_state`` as plugin_sched_switch prints it: by bit, with names the kernel no longer uses."""
 
 
@@ -150,11 +154,8 @@ def symbol_number(symbols: Mapping[str, int], word: str) -> int | None:
     known = symbols.get(word)
     if known is not None:
         return known
-    if word.startswith("0x") and 2 < len(word) <= 18:
-        try:
-            return int(word[2:], 16)
-        except ValueError:
-            return None
+    if _HEX.fullmatch(word):
+        return int(word, 16)
     name, _, flag = word.rpartition(" ")
     if flag in VMX_FLAGS and name in symbols:
         return symbols[name] | VMX_FLAGS[flag]

@@ -131,8 +131,8 @@ class Arguments:
                 return None
             try:
                 return text % tuple([value_of(found, found[name]) for name, value_of in fields])
-            except (TypeError, ValueError):
-                return None  # a field of another type than the kernel's: raw says it
+            except (TypeError, ValueError, KeyError):
+                return None  # not the type or value the kernel has there: raw says it
 
         return write
 
@@ -147,7 +147,7 @@ class Arguments:
             return _exit_reason
         if part.type == "sym":
             words = {number: word for word, number in shape.symbols[part.text].items()}
-            return lambda _, value: words.get(value) or f"0x{_number(value) & _U64:x}"
+            return lambda _, value: words[_number(value)]
         return lambda _, value: _plain(value)
 
     def _function(self, fields: Fields) -> str | None:
