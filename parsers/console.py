@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from fputrace.errors import FormatError
 from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
-from fputrace.parsers.wrapped import Copy, Unwrapped
+from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped
 
 _BEGIN = re.compile(rb"Dumping ftrace (?:instance (?P<name>\S{1,64}+) )?+buffer(?::| \(skipping)")
 _RULE = re.compile(rb"-{20,60}+")
@@ -40,9 +40,13 @@ _FRAGMENT = re.compile(
     rb"\dus[ +!#*@$]: |==> |(?:prev|next)_\w|_prio=|x86/fpu|xfeatures|xcomp_bv|kvm_\w{2,16}+: "
     rb"|-\d{1,10}+ {1,12}+\d{1,4}+[dDbX.][.\w]{3}"
 )
-_STACK = re.compile(rb"=> |[0-9a-f]{6,16} \S|<stack trace>")
+_STACK = re.compile(
+    # trace_stack_print of kernel/trace/trace_output.c; perf script's call chains
+    rb"=> [\w.]{1,200}+(?:\+0x[0-9a-fx/]{1,40}+)?+(?: \[\w{1,64}+\])?+(?: <[0-9a-f]{1,16}+>)?+"
+    rb"|[0-9a-f]{6,16}+ [^\s(]{1,400}+ \([^)]{1,400}+\)"
+)
 _GRAPH = re.compile(rb"\d{1,4}+\) .{0,60}\|  ")
-_RAW = re.compile(rb"\d{1,10}+ \d{1,4}+ \d{6,20}+ |[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16} ")
+_RAW = re.compile(rb"\d{1,10}+ \d{1,4}+ \d{6,20}+ |[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16}\b")
 _RELEASES = (
     re.compile(rb"Linux version (\d\S{2,63})"),
     re.compile(rb"Linux \S{1,64}+ (\d{1,3}\.\d\S{1,63}+) #\d"),
@@ -53,6 +57,7 @@ _RELEASES = (
 _CPUS = re.compile(rb"Brought up \d{1,4}+ nodes?+, (\d{1,5}+) CPU|#P:(\d{1,5}+)")
 _ENTRIES = re.compile(rb"# latency: .{1,40}?, #(\d{1,20}+)/(\d{1,20}+), CPU#.{1,80}?#P:(\d{1,5}+)")
 
+_VARYING = b" \t0123456789" + bytes(range(65, 91)) + bytes(range(97, 123))
 _SHOWN_DUMPS = 8
 _WHAT_TO_RECORD = (
     "Record events with their task: echo nop > current_tracer; echo 0 > options/raw; "
@@ -73,7 +78,8 @@ class _Dump:
     """It is the file ``trace`` in the option latency-format, not a log."""
     absolute: bool = False
     raw_clock: bool = False
-    prefixed: bool = False
+    front: bytes = b""
+    """The signs that stand before each line, see `_signs`."""
     kernel: str | None = None
     machine: int | None = None
     instance: str = ""
@@ -137,8 +143,10 @@ class _Dump:
 
     def finish(self) -> None:
         """What is left to tell when no line follows."""
+        # What is missing behind the last event of all is told by ``cut``, or is no loss.
+        latest = max(self.seen.values(), default=0)
         for cpu, holes in self.seen.items():
-            if holes != self.holes:
+            if holes != latest:
                 self.copy.line(b"CPU:%d [LOST EVENTS]\n" % cpu, self.last)
         if not self.cut and not self.absolute and not self.in_file and not self.closed:
             self.cut = f"line {self.last}: the dump breaks off, no closing line follows"
@@ -197,18 +205,23 @@ class _Reader:
     # --- lines ---
 
     def read(self, lines: Iterable[tuple[bytes, bool]]) -> None:
-        number = 0
-        whole = True
         for number, (raw, whole) in enumerate(lines, 1):
+            if not whole and len(raw) < MAX_LINE:
+                self.breaks_off(number)
+                break
             line = raw.rstrip()
             if b"\x1b" in line:
                 line = _COLOUR.sub(b"", line)
             self.line(line, number, whole)
             if self.plain:
                 return
-        if self.now is not None and not self.now.closed and not whole:
-            self.now.cut = f"line {number}: the file breaks off within a line"
         self.end()
+
+    def breaks_off(self, number: int) -> None:
+        """The file ends within this line; it is not looked at."""
+        if self.now is not None and not self.now.closed:
+            self.now.settle()
+            self.now.cut = f"line {number}: the file breaks off within a line"
 
     def line(self, line: bytes, number: int, whole: bool) -> None:
         dropped = _DROPPED.search(line)
@@ -221,34 +234,34 @@ class _Reader:
         front = FRONT.match(line)
         assert front is not None  # it matches nothing, too
         body = line[front.end() :]
-        prefixed = bool(front[0].strip())
+        signs = _signs(front[0])
         if not body:
             if self.now is not None and self.now.absolute:
                 self.gap(number)
             return
         event = line_of(body) if b": " in body else None
         if event is None:
-            self.other(body, number, prefixed, whole)
+            self.other(body, number, signs, whole)
         elif not whole or _is_damaged(line, event):
             dump = self.now
             if dump is not None and not dump.closed:
                 dump.settle()
                 dump.hole(number)
         else:
-            self.event(event, number, prefixed)
+            self.event(event, number, signs)
 
-    def event(self, event: Line, number: int, prefixed: bool) -> None:
+    def event(self, event: Line, number: int, signs: bytes) -> None:
         absolute = event.time is None
         dump = self.now
         if dump is None or dump.closed or (dump.events and dump.absolute != absolute):
-            if absolute and not prefixed and not self.dumps and self.now is None:
+            if absolute and not signs and not self.dumps and self.now is None:
                 self.plain = True
                 return
             dump = self.begin()
         elif absolute and dump.seam and dump.pending is None and event.order < dump.top:
             dump = self.begin()  # another recording in the same mail
         if not dump.events and dump.pending is None:
-            dump.absolute, dump.prefixed, dump.in_file = absolute, prefixed, self.in_file
+            dump.absolute, dump.front, dump.in_file = absolute, signs, self.in_file
             for text, place in self.head:
                 dump.copy.line(text, place)
             self.head = []
@@ -257,7 +270,7 @@ class _Reader:
         dump.top = max(dump.top, event.order) if absolute else dump.top
         dump.pending = event, number
 
-    def other(self, body: bytes, number: int, prefixed: bool, whole: bool) -> None:
+    def other(self, body: bytes, number: int, signs: bytes, whole: bool) -> None:
         dump = self.now
         if (found := _BEGIN.match(body)) is not None:
             dump = self.begin()
@@ -268,7 +281,7 @@ class _Reader:
             self.empty += 1
             self.end()
         elif body.startswith(b"#") and OWN_LOSS.match(body) is None:
-            self.comment(body, number, prefixed)
+            self.comment(body, number, signs)
         elif dump is None or dump.closed:
             self.learn(body)
             self.graph += _GRAPH.match(body) is not None
@@ -280,11 +293,11 @@ class _Reader:
             dump.settle()
             dump.copy.line(body + b"\n", number)
         elif dump.absolute:
-            if _STACK.match(body) is None:
+            if _STACK.fullmatch(body) is None:
                 self.gap(number)
             self.learn(body)
-        elif _STACK.match(body) is None:
-            self.between(dump, body, number, prefixed and dump.prefixed and whole)
+        elif _STACK.fullmatch(body) is None:
+            self.between(dump, body, number, whole and signs == dump.front != b"")
             self.learn(body)
 
     def between(self, dump: _Dump, body: bytes, number: int, record: bool) -> None:
@@ -310,7 +323,7 @@ class _Reader:
         dump.seam = True
         dump.others += 1
 
-    def comment(self, body: bytes, number: int, prefixed: bool) -> None:
+    def comment(self, body: bytes, number: int, signs: bytes) -> None:
         """A line of the head that tracefs puts before a trace."""
         if body.startswith(b"# tracer: "):
             if b"function_graph" in body:
@@ -319,7 +332,7 @@ class _Reader:
                 self.end()
             self.head = [(body + b"\n", number)]
         elif (found := _ENTRIES.match(body)) is not None:
-            self.in_file = not prefixed
+            self.in_file = not signs
             self.machine = int(found[3])
             text = b"# entries-in-buffer/entries-written: %s/%s   #P:%s\n" % found.groups()
             self.head = [*self.head[:1], (text, number)]
@@ -345,6 +358,11 @@ class _Reader:
         found = _CPUS.search(body)
         if found is not None:
             self.machine = int(found[1] or found[2])
+
+
+def _signs(front: bytes) -> bytes:
+    """What is the same in front of all lines of a log: all but letters, digits and blanks."""
+    return front.translate(None, _VARYING)
 
 
 def _is_damaged(line: bytes, event: Line) -> bool:

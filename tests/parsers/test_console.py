@@ -1,0 +1,484 @@
+"""Dumps of ftrace's buffer in console logs: what is read, what is said, what is never guessed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fputrace.errors import FormatError
+from fputrace.parsers.wrapped import Unwrapped, unwrap
+from tests.conftest import SAMPLES
+from tests.writers import console as writer
+
+PLAIN = writer.plain_lines(SAMPLES / "6.12-pipe-lost" / "trace.txt", 200)
+LINES = writer.latency_lines(PLAIN)
+
+
+def opened(data: bytes) -> tuple[Unwrapped | None, list[str]]:
+    """What was unwrapped, and the lines of the copy."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        read = unwrap(file.fileno(), "log")
+    if read is None:
+        return None, []
+    try:
+        copy = os.pread(read.fd, 1 << 26, 0)
+    finally:
+        os.close(read.fd)
+    return read, copy.decode().splitlines()
+
+
+def dumped(data: bytes) -> tuple[Unwrapped, list[str]]:
+    read, copy = opened(data)
+    assert read is not None
+    return read, copy
+
+
+def expected(lines: Sequence[str]) -> list[str]:
+    """What `trace` would print of these events of the sample, by their places in it."""
+    _read, copy = dumped(writer.log(writer.dump(lines), "none"))
+    return copy
+
+
+# --- forms --------------------------------------------------------------------------------------
+
+
+def test_a_dump_is_the_trace_with_short_names_and_times_from_zero() -> None:
+    read, copy = dumped(writer.log(writer.dump(LINES)))
+    assert len(copy) == len(PLAIN)
+    start = 3_208_785
+    for got, was in zip(copy, PLAIN, strict=True):
+        head, _, text = was.rstrip("\n").partition(": ")
+        comm, _, rest = head.rpartition("-")
+        pid, cpu, flags, stamp = rest.split()
+        us = int(stamp.replace(".", "")) - start
+        shown = f"{us // 10**6:5d}.{us % 10**6:06d}"
+        assert got == f"{comm.strip()[:8]:>16}-{pid:<7} {cpu} {flags} {shown}: {text}"
+    assert (read.form, read.relative, read.losses_known) == ("console log", True, False)
+    assert read.damaged == ""
+    assert read.notes == [f"the dump is read from lines 3-202: {len(LINES)} events"]
+    assert any("distances" in limit or "microseconds" in limit for limit in read.limits)
+
+
+@pytest.mark.parametrize("front", writer.FRONTS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
+def test_what_stands_in_front_does_not_matter(front: str, end: str) -> None:
+    read, copy = dumped(writer.log(writer.dump(LINES), front, end))
+    assert copy == expected(LINES)
+    assert read.damaged == ""
+    assert len(read.notes) == 1
+
+
+def test_line_numbers_are_those_of_the_log() -> None:
+    lines = writer.dump(LINES[:6])
+    lines[4:4] = ["usb 1-1: new device", "usb 1-1: no manufacturer"]
+    read, copy = dumped(writer.log([*["booting"] * 40, *lines]))
+    assert copy == expected(LINES[:6])
+    assert [read.line_of(at) for at in range(1, 7)] == [43, 44, 47, 48, 49, 50]
+    assert "2 other lines in between were left out" in read.notes
+
+
+def test_flags_of_every_width_cpus_and_pids_beyond_their_columns() -> None:
+    lines = [
+        "     a-b-1        0d..    1us : kvm_fpu: load",
+        "[x] y: z-1234567 127dNh2.3ab   22us!: kvm_fpu: unload",
+        "   <...>-99      1023D.Z31.12s  333us : kvm_fpu: load",
+    ]
+    _read, copy = dumped(writer.log(writer.dump(lines)))
+    assert copy == [
+        "             a-b-1       [000] d..     0.000001: kvm_fpu: load",
+        "        [x] y: z-1234567 [127] dNh2.3ab     0.000022: kvm_fpu: unload",
+        "           <...>-99      [1023] D.Z31.12s     0.000333: kvm_fpu: load",
+    ]
+
+
+def test_a_clock_that_is_not_in_nanoseconds_has_no_us() -> None:
+    lines = ["  <idle>-0         1d..2. 1234: kvm_fpu: load"]
+    read, copy = dumped(writer.log(writer.dump(lines)))
+    assert copy == ["          <idle>-0       [001] d..2.         1234: kvm_fpu: load"]
+    assert "the clock's unit" in read.limits[0]
+
+
+def test_the_verbose_form_has_absolute_times() -> None:
+    columns = "          <idle>       0   1 25 00000002 0000000c [003b9aca] 1.234ms (+0.010ms)"
+    _read, copy = dumped(writer.log(writer.dump([f"{columns}: kvm_fpu: load"])))
+    assert copy == ["          <idle>-0       [001] d.H2     3.906250: kvm_fpu: load"]
+
+
+def test_a_latency_format_trace() -> None:
+    read, copy = dumped(writer.latency_file(PLAIN))
+    assert copy[:2] == ["# tracer: nop", "# entries-in-buffer/entries-written: 200/207   #P:2"]
+    assert copy[2:] == expected(LINES)
+    assert (read.form, read.kernel) == ("latency-format trace", "6.1.0-50-amd64")
+    assert (read.losses_known, read.damaged) == (True, "")
+    assert read.line_of(3) == 10
+
+
+def test_losses_the_kernel_tells_stay_where_they_are() -> None:
+    lines = [*LINES[:2], "CPU:1 [LOST 5335 EVENTS]", *LINES[2:4], "CPU:0 [LOST EVENTS]", LINES[4]]
+    _read, copy = dumped(writer.log(writer.dump(lines)))
+    assert [line for line in copy if line.startswith("CPU:")] == [lines[2], lines[5]]
+    assert copy[2] == "CPU:1 [LOST 5335 EVENTS]"
+
+
+@pytest.mark.parametrize(
+    ("line", "release"),
+    [
+        ("Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org) (gcc)", "6.1.0-50-amd64"),
+        ("Linux vm 5.10.0-32-amd64 #1 SMP Debian 5.10.223-1 x86_64 GNU/Linux", "5.10.0-32-amd64"),
+        ("CPU: 0 PID: 1 Comm: init Not tainted 6.12.9 #1", "6.12.9"),
+        (
+            "CPU: 5 UID: 0 PID: 62 Comm: x Tainted: G    B   W        N 6.12.0-rc4+ #458",
+            "6.12.0-rc4+",
+        ),
+    ],
+)
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_kernel_release(line: str, release: str, behind: bool) -> None:
+    lines = writer.dump(LINES)
+    lines = [*lines, line] if behind else [line, *lines]
+    read, _copy = dumped(writer.log(lines))
+    # What boots after the crash may be another kernel.
+    assert read.kernel == (None if behind and "version" in line else release)
+
+
+def test_the_next_boot_is_not_this_kernel() -> None:
+    boot = "Linux version 6.6.1 (x)"
+    later = "CPU: 0 PID: 1 Comm: init Not tainted 6.6.1 #1"
+    for whole in (writer.dump(LINES), writer.dump(LINES)[:-1]):
+        read, _copy = dumped(writer.log(["Linux version 6.1.0 (x)", *whole, boot, later]))
+        assert read.kernel == "6.1.0"
+
+
+# --- what is not whole --------------------------------------------------------------------------
+
+
+def test_a_cut_head_is_said() -> None:
+    read, copy = dumped(writer.log([*LINES[5:], writer.RULE]))
+    assert len(copy) == len(LINES) - 5
+    assert any("head is missing" in note for note in read.notes)
+    assert read.damaged == ""
+
+
+def test_an_end_without_its_rule_is_cut() -> None:
+    read, copy = dumped(writer.log(writer.dump(LINES)[:-1]))
+    assert copy == expected(LINES)
+    assert read.damaged == "line 202: the dump breaks off, no closing line follows"
+
+
+def test_a_file_that_ends_within_a_line_loses_that_event() -> None:
+    data = writer.log(writer.dump(LINES)[:-1])
+    for cut in (1, 2, 30, 70):
+        read, copy = dumped(data[:-cut])
+        assert copy == expected(LINES)[:-1]
+        assert read.damaged == "line 202: the file breaks off within a line"
+
+
+def test_every_cut_of_a_dump_is_damage() -> None:
+    data = writer.log(writer.dump(LINES[:12]))
+    whole = expected(LINES[:12])
+    closing = len(data) - len("[   12.000130] " + writer.RULE + "\n")
+    for cut in range(len(data)):
+        read, copy = opened(data[:cut])
+        events = [line for line in copy if not line.startswith("CPU:")]
+        assert events == whole[: len(events)]
+        if read is not None and cut < closing + len("[   12.000130] --------------------"):
+            assert read.damaged
+
+
+def test_a_line_broken_in_two_is_a_hole_of_its_cpu() -> None:
+    # LINES[4] is of CPU 0, wrapped by a terminal; CPU 1 is not concerned.
+    data = writer.log(writer.dump(LINES[:12])).replace(b"child_comm=sh", b"child_\ncomm=sh", 1)
+    read, copy = dumped(data)
+    whole = expected(LINES[:12])
+    hole = next(at for at, line in enumerate(LINES) if "child_comm" in line)
+    following = next(at for at in range(hole + 1, 12) if "[000]" in whole[at])
+    wanted = (
+        whole[:hole] + whole[hole + 1 : following] + ["CPU:0 [LOST EVENTS]"] + whole[following:]
+    )
+    assert copy == wanted
+    assert any("broken" in note for note in read.notes)
+
+
+def test_two_events_on_one_line_are_a_hole_of_every_cpu() -> None:
+    data = writer.log(writer.dump(LINES[:12]))
+    lines = data.splitlines(keepends=True)
+    lines[8] = lines[8][:60] + lines[9]
+    del lines[9]
+    _read, copy = dumped(b"".join(lines))
+    whole = expected(LINES[:12])
+    assert [line for line in copy if not line.startswith("CPU:")] == whole[:6] + whole[8:]
+    assert {line for line in copy if line.startswith("CPU:")} == {
+        "CPU:0 [LOST EVENTS]",
+        "CPU:1 [LOST EVENTS]",
+    }
+
+
+@pytest.mark.parametrize("noise", [b"\x00", b"\x7f", b"\xff", b"\xef\xbf\xbd", b"\x1b", b"\r"])
+def test_noise_in_a_line_makes_it_a_hole(noise: bytes) -> None:
+    lines = writer.log(writer.dump(LINES[:12])).splitlines(keepends=True)
+    lines[6] = lines[6][:90] + noise + lines[6][91:]
+    _read, copy = dumped(b"".join(lines))
+    whole = expected(LINES[:12])
+    assert [line for line in copy if not line.startswith("CPU:")] == whole[:4] + whole[5:]
+    assert sum(line.startswith("CPU:") for line in copy) == 2
+
+
+def test_messages_that_were_dropped_are_holes_of_every_cpu() -> None:
+    for told in (
+        ["** 123 printk messages dropped **"],
+        ["systemd-journald[210]: Missed 12 kernel messages"],
+    ):
+        lines = [*LINES[:6], *told, *LINES[6:12]]
+        read, copy = dumped(writer.log(writer.dump(lines)))
+        assert sum(line.startswith("CPU:") for line in copy) == 2
+        assert "the log says 1 times that messages were dropped" in read.notes
+
+
+def test_the_notice_of_old_kernels_stands_before_the_next_record() -> None:
+    lines = writer.log(writer.dump(LINES[:12])).splitlines(keepends=True)
+    lines[8] = b"** 5 printk messages dropped ** " + lines[8]
+    _read, copy = dumped(b"".join(lines))
+    assert [line for line in copy if not line.startswith("CPU:")] == expected(LINES[:12])
+    assert sum(line.startswith("CPU:") for line in copy) == 2
+
+
+def test_foreign_records_do_no_harm_and_foreign_lines_cost_the_event_before() -> None:
+    between = [*LINES[:6], "BUG: soft lockup - CPU#1 stuck for 22s!", *LINES[6:12]]
+    assert dumped(writer.log(writer.dump(between)))[1] == expected(LINES[:12])
+    lines = writer.log(writer.dump(LINES[:12])).splitlines(keepends=True)
+    lines.insert(8, b"[  OK  ] Started Getty on tty1.\n")
+    _read, copy = dumped(b"".join(lines))
+    events = [line for line in copy if not line.startswith("CPU:")]
+    assert events == expected(LINES[:12])[:5] + expected(LINES[:12])[6:]
+
+
+def test_time_that_steps_back_is_a_hole_and_never_disorder() -> None:
+    lines = writer.dump(LINES[:6] + LINES[2:12])
+    read, copy = dumped(writer.log(lines))
+    assert "time steps back 1 times: lines are missing or damaged there" in read.notes
+    times = [float(line.split(": ")[0].split()[-1]) for line in copy if "CPU:" not in line]
+    assert times == sorted(times)
+    assert sum(line.startswith("CPU:") for line in copy) == 2
+
+
+def test_an_event_older_than_the_buffer_start_is_a_hole() -> None:
+    lines = [
+        *LINES[:6],
+        "  <idle>-0         1d..2. 18446744073709551us+: kvm_fpu: load",
+        *LINES[6:9],
+    ]
+    _read, copy = dumped(writer.log(writer.dump(lines)))
+    assert [line for line in copy if not line.startswith("CPU:")] == expected(LINES[:9])
+    assert any(line.startswith("CPU:") for line in copy)
+
+
+def test_a_hole_of_an_unseen_cpu_is_one_of_every_cpu() -> None:
+    lines = writer.log(writer.dump(LINES[:12])).splitlines(keepends=True)
+    lines.insert(8, b"[   12.000055]    other-77        9d..2. 3001us : sched_swi\n")
+    lines.insert(9, b"tch: prev_comm=other\n")
+    _read, copy = dumped(b"".join(lines))
+    assert sum(line.startswith("CPU:") for line in copy) >= 2
+    assert not any("CPU:9" in line for line in copy)
+
+
+# --- several, none ------------------------------------------------------------------------------
+
+
+def test_the_longest_of_several_dumps_is_read_and_the_others_are_named() -> None:
+    first, second = LINES[:10], LINES[:40]
+    lines = [*writer.dump(first), "panic", *writer.dump(second, "kvm"), *writer.dump(LINES[:5])]
+    read, copy = dumped(writer.log(lines))
+    assert copy == expected(second)
+    assert read.notes[0] == "the dump of the instance kvm is read from lines 17-56: 40 events"
+    assert read.notes[1] == (
+        "it is the longest of 3 in this file; not read: lines 3-12 (10 events), lines 60-64 "
+        "(5 events)"
+    )
+
+
+def test_of_equal_dumps_the_last() -> None:
+    lines = [*writer.dump(LINES[:10]), *writer.dump(LINES[20:30])]
+    read, _copy = dumped(writer.log(lines))
+    assert "lines 16-25" in read.notes[0]
+
+
+def test_a_dump_that_breaks_off_is_ended_by_the_next() -> None:
+    lines = [*writer.dump(LINES[:20])[:-1], *writer.dump(LINES[:10])]
+    read, copy = dumped(writer.log(lines))
+    assert len(copy) == 20
+    assert read.damaged
+
+
+def test_an_empty_buffer_is_an_error_that_says_so() -> None:
+    with pytest.raises(FormatError, match="buffer is empty"):
+        opened(writer.log(["Linux version 6.1.0", *writer.dump([])]))
+    read, _copy = dumped(writer.log([*writer.dump([]), *writer.dump(LINES)]))
+    assert read.kernel is None
+
+
+def test_one_cpu_alone_is_a_limit_unless_the_machine_has_no_other() -> None:
+    alone = [line for line in LINES if line[19] == "1"]
+    lines = writer.dump(alone)
+    read, _copy = dumped(writer.log(lines))
+    assert any("only CPU 1" in limit for limit in read.limits)
+    read, _copy = dumped(writer.log(["smp: Brought up 1 node, 1 CPU", *lines]))
+    assert not any("only CPU" in limit for limit in read.limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("# tracer: function_graph\n#\n 0)   1.234 us    |  schedule();\n", "function_graph"),
+        (" 0)               |  vcpu_run() {\n" * 5, "function_graph"),
+        ("12 0 1234567890 71 0 1\n" * 5, "raw or hex"),
+        ("0000000c 00000000 00000001234567ab \n" * 5, "raw or hex"),
+    ],
+)
+def test_forms_without_tasks_are_refused_with_what_to_record(text: str, what: str) -> None:
+    with pytest.raises(FormatError, match=what) as caught:
+        opened(text.encode())
+    assert "nop > current_tracer" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(PLAIN[:5]),
+        "# tracer: nop\n#\n" + "".join(PLAIN[:5]),
+        "cpus=2\n" + "".join(PLAIN[:5]),
+        " CPU 0/KVM  1234 [001]   12.345678: kvm:kvm_fpu: load\n",
+        "nothing of the kind\n" * 10,
+        "",
+    ],
+)
+def test_other_text_is_left_to_its_reader(text: str) -> None:
+    assert opened(text.encode()) == (None, [])
+
+
+# --- quoted -------------------------------------------------------------------------------------
+
+
+def test_a_quoted_trace_keeps_its_lines() -> None:
+    data = "".join(f"> {line}" for line in PLAIN).encode()
+    read, copy = dumped(b"On Monday somebody wrote:\n" + data + b"Thanks!\n")
+    # The last line may have been cut where the mail goes on.
+    wanted = [line.strip() for line in PLAIN[:-1]] + ["CPU:0 [LOST EVENTS]"]
+    assert [line.lstrip() for line in copy] == wanted
+    assert (read.form, read.relative, read.losses_known) == ("quoted text", False, False)
+    assert read.line_of(1) == 2
+
+
+def test_lines_a_mailer_has_broken_are_holes() -> None:
+    lines = [f"> {line}" for line in PLAIN[:12]]
+    lines[4] = lines[4].replace("child_comm", "\n> child_comm")
+    _read, copy = dumped("".join(lines).encode())
+    assert PLAIN[4].strip() not in copy
+    assert {line for line in copy if line.startswith("CPU:")} == {
+        "CPU:0 [LOST EVENTS]",
+        "CPU:1 [LOST EVENTS]",
+    }
+
+
+def test_lines_left_out_of_a_mail_are_holes() -> None:
+    quoted = [f"> {line}" for line in PLAIN[:12]]
+    for snip in ("[...]\n", "> \n", "\n", "> ... many more\n"):
+        _read, copy = dumped("".join([*quoted[:6], snip, *quoted[6:]]).encode())
+        assert sum(line.startswith("CPU:") for line in copy) == 2
+
+
+def test_two_traces_in_one_mail_are_two() -> None:
+    quoted = [f"> {line}" for line in PLAIN[:12]]
+    read, copy = dumped("".join([*quoted, "And after the patch:\n", *quoted[:11]]).encode())
+    assert len([line for line in copy if "CPU:" not in line]) == 11
+    assert "the longest of 2" in read.notes[1]
+
+
+def test_call_chains_between_quoted_events_are_no_holes() -> None:
+    chain = ">         ffffffff81000000 schedule ([kernel.kallsyms])\n"
+    event = "> CPU 0/KVM  1234 [001]   12.{:06d}: kvm:kvm_fpu: load\n"
+    text = "".join(event.format(at) + chain * 3 for at in range(4))
+    _read, copy = dumped(text.encode())
+    assert len(copy) == 4
+    assert not any(line.startswith("CPU:") for line in copy)
+
+
+# --- hostile ------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_give_a_result_or_a_typed_error(data: bytes) -> None:
+    try:
+        opened(data.replace(b"\xff", b"-0    1d.. 12us : "))
+    except FormatError as error:
+        assert error.hint
+
+
+@given(st.data())
+def test_a_damaged_log_shows_no_event_that_was_not_dumped(data: st.DataObject) -> None:
+    """Lines lost, joined, split or cut: what is copied are the dump's lines, in their order."""
+    log = bytearray(writer.log(writer.dump(LINES[:30])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(log) - 1))
+        kind = data.draw(st.sampled_from(["newline", "join", "noise", "cut"]))
+        if kind == "newline":
+            log[at:at] = b"\n"
+        elif kind == "noise":
+            log[at:at] = b"\x00"
+        elif kind == "cut":
+            del log[max(at, 60) :]
+        elif (end := log.find(b"\n", at)) >= 0:
+            del log[end]
+    try:
+        _read, copy = opened(bytes(log))
+    except FormatError:
+        return
+    wanted = {line.split(": ", 1)[1].strip() for line in PLAIN[:30]}
+    shown = [line.split(": ", 1)[1] for line in copy if not line.startswith("CPU:")]
+    assert set(shown[:-1]) <= wanted
+    # Cut, then ended: nothing behind the last line tells that it is not whole.
+    assert not shown or any(text.startswith(shown[-1]) for text in wanted)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"Dumping ftrace buffer:\n a-1 0d.. 1us : x: y\n-------------------------\n",
+        b"[    1.000000] a-1 0d.. 1us : x: y\n> a-1 [000] d.. 1.000000: x: y\n",
+        b"[    1.000000] [    1.000000] ",
+        b"-1 0d.. ",
+        b"> > > ",
+        b" ",
+    ],
+)
+def test_the_time_grows_with_the_length(piece: bytes) -> None:
+    """Two megabytes of what could be tried again and again end within the test's patience."""
+    data = piece * (2_000_000 // len(piece))
+    read, copy = opened(data)
+    assert read is None or len(copy) <= len(data)
+
+
+def test_lines_without_end_are_read_in_bounded_pieces() -> None:
+    lines = writer.log(writer.dump(LINES[:12])).splitlines(keepends=True)
+    lines.insert(8, b"x" * 3_000_000 + b"\n")
+    _read, copy = dumped(b"".join(lines))
+    assert len([line for line in copy if "CPU:" not in line]) == 11
+
+
+def test_line_numbers_stay_near_when_there_are_too_many_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fputrace.parsers import wrapped
+
+    monkeypatch.setattr(wrapped, "MAX_RUNS", 16)
+    lines = wrapped.LineMap()
+    for at in range(1, 1001):
+        lines.add(2 * at)
+    for at in range(1, 1001):
+        assert 2 * at - 128 <= lines(at) <= 2 * at
