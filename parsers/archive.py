@@ -188,7 +188,7 @@ def _tar(stream: Window, extraction: Extraction, budget: Budget) -> None:
         sparse = kind == b"S" or any(key.startswith("GNU.sparse.") for key in told)
         told = {}
         end = stream.at + size
-        if kind in b"0\0" + b"7" and not name.endswith(b"/"):
+        if kind in b"\x0007S" and not name.endswith(b"/"):
             if sparse:
                 extraction.leave_out(os.fsdecode(name), "sparse: pack it without --sparse")
             else:

@@ -59,6 +59,11 @@ class _Found(NamedTuple):
     folder: Folder | None
     sure: bool = True
 
+    @property
+    def shown(self) -> str:
+        """The name for messages: whoever packed it chose its characters."""
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.name)
+
 
 def open_path(path: str, asked: Asked) -> Trace:
     """Open what stands at `path`; the errors are those of ``open_trace``."""
@@ -98,7 +103,9 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
         head = inside.head(HEAD_BYTES)
         if not head:
             raise _empty(shown, budget)
-        direct = seekable and not layers
+        # The last file of an archive that breaks off may end anywhere.
+        cut_off = outer is not None and bool(outer.damage)
+        direct = seekable and not layers and not cut_off
         archive = archive_of(head)
         if archive is not None:
             if depth + len(layers) == DEPTH:
@@ -125,7 +132,7 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
         if direct:
             stack.pop_all()
         else:
-            fd = _spool(inside, budget, chosen)
+            fd = _spool(inside, budget, chosen, cut_off)
         return _cut(_reader(chosen.open, fd, shown, asked, budget), budget, True)
 
 
@@ -139,9 +146,18 @@ def _reader(
     try:
         return open_it(fd, shown, asked.options)
     except TraceError as error:
-        if budget.damage:
-            error.hint = f"{budget.damage[0]}. {error.hint}".strip()
+        _explain(error, budget)
         raise
+
+
+def _explain(error: TraceError, budget: Budget | None) -> None:
+    """What cannot be read because its container breaks off says so."""
+    if budget is None:
+        return
+    if budget.damage:
+        error.hint = f"In {budget.path}, {budget.damage[0]}.\n  {error.hint}"
+    else:
+        _explain(error, budget.outer)
 
 
 def _cut(trace: Trace, budget: Budget, placed: bool) -> Trace:
@@ -195,7 +211,9 @@ def _progress(asked: Asked, shown: str, size: int | None) -> Callable[[int], Non
     return tell
 
 
-def _spool(inside: Window, budget: Budget, chosen: Format | None = None) -> int:
+def _spool(
+    inside: Window, budget: Budget, chosen: Format | None = None, cut_off: bool = False
+) -> int:
     """Copy a stream to a file without a name; its descriptor.
 
     Raises FormatError for a text in which no event comes: it may never end.
@@ -217,7 +235,8 @@ def _spool(inside: Window, budget: Budget, chosen: Format | None = None) -> int:
                         path=budget.path,
                         hint="Give the part that has the events, or put it into a file.",
                     )
-        if budget.damage and chosen is not None and chosen.name in ("text", "jsonl"):
+        cut_off = cut_off or bool(budget.damage)
+        if cut_off and chosen is not None and chosen.name in ("text", "jsonl"):
             _drop_half_line(spool.fileno(), copied)
         spool.flush()
         return os.dup(spool.fileno())
@@ -276,9 +295,9 @@ def _open_folder(
     budget = outer or Budget(shown)
     path = os.path.join(root, found.name) if found.name else root
     if scratch is None:
-        inner = os.path.join(shown, found.name) if found.name else shown
+        inner = os.path.join(shown, found.shown) if found.name else shown
     else:
-        inner = f"{shown}: {found.name}" if found.name else shown
+        inner = f"{shown}: {found.shown}" if found.name else shown
     inside = replace(asked, options=replace(asked.options, member=rest))
     if found.folder is None:
         trace = _open_input(_file(path), inner, inside, outer, depth)
@@ -291,8 +310,7 @@ def _open_folder(
     try:
         trace = found.folder.open(path, inner, inside.options)
     except TraceError as error:
-        if budget.damage:
-            error.hint = f"{budget.damage[0]}. {error.hint}".strip()
+        _explain(error, budget)
         raise
     _cut(trace, budget, False)
     if scratch is not None:
@@ -317,22 +335,22 @@ def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
     """The recording to open, and which member of it when it is an archive itself."""
     member = asked.options.member
     found, seen = _search(root, asked)
+    sure = [one for one in found if one.sure]
     if member is not None:
         member = member.strip("/")
         for one in sorted(found, key=lambda one: -len(one.name)):
-            if one.name == member:
+            if member in (one.name, one.shown):
                 return one, None
             if one.name and member.startswith(one.name + "/") and one.folder is None:
                 return one, member[len(one.name) + 1 :]
         ending = [one for one in found if one.name.endswith("/" + member)]
         if len(ending) == 1:
             return ending[0], None
-        if len(found) == 1 and found[0].what == "archive":
-            return found[0], member
+        if len(sure) == 1 and sure[0].what == "archive":
+            return sure[0], member
         raise UsageError(
             f"--member: no recording {member!r} is in {shown}", hint=_list_of(found) or _NOTHING
         )
-    sure = [one for one in found if one.sure]
     if len(sure) == 1:
         return sure[0], None
     if not sure and len(found) == 1:
@@ -357,7 +375,7 @@ _NOTHING = (
 
 
 def _list_of(found: list[_Found]) -> str:
-    lines = [f"--member {one.name}   ({one.what})" for one in found[:_LISTED]]
+    lines = [f"--member {one.shown}   ({one.what})" for one in found[:_LISTED]]
     if len(found) > _LISTED:
         lines.append(f"and {len(found) - _LISTED:,} more")
     return "\n  ".join(["Choose one:", *lines]) if lines else ""
