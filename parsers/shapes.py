@@ -272,7 +272,7 @@ def _shapes() -> tuple[Shape, ...]:
                 rows += (Shape(kind, system, name, by, template) for by, template in texts)
     # The fields of a system call differ from call to call; its number comes first.
     for number in ("__syscall_nr", "nr"):
-        template = f"{number}={{{number}:dec}} {{fun:rest}}"
+        template = f"{number}={{{number}:dec}} {{_:rest}}"
         rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "raw", template))
     rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "kernel", "{_:rest}"))
     return tuple(rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,16}")
 
 
