@@ -60,6 +60,7 @@ def check(job: Job, folder: Path) -> int | None:
     said = examine(path, "text" if job.how == "cut" else OUTPUTS[turn % len(OUTPUTS)])
     if mutant.cut:
         whole = _said_of_whole(mutant.form, mutant.seed, folder)
+        assert "error" not in whole, "the seed itself cannot be read"
         assert said - whole, "a truncated recording looks complete"
     return None
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import fputrace
+from fputrace.convert import convert_trace
 from fputrace.errors import FputraceError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.findings import Analysis
@@ -25,7 +26,17 @@ from fputrace.reports.outline import clock_of
 from fputrace.reports.timeline import timeline_text
 from tests.fuzz.sandbox import peak_bytes
 
-OUTPUTS = ("text", "markdown", "json", "rich", "info", "info json", "timeline", "jsonl")
+OUTPUTS = (
+    "text",
+    "markdown",
+    "json",
+    "rich",
+    "info",
+    "info json",
+    "timeline",
+    "convert jsonl",
+    "convert text",
+)
 """One of them is made of each recording."""
 
 _TRACEBACK = re.compile(r"Traceback|Error:.*\n *\^|File \".*\", line \d+")
@@ -93,11 +104,10 @@ def _show(analysis: Analysis, output: str, folder: Path) -> None:
         text = info.info_json(trace)
     elif output == "timeline":
         text = timeline_text(_lanes(analysis), clock_of(trace), trace.comms, 80, True, "", False)
-    elif output == "jsonl":
-        from fputrace.convert import convert_trace
-
-        convert_trace(trace, "jsonl", os.fspath(folder / "converted"))
-        return
+    elif output.startswith("convert"):
+        target = folder / "converted"
+        convert_trace(trace, output.split()[1], os.fspath(target))
+        text = target.read_text(encoding="utf-8")
     elif output == "rich":
         from rich.console import Console
 
@@ -132,6 +142,7 @@ def harmless(text: str) -> bool:
 
 # The command line
 
+ROOT = Path(__file__).parent.parent.parent
 VERBS = (
     ("analyze", "--format", "text"),
     ("analyze", "--format", "json"),
@@ -140,6 +151,8 @@ VERBS = (
     ("timeline",),
     ("info",),
     ("info", "--format", "json"),
+    ("convert", "--to", "jsonl"),
+    ("convert", "--to", "text"),
 )
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 
@@ -154,7 +167,7 @@ def command(path: Path, verb: tuple[str, ...]) -> int:
     arguments = [sys.executable, "-m", "fputrace", *verb, str(path)]
     with out.open("wb") as stdout, talk.open("wb") as stderr:
         process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            arguments, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
     peak = _wait(process)
     status = process.returncode
@@ -167,6 +180,8 @@ def command(path: Path, verb: tuple[str, ...]) -> int:
     assert harmless(said), f"not harmless: {said!r}"
     if "json" in verb and shown:
         json.loads(shown, parse_constant=_no_constant)
+    for line in shown.splitlines() if "jsonl" in verb else ():
+        json.loads(line, parse_constant=_no_constant)
     return peak
 
 

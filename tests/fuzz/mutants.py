@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from tests.fuzz.forms import FORMS, Seed, Tree
 from tests.fuzz.mutations import mutate, mutate_text
 
-
 FOREIGN = ("trace.dat v6", "perf.data", "trace")
 """Forms that pieces of all others are replaced with."""
 

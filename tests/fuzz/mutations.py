@@ -28,6 +28,8 @@ INTERESTING = (
     (1 << 64) - 8,
     (1 << 64) - 1,
 )
+MOST_BYTES = 4 << 20
+"""A mutant that has grown beyond is left as it is."""
 ENDIANS: tuple[Endian, ...] = ("little", "big")
 HOSTILE_BYTES = (
     b"\0",
@@ -78,7 +80,7 @@ def _several(step: Step, data: bytes, other: bytes, chance: random.Random) -> tu
     out = bytearray(data)
     told: list[str] = []
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-        if not out:
+        if not out or len(out) > MOST_BYTES:
             break
         told.append(step(out, other, chance))
     return " ".join(told), bytes(out)
@@ -163,7 +165,7 @@ def _text(out: bytearray, other: bytes, chance: random.Random) -> str:
     elif what == "drop line":
         del out[begin:end]
     elif what == "repeat line":
-        out[begin:begin] = line * chance.choice((1, 2, 300))
+        out[begin:begin] = line * chance.choice((1, 2, 300 if len(line) < 4096 else 3))
     elif what == "move line":
         del out[begin:end]
         to = out.find(b"\n", chance.randrange(len(out) + 1)) + 1
