@@ -13,6 +13,7 @@ compiled = False
 LOOPS = (
     "fputrace.parsers.ringbuffer",
     "fputrace.parsers.merge",
+    "fputrace.parsers.perfloop",
     "fputrace.replay.loop",
     "fputrace.replay.judge",
 )
