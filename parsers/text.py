@@ -18,6 +18,7 @@ from fputrace.parsers.textevents import EventTable, decode, split_name
 from fputrace.parsers.textindex import Index, Indexer
 from fputrace.parsers.textlines import FORMS, Form, Prefix, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
+from fputrace.parsers.textprograms import Programs
 from fputrace.parsers.wrapped import Unwrapped, unwrap
 
 _HEAD = 1 << 18  # bytes whose lines vote for a form
@@ -93,6 +94,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         source,
         form,
         table,
+        Programs(),
         Marks(holes, found.last),
         found,
         where,

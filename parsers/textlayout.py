@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What a call ends with.
-NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR = range(4)
+NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR, CHANGES_FULL = range(5)
 
 # geometry: the form of the lines.
 BRACKET, DASH, TICKS = range(3)
@@ -28,35 +28,48 @@ LARGEST_SECONDS = 9_000_000_000
 PADDING = 320
 """Bytes behind the text in its buffer."""
 
-# names: an open hash table, NAME numbers a slot: the name's place and length in the pool (length
-# 0: free), its number, its kind, and where its first program begins (-1: its arguments do not
-# matter).
-NAME_SLOTS = 8192
-NAME = 5
+# names: an open hash table, NAME numbers a slot: where the event's name (its colon included)
+# stands in the pool and its length (0: a free slot), its number, and where its first program
+# begins (-1: its arguments do not matter).
+NAME_SLOTS = 4096
+NAME = 4
+MOST_PROBES = 16
 
-# flags: an open table of (column of up to 8 bytes as a number, value); 0 is free.
+# flags: an open hash table of columns of flags: place and length in the pool, value.
 FLAG_SLOTS = 256
+FLAG = 3
 
-# comms: a cache of (pid, 16 bytes as two numbers), by pid.
+# comms: what each pid was called last, in a cache by pid: its pid and the length of its comm; the
+# comms themselves are COMM_ROOM bytes each.  A change is a pid and the comm's place and length.
 COMM_SLOTS = 4096
-COMM = 3
-CHANGE = 3  # pid, and where the comm stands in the buffer
+COMM = 2
+COMM_ROOM = 16
+CHANGE = 3
 MOST_CHANGES = 1024
 COMM_BYTES = 15
 LEAST_TICKS = 10
 
-# programs: what arguments look like, STEP numbers a step: what, and three operands.
-# The first step of a program is (kind, where the next program begins or -1, 0, 0).
+# programs: what arguments look like, STEP numbers a step: what to do and three numbers for it.  The
+# first step of a program is its kind and where the event's next program begins (-1: none).
 STEP = 4
 (
     OP_LITERAL,  # place and length in the pool
-    OP_DEC,  # slot of the operand, -1 to drop it; 1: its negative; 1: blanks may stand before it
+    OP_DEC,  # slot of the operand, -1 to drop it; 1: the value is its negative; 1: blanks before it
     OP_HEX,  # slot
-    OP_PTR,  # slot
+    OP_NUMBER,  # slot; hexadecimal with 0x, decimal without
     OP_WORD,  # up to a blank
-    OP_FREE,  # up to the literal that follows, most bytes
-    OP_TABLE,  # slot, place of a table of words in the pool, 1: up to the literal that follows
+    OP_FREE,  # up to the literal in the next step
+    OP_TOKEN,  # slot, table of words; letters, digits, _ | and +
+    OP_NAMED,  # slot, table of words; up to the literal in the next step
     OP_SET,  # slot, value
     OP_REST,  # whatever follows
-    OP_END,
-) = range(10)
+    OP_END,  # blanks and the end of the line
+) = range(11)
+
+# tables of words: TABLE_ROOM words each, place and length in the pool and value, behind their count.
+TABLE_ROOM = 32
+TABLE = 1 + 3 * TABLE_ROOM
+
+POOL = 1 << 16
+MOST_STEPS = 1 << 13
+MOST_TABLES = 64

@@ -10,11 +10,13 @@ import numpy as np
 
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
 from fputrace.parsers import textlayout as layout
+from fputrace.parsers import textwalk
 from fputrace.parsers.rows import Columns, FieldsOf, Marks, blocks_of
 from fputrace.parsers.source import Source
-from fputrace.parsers.textevents import Event, EventTable, split_name
-from fputrace.parsers.textindex import Chunk, Chunks, Index
+from fputrace.parsers.textevents import Event, EventTable, Named, split_name
+from fputrace.parsers.textindex import Chunk, Chunks, Index, geometry_of
 from fputrace.parsers.textlines import Form, Prefix, flags_number, read_prefix
+from fputrace.parsers.textprograms import Programs
 
 LARGEST_LINE = 1 << 16
 """Bytes of a line that its fields are decoded from."""
@@ -29,6 +31,7 @@ class Plan:
     source: Source
     form: Form
     table: EventTable
+    programs: Programs
     marks: Marks
     index: Index
     where: Callable[[int], str]
@@ -47,7 +50,17 @@ class Pass:
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.LINE] = 1
         self.state[layout.TIME] = -(1 << 62)
-        self.rows = Columns.empty(BLOCK_ROWS)
+        self.comms = np.full(layout.COMM_SLOTS * layout.COMM, -2, dtype=np.int64)
+        self.changes = np.zeros(layout.MOST_CHANGES * layout.CHANGE, dtype=np.int64)
+        self.tables = [
+            memoryview(geometry_of(plan.form)),
+            memoryview(self.state),
+            *plan.programs.views,
+            memoryview(self.comms),
+            memoryview(bytearray(layout.COMM_SLOTS * layout.COMM_ROOM)),
+            memoryview(self.changes),
+        ]
+        self._new_rows()
         self.broken = 0
         self.own = next(iter(plan.index.buffers), b"")
 
@@ -71,20 +84,45 @@ class Pass:
             if chunk.skipped:
                 state[layout.LINE] += 1
                 continue
-            while state[layout.AT] < chunk.end:
-                if state[layout.ROW] > BLOCK_ROWS - 2:
+            while True:
+                status = textwalk.walk(
+                    chunk.data, chunk.end, chunk.base, *self.tables, *self.columns
+                )
+                if state[layout.CHANGES]:
+                    self._changes(chunk)
+                if status == layout.NEED_CHUNK:
+                    break
+                if status == layout.ROWS_FULL or state[layout.ROW] > BLOCK_ROWS - 2:
                     yield self._take()
-                self._ask(chunk)
+                if status == layout.ASK:
+                    self._ask(chunk)
             self.trace.read_bytes = chunk.base + chunk.end
         if state[layout.ROW]:
             yield self._take()
 
+    def _new_rows(self) -> None:
+        rows = self.rows = Columns.empty(BLOCK_ROWS)
+        columns = (rows.ts, rows.cpu, rows.pid, rows.kind, rows.flags, rows.event)
+        self.columns = [
+            *(memoryview(column) for column in columns),
+            memoryview(rows.op.reshape(-1)),
+            memoryview(rows.raw),
+        ]
+
     def _take(self) -> Columns:
         """The rows so far; new ones go elsewhere."""
         done = self.rows.part(slice(0, int(self.state[layout.ROW])))
-        self.rows = Columns.empty(BLOCK_ROWS)
+        self._new_rows()
         self.state[layout.ROW] = 0
         return done
+
+    def _changes(self, chunk: Chunk) -> None:
+        """Names of tasks that the walk noted."""
+        count = int(self.state[layout.CHANGES]) * layout.CHANGE
+        noted = self.changes[:count].tolist()
+        for pid, place, length in zip(noted[::3], noted[1::3], noted[2::3], strict=True):
+            self._comm(pid, bytes(chunk.data[place : place + length]))
+        self.state[layout.CHANGES] = 0
 
     def _ask(self, chunk: Chunk) -> None:
         """Read the line where the walk is in plain Python, and go behind it."""
@@ -96,10 +134,19 @@ class Pass:
         if prefix is not None and prefix.buffer == self.own:
             named = split_name(line, prefix.end)
             if named is not None and not named.name.startswith("PERF_RECORD_"):
-                event = self.table.settle(self.table.decode(named, line[named.args :]))
+                args = line[named.args :]
+                event = self.table.settle(self.table.decode(named, args))
                 self._row(prefix, event, chunk.base + at)
+                self._learn(prefix, named, event, args)
         state[layout.AT] = stop + 1
         state[layout.LINE] += 1
+
+    def _learn(self, prefix: Prefix, named: Named, event: Event, args: bytes) -> None:
+        """Let the walk read the next such line itself."""
+        programs = self.plan.programs
+        programs.learn_flags(prefix.flags, flags_number(prefix.flags))
+        text = args.decode("utf-8", "backslashreplace").strip()
+        programs.learn(named, event, self.table.number(event), text)
 
     def _row(self, prefix: Prefix, event: Event, raw: int) -> None:
         state, rows = self.state, self.rows
@@ -147,6 +194,7 @@ class Pass:
         if not self.plan.form.bracket and self.trace.comms.get(pid, "").startswith(text):
             return  # cut to eight bytes
         self.trace.comms[pid] = text
+        self.comms[(pid & layout.COMM_SLOTS - 1) * layout.COMM] = -2
 
     def _finish(self) -> None:
         trace, state = self.trace, self.state

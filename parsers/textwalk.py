@@ -20,7 +20,7 @@ except ImportError:
     from fputrace import nocython as cython
 
 if cython.compiled:
-    from cython.cimports.libc.string import memchr, memcmp, memcpy
+    from cython.cimports.libc.string import memchr, memcmp
 
 from fputrace import events
 from fputrace.parsers import textlayout as layout
@@ -56,26 +56,33 @@ WAITING = cython.declare(cython.longlong, layout.WAITING)
 CPU = cython.declare(cython.longlong, layout.CPU)
 LARGEST_CPU = cython.declare(cython.longlong, layout.LARGEST_CPU)
 LARGEST_SECONDS = cython.declare(cython.longlong, layout.LARGEST_SECONDS)
+CHANGES_FULL = cython.declare(cython.longlong, layout.CHANGES_FULL)
 NAME_SLOTS = cython.declare(cython.longlong, layout.NAME_SLOTS)
 NAME = cython.declare(cython.longlong, layout.NAME)
+MOST_PROBES = cython.declare(cython.longlong, layout.MOST_PROBES)
 FLAG_SLOTS = cython.declare(cython.longlong, layout.FLAG_SLOTS)
+FLAG = cython.declare(cython.longlong, layout.FLAG)
 COMM_SLOTS = cython.declare(cython.longlong, layout.COMM_SLOTS)
 COMM = cython.declare(cython.longlong, layout.COMM)
+COMM_ROOM = cython.declare(cython.longlong, layout.COMM_ROOM)
 CHANGE = cython.declare(cython.longlong, layout.CHANGE)
 MOST_CHANGES = cython.declare(cython.longlong, layout.MOST_CHANGES)
 COMM_BYTES = cython.declare(cython.longlong, layout.COMM_BYTES)
-layout_ticks = cython.declare(cython.longlong, layout.LEAST_TICKS)
+LEAST_TICKS = cython.declare(cython.longlong, layout.LEAST_TICKS)
 STEP = cython.declare(cython.longlong, layout.STEP)
 OP_LITERAL = cython.declare(cython.longlong, layout.OP_LITERAL)
 OP_DEC = cython.declare(cython.longlong, layout.OP_DEC)
 OP_HEX = cython.declare(cython.longlong, layout.OP_HEX)
-OP_PTR = cython.declare(cython.longlong, layout.OP_PTR)
+OP_NUMBER = cython.declare(cython.longlong, layout.OP_NUMBER)
 OP_WORD = cython.declare(cython.longlong, layout.OP_WORD)
 OP_FREE = cython.declare(cython.longlong, layout.OP_FREE)
-OP_TABLE = cython.declare(cython.longlong, layout.OP_TABLE)
+OP_TOKEN = cython.declare(cython.longlong, layout.OP_TOKEN)
+OP_NAMED = cython.declare(cython.longlong, layout.OP_NAMED)
 OP_SET = cython.declare(cython.longlong, layout.OP_SET)
 OP_REST = cython.declare(cython.longlong, layout.OP_REST)
 OP_END = cython.declare(cython.longlong, layout.OP_END)
+TABLE = cython.declare(cython.longlong, layout.TABLE)
+OTHER = cython.declare(cython.longlong, int(events.Kind.OTHER))
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
 
 
@@ -358,7 +365,7 @@ def _bracketed(
     if p - behind > 40:
         return -1
     p = _time(d, p, g, s)
-    if p < 0 or (g[TICKS] and p + 1 - behind < layout_ticks):
+    if p < 0 or (g[TICKS] and p + 1 - behind < LEAST_TICKS):
         return -1
     p = _text_after(d, p)
     if p < 0 or not _task(d, line, q - 1, g, s):
@@ -392,7 +399,7 @@ def _unbracketed(
     end = p
     while p > line and d[p] == 32:
         p -= 1
-    if end - p > 40 or (g[TICKS] and colon + 1 - (p + 1) < layout_ticks):
+    if end - p > 40 or (g[TICKS] and colon + 1 - (p + 1) < LEAST_TICKS):
         return -1
     end = p + 1
     while p > line and not _blank(d, p) and end - p < 16:
@@ -524,3 +531,453 @@ def _index(
             return WAITED_FOR
     s[AT] = line
     return NEED_CHUNK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _nibble(c: cython.longlong) -> cython.longlong:
+    """The value of a hexadecimal digit, 16 for another byte."""
+    if c >= 48 and c <= 57:
+        return c - 48
+    c |= 32
+    if c >= 97 and c <= 102:
+        return c - 87
+    return 16
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _find(
+    d: cython.const[cython.uchar][::1],
+    at: cython.longlong,
+    pool: cython.const[cython.uchar][::1],
+    place: cython.longlong,
+    length: cython.longlong,
+) -> cython.longlong:
+    """Where this piece of the pool stands first in the rest of the line, or -1."""
+    first: cython.uchar = pool[place]
+    while d[at] != 10:
+        if d[at] == first and _same(d, at, pool, place, length):
+            return at
+        at += 1
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _word(
+    d: cython.const[cython.uchar][::1],
+    at: cython.longlong,
+    length: cython.longlong,
+    table: cython.longlong,
+    words: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+) -> cython.longlong:
+    """Where the value of this word stands in its table, or -1."""
+    i: cython.longlong
+    w: cython.longlong = table * TABLE + 1
+    for i in range(words[table * TABLE]):
+        if words[w + 1] == length and _same(d, at, pool, words[w], length):
+            return w + 2
+        w += 3
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _match(
+    d: cython.const[cython.uchar][::1],
+    p: cython.longlong,
+    at: cython.longlong,
+    programs: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+    words: cython.longlong[::1],
+    op: cython.longlong[::1],
+    row: cython.longlong,
+) -> cython.longlong:
+    """Run the program at step `at` on the text at `p`; the end of the line, or -1.
+
+    What it stops at is never behind the newline: literals hold none.
+    """
+    code: cython.longlong
+    slot: cython.longlong
+    value: cython.longlong
+    digit: cython.longlong
+    start: cython.longlong
+    negative: cython.longlong
+    i: cython.longlong = at * STEP
+    while True:
+        code = programs[i]
+        slot = programs[i + 1]
+        if code == OP_LITERAL:
+            if not _same(d, p, pool, slot, programs[i + 2]):
+                return -1
+            p += programs[i + 2]
+        elif code == OP_DEC or (code == OP_NUMBER and not (d[p] == 48 and d[p + 1] == 120)):
+            if code == OP_DEC and programs[i + 3]:
+                p = _skip_blanks(d, p)
+            negative = code == OP_DEC and programs[i + 2]
+            if d[p] == 45:
+                if negative:
+                    return -1
+                negative = 1
+                p += 1
+            start = p
+            value = 0
+            while _digit(d, p) and p - start < 18:
+                value = value * 10 + (d[p] - 48)
+                p += 1
+            if p == start or _digit(d, p):
+                return -1
+            if slot >= 0:
+                op[row + slot] = -value if negative else value
+        elif code == OP_HEX or code == OP_NUMBER:
+            if d[p] == 48 and d[p + 1] == 120:
+                p += 2
+            start = p
+            value = 0
+            digit = _nibble(d[p])
+            while digit < 16 and p - start < 16:
+                value = value << 4 | digit
+                p += 1
+                digit = _nibble(d[p])
+            if p == start or digit < 16:
+                return -1
+            if slot >= 0:
+                op[row + slot] = value
+        elif code == OP_FREE:
+            p = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
+            if p < 0:
+                return -1
+        elif code == OP_NAMED:
+            start = p
+            p = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
+            if p < 0:
+                return -1
+            value = _word(d, start, p - start, programs[i + 2], words, pool)
+            if value < 0:
+                return -1
+            if slot >= 0:
+                op[row + slot] = words[value]
+        elif code == OP_TOKEN:
+            start = p
+            while _nibble(d[p]) < 16 or (d[p] | 32) >= 97 and (d[p] | 32) <= 122 or (
+                d[p] == 95 or d[p] == 124 or d[p] == 43
+            ):
+                p += 1
+            value = _word(d, start, p - start, programs[i + 2], words, pool)
+            if value < 0:
+                return -1
+            if slot >= 0:
+                op[row + slot] = words[value]
+        elif code == OP_WORD:
+            start = p
+            while not _blank(d, p):
+                p += 1
+            if p == start:
+                return -1
+        elif code == OP_SET:
+            op[row + slot] = programs[i + 2]
+        elif code == OP_REST:
+            return p
+        else:
+            while d[p] == 32:
+                p += 1
+            return p if d[p] == 10 else -1
+        i += STEP
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _flags(
+    d: cython.const[cython.uchar][::1],
+    at: cython.longlong,
+    length: cython.longlong,
+    flags: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+) -> cython.longlong:
+    """The value of a column of flags, -1 for one that was not met before."""
+    i: cython.longlong
+    h: cython.longlong = length
+    if length == 0:
+        return 0
+    for i in range(length):
+        h = h * 31 + d[at + i]
+    h &= FLAG_SLOTS - 1
+    for i in range(MOST_PROBES):
+        if flags[h * FLAG + 1] == 0:
+            return -1
+        if flags[h * FLAG + 1] == length and _same(d, at, pool, flags[h * FLAG], length):
+            return flags[h * FLAG + 2]
+        h = h + 1 & FLAG_SLOTS - 1
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _named(
+    d: cython.const[cython.uchar][::1],
+    at: cython.longlong,
+    length: cython.longlong,
+    names: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+) -> cython.longlong:
+    """Where an event's name stands in the table, or -1."""
+    i: cython.longlong
+    h: cython.longlong = _slot(d, at, length)
+    for i in range(MOST_PROBES):
+        if names[h * NAME + 1] == 0:
+            return -1
+        if names[h * NAME + 1] == length and _same(d, at, pool, names[h * NAME], length):
+            return h * NAME
+        h = h + 1 & NAME_SLOTS - 1
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _slot(
+    d: cython.const[cython.uchar][::1], at: cython.longlong, length: cython.longlong
+) -> cython.longlong:
+    """Where to look for a name: by its length and some of its bytes."""
+    h: cython.longlong = length * 97 + d[at]
+    if length > 3:
+        h += d[at + length - 2] * 31 + d[at + length - 3] * 7 + d[at + (length >> 1)] * 131
+    return h & NAME_SLOTS - 1
+
+
+def name_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> int:
+    """The first slot of the table of names for a name."""
+    return _slot(d, 0, length)
+
+
+def flag_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> int:
+    """The first slot of the table of flags for a column of flags."""
+    i: cython.longlong
+    h: cython.longlong = length
+    for i in range(length):
+        h = h * 31 + d[i]
+    return h & FLAG_SLOTS - 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _comm(
+    d: cython.const[cython.uchar][::1],
+    s: cython.longlong[::1],
+    comms: cython.longlong[::1],
+    texts: cython.uchar[::1],
+    changes: cython.longlong[::1],
+) -> cython.longlong:
+    """Note a task's name when it is another than it was."""
+    i: cython.longlong
+    pid: cython.longlong = s[P_PID]
+    length: cython.longlong = s[P_COMM_END] - s[P_COMM]
+    c: cython.longlong = pid & COMM_SLOTS - 1
+    n: cython.longlong = s[CHANGES] * CHANGE
+    if (
+        comms[c * COMM] == pid
+        and comms[c * COMM + 1] == length
+        and _same(d, s[P_COMM], texts, c * COMM_ROOM, length)
+    ):
+        return 0
+    comms[c * COMM] = pid
+    comms[c * COMM + 1] = length
+    for i in range(length):
+        texts[c * COMM_ROOM + i] = d[s[P_COMM] + i]
+    changes[n] = pid
+    changes[n + 1] = s[P_COMM]
+    changes[n + 2] = length
+    s[CHANGES] += 1
+    return 0
+
+
+def walk(
+    d: cython.const[cython.uchar][::1],
+    end: cython.longlong,
+    base: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+    names: cython.longlong[::1],
+    flags: cython.longlong[::1],
+    programs: cython.longlong[::1],
+    words: cython.longlong[::1],
+    comms: cython.longlong[::1],
+    texts: cython.uchar[::1],
+    changes: cython.longlong[::1],
+    ts: cython.longlong[::1],
+    cpu: cython.int[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flag: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+) -> int:
+    """Write the events of a buffer that stands at `base` in the file as rows.
+
+    Goes on at ``s[AT]`` and row ``s[ROW]``.  Ends with NEED_CHUNK, ROWS_FULL, CHANGES_FULL, or with
+    ASK at a line that it leaves to be read otherwise.  The other arrays are described in
+    :mod:`fputrace.parsers.textlayout`; the last eight are the columns of the rows.
+    """
+    status: cython.longlong
+    with cython.nogil:
+        status = _walk(
+            d,
+            end,
+            base,
+            g,
+            s,
+            pool,
+            names,
+            flags,
+            programs,
+            words,
+            comms,
+            texts,
+            changes,
+            ts,
+            cpu,
+            pid,
+            kind,
+            flag,
+            event,
+            op,
+            raw,
+        )
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _walk(
+    d: cython.const[cython.uchar][::1],
+    end: cython.longlong,
+    base: cython.longlong,
+    g: cython.longlong[::1],
+    s: cython.longlong[::1],
+    pool: cython.const[cython.uchar][::1],
+    names: cython.longlong[::1],
+    flags: cython.longlong[::1],
+    programs: cython.longlong[::1],
+    words: cython.longlong[::1],
+    comms: cython.longlong[::1],
+    texts: cython.uchar[::1],
+    changes: cython.longlong[::1],
+    ts: cython.longlong[::1],
+    cpu: cython.int[::1],
+    pid: cython.int[::1],
+    kind: cython.uchar[::1],
+    flag: cython.ushort[::1],
+    event: cython.int[::1],
+    op: cython.longlong[::1],
+    raw: cython.longlong[::1],
+) -> cython.longlong:
+    line: cython.longlong = s[AT]
+    n: cython.longlong = s[ROW]
+    room: cython.longlong = ts.shape[0]
+    number: cython.longlong = s[LINE]
+    p: cython.longlong
+    q: cython.longlong
+    name: cython.longlong
+    program: cython.longlong
+    value: cython.longlong
+    what: cython.longlong
+    status: cython.longlong = NEED_CHUNK
+    while line < end:
+        if n >= room:
+            status = ROWS_FULL
+            break
+        if s[CHANGES] >= MOST_CHANGES:
+            status = CHANGES_FULL
+            break
+        status = ASK
+        p = _prefix(d, line, g, s)
+        if p < 0:
+            break
+        value = _flags(d, s[P_FLAGS], s[P_FLAGS_END] - s[P_FLAGS], flags, pool)
+        if value < 0:
+            break
+        q = p
+        while not _blank(d, q):
+            q += 1
+        name = _named(d, p, q - p, names, pool)
+        if name < 0:
+            break
+        q = _skip_blanks(d, q)
+        program = names[name + 3]
+        what = OTHER
+        op[n * 4] = ABSENT
+        op[n * 4 + 1] = ABSENT
+        op[n * 4 + 2] = ABSENT
+        op[n * 4 + 3] = ABSENT
+        if program >= 0:
+            p = _match(d, q, program + 1, programs, pool, words, op, n * 4)
+            while p < 0 and programs[program * STEP + 1] >= 0:
+                program = programs[program * STEP + 1]
+                op[n * 4] = ABSENT
+                op[n * 4 + 1] = ABSENT
+                op[n * 4 + 2] = ABSENT
+                op[n * 4 + 3] = ABSENT
+                p = _match(d, q, program + 1, programs, pool, words, op, n * 4)
+            if p < 0:
+                break
+            what = programs[program * STEP]
+            q = p
+        _comm(d, s, comms, texts, changes)
+        if s[P_TS] < s[TIME]:
+            if s[BACK] == 0:
+                s[BACK_LINE] = number
+            s[BACK] += 1
+        else:
+            s[TIME] = s[P_TS]
+        ts[n] = s[TIME]
+        cpu[n] = cython.cast(cython.int, s[P_CPU])
+        pid[n] = cython.cast(cython.int, s[P_PID])
+        kind[n] = cython.cast(cython.uchar, what)
+        flag[n] = cython.cast(cython.ushort, value)
+        event[n] = cython.cast(cython.int, names[name + 2])
+        raw[n] = base + line
+        n += 1
+        number += 1
+        line = _newline(d, q, end) + 1
+        status = NEED_CHUNK
+    s[AT] = line
+    s[ROW] = n
+    s[LINE] = number
+    return status
