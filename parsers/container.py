@@ -40,12 +40,18 @@ class CpuData(NamedTuple):
     """Where one CPU's ring-buffer data is in the file, in bytes.
 
     ``path``: the file this data is all of, for messages; "" when it is the recording itself.
+    ``origin``: for pages that were made here, what in the recording a byte of this data is from.
     """
 
     cpu: int
     offset: int
     size: int
     path: str = ""
+    origin: Callable[[int], str] | None = None
+
+    def place(self, at: int) -> str:
+        """A byte of this CPU's data in words."""
+        return self.origin(at) if self.origin else f"page at byte {at} of CPU {self.cpu}"
 
 
 @dataclass

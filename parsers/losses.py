@@ -14,7 +14,7 @@ from fputrace.parsers import layout
 from fputrace.parsers.container import CpuData
 from fputrace.parsers.streams import Chunk
 
-_NOTES = 8  # sentences about damage that a pass writes; the rest is counted
+NOTES = 8  # sentences about damage that a pass writes; the rest is counted
 _NEVER = (1 << 63) - 1
 
 WHY = {
@@ -74,18 +74,30 @@ class LossBook:
                 cpu.uncounted.append(len(losses))
             else:
                 cpu.counted += count
-            where = f"page at byte {lost_at} of CPU {number}"
-            losses.append(Loss(number, after_ns, before_ns, None if count < 0 else count, where))
+            losses.append(
+                Loss(
+                    number,
+                    after_ns,
+                    before_ns,
+                    None if count < 0 else count,
+                    cpu.place.place(lost_at),
+                )
+            )
         if bad:
             hole = cpu.holes.pop(bad_at, None) if why == layout.WHY_CHUNK else None
             reason = hole.reason if hole else WHY[why]
-            where = f"data from byte {bad_at} of CPU {number}: {reason}"
+            where = f"{self.damaged_at(cpu, hole, bad_at)}: {reason}"
             losses.append(Loss(number, after_ns, before_ns, None, where, severity="damaged"))
-            self._note(cpu, hole, bad_at, reason)
+            self.note(cpu, hole, bad_at, reason)
 
-    def _note(self, cpu: CpuLosses, hole: Chunk | None, at: int, reason: str) -> None:
+    def damaged_at(self, cpu: CpuLosses, _hole: Chunk | None, at: int) -> str:
+        """Where damage begins; `_hole` is what stands for it, where it is no page."""
+        return f"data from byte {at} of CPU {cpu.place.cpu}"
+
+    def note(self, cpu: CpuLosses, hole: Chunk | None, at: int, reason: str) -> None:
+        """A sentence about damage, for the first few places."""
         self.damaged += 1
-        if self.damaged > _NOTES:
+        if self.damaged > NOTES:
             return
         if hole or not self.compressed:
             offset = hole.offset if hole else cpu.place.offset + at
@@ -100,7 +112,7 @@ class LossBook:
         """The clock of a CPU went back, first at its page at byte `at`."""
         self.trace.clock_global = False
         self.trace.notes.append(
-            f"{self.path}: the clock of CPU {cpu.place.cpu} went back at byte {at} of its data: "
+            f"{self.path}: the clock of CPU {cpu.place.cpu} went back ({cpu.place.place(at)}): "
             f"{events} events are shown at the last time before"
         )
 
@@ -114,8 +126,8 @@ class LossBook:
             if number not in seen and over + dropped:
                 where = f"statistics of CPU {number}, which has no data"
                 trace.losses.append(Loss(number, None, None, over + dropped, where, placed=False))
-        if self.damaged > _NOTES:
-            trace.notes.append(f"{self.path}: {self.damaged - _NOTES} more places are damaged")
+        if self.damaged > NOTES:
+            trace.notes.append(f"{self.path}: {self.damaged - NOTES} more places are damaged")
         trace.losses.sort(
             key=lambda loss: (
                 not loss.placed,

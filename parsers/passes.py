@@ -34,7 +34,7 @@ _SWITCH = int(Kind.SCHED_SWITCH)  # an Enum's members are slow to reach
 _FORK = int(Kind.SCHED_PROCESS_FORK)
 
 
-def _view(array: Any) -> memoryview:
+def view(array: Any) -> memoryview:
     """An array as the loops take it: plain Python gets plain integers out of it."""
     return memoryview(array)
 
@@ -67,7 +67,7 @@ class _Cpu:
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.NEXT] = -1
         self.state[layout.LAST] = self.state[layout.SEEN] = -1
-        self.state_view = _view(self.state)
+        self.state_view = view(self.state)
         self.data = memoryview(b"")
         self.words = memoryview(b"").cast("I")
         self.serial = -1
@@ -98,17 +98,22 @@ class Pass:
         self.columns: dict[str, Any] = {
             name: np.empty(total * width, dtype=dtype) for name, dtype, width in _COLUMNS
         }
-        self.views = [_view(column) for column in self.columns.values()]
-        self.comms_cache = _view(np.full(2 * layout.COMMS, -1, dtype=np.int64))
-        self.reports = _view(np.zeros((_REPORTS + 1) * layout.REPORT, dtype=np.int64))
-        self.changes = _view(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
-        self.geometry = _view(plan.geometry)
+        self.views = [view(column) for column in self.columns.values()]
+        self.comms_cache = view(np.full(2 * layout.COMMS, -1, dtype=np.int64))
+        self.reports = view(np.zeros((_REPORTS + 1) * layout.REPORT, dtype=np.int64))
+        self.changes = view(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
+        self.geometry = view(plan.geometry)
         self.head = np.zeros(len(places), dtype=np.int64)
         self.tail = np.zeros(len(places), dtype=np.int64)
         self.comm_times: dict[int, int] = {}
         self.serials = 0
         self.block_buffers: dict[int, memoryview] = {}
-        self.book = LossBook(trace, plan.container.path, plan.buffer.compressed, plan.overruns)
+        self.book = self.loss_book()
+
+    def loss_book(self) -> LossBook:
+        """Who writes down what is missing."""
+        plan = self.plan
+        return LossBook(self.trace, plan.container.path, plan.buffer.compressed, plan.overruns)
 
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
         """One CPU's pages, up to `most` bytes at once; :mod:`tracecmd` gets them elsewhere."""
@@ -129,21 +134,21 @@ class Pass:
             self._refill(cpu)
         filled = [cpu.slot for cpu in self.cpus if self.head[cpu.slot] < self.tail[cpu.slot]]
         heap = np.array(filled, dtype=np.int64)
-        merge.heapify(_view(heap), len(heap), self.views[0], _view(self.head))
+        merge.heapify(view(heap), len(heap), self.views[0], view(self.head))
         count = np.array([len(heap), 0], dtype=np.int64)
-        numbers = _view(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
+        numbers = view(np.array([cpu.place.cpu for cpu in self.cpus], dtype=np.int32))
         shared = (
-            _view(heap),
-            _view(count),
-            _view(self.head),
-            _view(self.tail),
+            view(heap),
+            view(count),
+            view(self.head),
+            view(self.tail),
             numbers,
             *self.views,
         )
         status = 0
         while status != layout.ALL_DONE and len(heap):
             out = self._new_block()
-            views = [_view(column) for column in out]
+            views = [view(column) for column in out]
             count[1] = 0
             while True:
                 status = merge.merge(*shared, *views)
@@ -209,9 +214,9 @@ class Pass:
                 cpu.serial,
                 self.geometry,
                 state,
-                _view(self.table.index_of),
-                _view(self.table.rows),
-                _view(self.table.ips),
+                view(self.table.index_of),
+                view(self.table.rows),
+                view(self.table.ips),
                 len(self.table.ips) // 3 - 1,
                 self.comms_cache,
                 *self.views,
@@ -368,6 +373,29 @@ class Pass:
 def blocks_of(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
     """What ``Trace.blocks`` calls: a new pass each time."""
     return lambda trace: Pass(trace, plan).blocks()
+
+
+def geometry_of(table: EventTable, big: bool, slack: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The walk's array of what is where, without the layout of the pages.
+
+    `slack`: how far an event may lie after the next page's base time, see :mod:`layout`.
+    """
+    common = table.common
+    geometry = np.zeros(layout.GEOMETRY, dtype=np.int64)
+    geometry[layout.SWAP] = byte_order_differs(big)
+    geometry[layout.BIG] = big
+    geometry[layout.TYPE_OFF], geometry[layout.TYPE_SIZE] = common.type_offset, common.type_size
+    geometry[layout.PID_OFF] = common.pid_offset
+    geometry[layout.FLAGS_OFF] = common.flags_offset
+    geometry[layout.COUNT_OFF] = common.count_offset
+    geometry[layout.HEAD] = max(
+        common.type_offset + common.type_size,
+        common.pid_offset + 4,
+        common.flags_offset + 1,
+        common.count_offset + 1,
+    )
+    geometry[layout.SLACK] = slack
+    return geometry
 
 
 def byte_order_differs(big: bool) -> bool:

@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
     ``offset`` where in the file they should be.
     """
 
-    data: bytes
+    data: bytes | memoryview
     base: int
     consumed: int
     missing: int = 0

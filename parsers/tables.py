@@ -73,6 +73,14 @@ class EventTable:
                 row[layout.OPERAND + 3 * i : layout.OPERAND + 3 * i + 3] = place
         self._add_comms(form, kind, row)
 
+    def disable(self, index: int) -> None:
+        """Make an event one of no kind: what there is of it is counted and proves nothing."""
+        row = self.rows[index * layout.TABLE : (index + 1) * layout.TABLE]
+        row[:] = 0
+        row[layout.KIND] = Kind.OTHER
+        row[layout.IP_OFF] = row[layout.COMM_PID] = row[layout.COMM_PID2] = -1
+        self.trace.event_kinds[index] = Kind.OTHER
+
     def _add_comms(self, form: EventFormat, kind: Kind, row: np.ndarray) -> None:
         fields = {field.name: field for field in form.fields}
         pairs = [

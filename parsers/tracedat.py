@@ -20,7 +20,7 @@ from fputrace.parsers.container6 import read_v6
 from fputrace.parsers.container7 import read_v7
 from fputrace.parsers.formats import parse_fields, parse_format
 from fputrace.parsers.options import read_options
-from fputrace.parsers.passes import Plan, blocks_of, byte_order_differs
+from fputrace.parsers.passes import Plan, blocks_of, geometry_of
 from fputrace.parsers.records import RecordDecoder
 from fputrace.parsers.source import Source
 from fputrace.parsers.symbols import find_symbols
@@ -194,22 +194,8 @@ def _geometry(
         raise FormatError(
             f"pages of {container.page_size} bytes cannot be", path=container.path, offset=0
         )
-    common = table.common
-    geometry = np.zeros(layout.GEOMETRY, dtype=np.int64)
+    geometry = geometry_of(table, container.big, slack_of(clock))
     geometry[layout.PAGE_SIZE] = page_size
     geometry[layout.TIME_OFF], geometry[layout.COMMIT_OFF], geometry[layout.DATA_OFF] = places
     geometry[layout.LONG] = long_size
-    geometry[layout.SWAP] = byte_order_differs(container.big)
-    geometry[layout.BIG] = container.big
-    geometry[layout.TYPE_OFF], geometry[layout.TYPE_SIZE] = common.type_offset, common.type_size
-    geometry[layout.PID_OFF] = common.pid_offset
-    geometry[layout.FLAGS_OFF] = common.flags_offset
-    geometry[layout.COUNT_OFF] = common.count_offset
-    geometry[layout.HEAD] = max(
-        common.type_offset + common.type_size,
-        common.pid_offset + 4,
-        common.flags_offset + 1,
-        common.count_offset + 1,
-    )
-    geometry[layout.SLACK] = slack_of(clock)
     return page_size, geometry

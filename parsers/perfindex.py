@@ -1,0 +1,435 @@
+"""Where each CPU's records are in a perf.data, found while they are read.
+
+perf copies its buffers, one for each CPU, in turn into the file: what belongs to one CPU lies
+scattered, in order.  The file is read in granules of whole records.  A granule is gone over once
+for all CPUs, and kept for a while: CPUs are read side by side, so the next one finds it there.  How
+far the file has been read grows as the pass asks for more of a CPU, so that no pass reads a file
+twice unless a CPU is quiet for long.  Memory holds some granules, and for each CPU the numbers of
+those that concern it.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fputrace.parsers import perflayout as at
+from fputrace.parsers import perfloop
+from fputrace.parsers.container import MOST_CPUS
+from fputrace.parsers.passes import view
+from fputrace.parsers.perffile import (
+    AUXTRACE,
+    COMM,
+    COMPRESSED,
+    COMPRESSED2,
+    FORK,
+    HEADER_TRACING_DATA,
+    LOST_SAMPLES,
+    SAMPLE_ID_ALL,
+    TRACEPOINT,
+    Attr,
+    Recording,
+    Segment,
+    more_behind,
+)
+
+GRANULE = 1 << 19
+"""Bytes read at once where there are few CPUs."""
+
+_LEAST_GRANULE = 1 << 17  # twice the largest record
+_ALL_GRANULES = 1 << 25
+_KEPT = 1 << 25  # bytes of granules kept besides those that a CPU is at
+_LARGEST_RECORD = 1 << 16
+_MOST_STRAYS = 256
+
+# Bits of sample_type (enum perf_event_sample_format).
+IP, TID, TIME, ADDR, READ, CALLCHAIN, ID, CPU, PERIOD, STREAM_ID, RAW, IDENTIFIER = (
+    1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x10000,
+)  # fmt: skip
+_BEFORE_READ = (IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD)
+_TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)
+
+
+class Share(NamedTuple):
+    """What a granule has of one CPU: entries `first` to `stop`, in the order of the file."""
+
+    granule: Granule
+    first: int
+    stop: int
+    room: int
+    holes: int
+    earliest: int
+    latest: int
+    disorder: bool
+
+
+@dataclass
+class Granule:
+    """Whole records, and what they are (see :mod:`fputrace.parsers.perflayout`)."""
+
+    number: int
+    base: int
+    """Offset of its first byte in the file."""
+    data: bytes
+    times: Any
+    ats: Any
+    sizes: Any
+    groups: Any
+    consumed: int
+    """Bytes not yet counted as read in this pass."""
+
+    def share(self, slot: int) -> Share:
+        """What is the CPU's of this slot."""
+        row = self.groups[slot * at.GROUP : (slot + 2) * at.GROUP].tolist()
+        return Share(
+            self,
+            row[at.FIRST],
+            row[at.GROUP + at.FIRST],
+            row[at.BYTES],
+            row[at.HOLES],
+            row[at.EARLIEST],
+            row[at.LATEST_SEEN],
+            bool(row[at.DISORDER]),
+        )
+
+
+class Broken(NamedTuple):
+    """Where the records of a segment break off, what is wrong, and how many bytes are missing."""
+
+    offset: int
+    reason: str
+    missing: int
+
+
+@dataclass
+class Told:
+    """What records besides the samples tell, each pid's latest.
+
+    ``comms``: pid -> (time, comm); ``parents``: pid -> the task that forked it; ``lost_samples``:
+    id -> events lost, from LOST_SAMPLES.
+    """
+
+    comms: dict[int, tuple[int, str]] = field(default_factory=dict)
+    parents: dict[int, int] = field(default_factory=dict)
+    lost_samples: dict[int, int] = field(default_factory=dict)
+
+
+def layout_of(attr: Attr) -> list[int]:
+    """One event's row of the table that `scan` reads."""
+    kind = attr.sample_type
+    row = [0] * at.LAYOUT
+    place = 8
+    for bit in _BEFORE_READ:
+        if kind & bit:
+            if bit == TIME:
+                row[at.TIME_AT] = place
+            elif bit == CPU:
+                row[at.CPU_AT] = place
+            place += 8
+    row[at.NEED] = row[at.READ_AT] = place
+    row[at.READ_FORMAT] = attr.read_format & 0x1F if kind & READ else -1
+    row[at.CHAIN] = int(bool(kind & CALLCHAIN))
+    row[at.WANTED] = int(attr.type == TRACEPOINT and kind & (TIME | CPU | RAW) == TIME | CPU | RAW)
+    if attr.flag(SAMPLE_ID_ALL):
+        trailer = [bit for bit in _TRAILER if kind & bit]
+        row[at.TRAILER] = 8 * len(trailer)
+        if CPU in trailer:
+            row[at.CPU_FROM_END] = 8 * (len(trailer) - trailer.index(CPU))
+    return row
+
+
+def id_places(attrs: list[Attr]) -> tuple[int, int]:
+    """Where the id stands in samples, and from the end in other records; (-1, 0) where it does not.
+
+    perf refuses to record events that would have it in different places.
+    """
+    places = set()
+    for attr in attrs:
+        kind = attr.sample_type
+        trailer = [bit for bit in _TRAILER if kind & bit]
+        if kind & IDENTIFIER:
+            places.add((8, 8))
+        elif kind & ID:
+            before = sum(1 for bit in (IP, TID, TIME, ADDR) if kind & bit)
+            places.add((8 + 8 * before, 8 * (len(trailer) - trailer.index(ID))))
+        else:
+            places.add((-1, 0))
+    return places.pop() if len(places) == 1 else (-1, 0)
+
+
+def _hash_table(recording: Recording) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Pairs (id, row of the layouts) as `scan` looks them up; of a guest's event, GUEST."""
+    known: dict[int, int] = {}
+    for number, attr in enumerate(recording.attrs):
+        for one in attr.ids:
+            known.setdefault(one, at.GUEST if one in recording.guests else number)
+    size = 64
+    while size < 2 * len(known) + 2:
+        size *= 2
+    table = np.full(2 * size, -1, dtype=np.int64)
+    for one, number in known.items():
+        slot = ((one & 0x7FFFFFFF) * 0x9E3779B1 >> 16) & size - 1
+        while table[2 * slot + 1] != -1:
+            slot = slot + 1 & size - 1
+        table[2 * slot : 2 * slot + 2] = (one, number)
+    return table
+
+
+class Index:
+    """Grows while the file is read; see the module.
+
+    ``cpus`` are the CPUs by slot.  Unless they are given, a CPU gets the next slot when it turns
+    up; else a record of another one cannot be right.
+    """
+
+    def __init__(self, recording: Recording, cpus: list[int] | None) -> None:
+        self.recording = recording
+        self.cpus: list[int] = list(cpus or ())
+        self.fixed = cpus is not None
+        self.numbers: list[array[int]] = [array("I") for _ in self.cpus]
+        self.places: list[tuple[int, int, int]] = []
+        self.broken: list[Broken] = []
+        self.told = Told()
+        self.guest_samples = 0
+        self.strays = 0
+        self.done = False
+        many = max(len(self.cpus), 1)
+        self.size = max(_LEAST_GRANULE, min(GRANULE, _ALL_GRANULES // many))
+        self._segment = 0
+        self._next = recording.segments[0].start
+        self._kept: OrderedDict[int, Granule] = OrderedDict()
+        big = recording.container.big
+        table = _hash_table(recording)
+        id_at, id_from_end = id_places(recording.attrs)
+        self.geometry = view(
+            np.array(
+                [
+                    big,
+                    not big and sys.byteorder == "little",
+                    id_at,
+                    id_from_end,
+                    len(table) // 2 - 1,
+                ],
+                dtype=np.int64,
+            )
+        )
+        self._layouts = view(
+            np.array([layout_of(attr) for attr in recording.attrs], dtype=np.int64).reshape(-1)
+        )
+        self._ids = view(table)
+        self._slot_of = np.full(MOST_CPUS, -2 if self.fixed else -1, dtype=np.int32)
+        for slot, cpu in enumerate(self.cpus):
+            self._slot_of[cpu] = slot
+        room = self.size // 16
+        self._slots, self._ats, self._sizes = (
+            view(np.empty(room, dtype=np.int32)) for _ in range(3)
+        )
+        self._times = view(np.empty(room, dtype=np.int64))
+        self._specials = view(np.empty(room, dtype=np.int32))
+
+    def next_share(self, slot: int, position: int) -> Share | None:
+        """What the CPU has in the `position`-th of its granules; None behind the last.
+
+        Raises ReadError when the file shrinks.
+        """
+        numbers = self.numbers[slot]
+        while position >= len(numbers):
+            if self.done:
+                return None
+            self._extend()
+        number = numbers[position]
+        granule = self._kept.get(number)
+        if granule is None:
+            granule = self._read(number)
+            self._keep(granule)
+        return granule.share(slot)
+
+    def finish(self) -> None:
+        """Read on to the end."""
+        while not self.done:
+            self._extend()
+
+    def new_pass(self) -> None:
+        """Forget what was kept: a new pass counts what it reads."""
+        self._kept.clear()
+
+    def _keep(self, granule: Granule) -> None:
+        self._kept[granule.number] = granule
+        while len(self._kept) * self.size > _KEPT and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+    def _extend(self) -> None:
+        """Go over the next granule."""
+        segments = self.recording.segments
+        segment = segments[self._segment]
+        if self._next + 8 <= segment.end:
+            # Segment, start and end; the end is known once it was read.
+            end = min(self._next + self.size, segment.end)
+            self.places.append((self._segment, self._next, end))
+            granule = self._read(len(self.places) - 1, first=True)
+            self._keep(granule)
+            return
+        if self._next < segment.told:
+            reason = "the file ends inside a record" if self._next < segment.end else ""
+            self._break(segment, reason or "the file ends before its records do")
+        self._segment += 1
+        if self._segment == len(segments):
+            self.done = True
+        else:
+            self._next = segments[self._segment].start
+
+    def _break(self, segment: Segment, reason: str) -> None:
+        """The rest of a segment cannot be read."""
+        missing = max(segment.told - self._next, 1)
+        self.broken.append(Broken(self._next, reason, missing))
+        self._next = max(segment.end, segment.told)
+
+    def _read(self, number: int, first: bool = False) -> Granule:
+        """Read a granule; the first time, note who it concerns and where the next one begins."""
+        which, start, end = self.places[number]
+        segment = self.recording.segments[which]
+        length = end - start
+        data = segment.source.read_known(start, length, "records") + bytes(-length % 8)
+        whole = view(data)
+        state = np.zeros(at.SCAN, dtype=np.int64)
+        state_view = view(state)
+        while True:
+            status = perfloop.scan(
+                whole,
+                whole.cast("q"),
+                length,
+                self.geometry,
+                self._layouts,
+                self._ids,
+                view(self._slot_of),
+                state_view,
+                self._slots,
+                self._times,
+                self._ats,
+                self._sizes,
+                self._specials,
+            )
+            here = int(state[at.AT])
+            if status == at.NEW_CPU:
+                self._slot_of[state[at.ASKED]] = len(self.cpus)
+                self.cpus.append(int(state[at.ASKED]))
+                self.numbers.append(array("I"))
+            elif status == at.STRAY and self._stray(data, state_view, first):
+                continue
+            else:
+                break
+        if first:
+            self._next = start + here
+            self.places[number] = (which, start, self._next)
+            self._go_on(segment, status, data, here)
+            self.guest_samples += int(state[at.GUESTS])
+            self._listen(data, self._specials[: int(state[at.SPECIALS])])
+        return self._group(number, start, data, int(state[at.COUNT]), here, first)
+
+    def _go_on(self, segment: Segment, status: int, data: bytes, here: int) -> None:
+        """What follows a granule: skip what no record counts, or give the rest of it up."""
+        if status == at.STOP:
+            self._skip(segment, data[here : here + 24])
+        elif status == at.BROKEN:
+            self._break(segment, "a record that is shorter than its header")
+        elif status == at.STRAY:
+            self._break(segment, f"more than {_MOST_STRAYS} records that cannot be read")
+        elif here == 0 and status == at.WINDOW_END:
+            self._break(segment, "the file ends inside a record")
+
+    def _skip(self, segment: Segment, head: bytes) -> None:
+        order = self.recording.order
+        kind, _, size = struct.unpack_from(order + "IHH", head)
+        if kind in (COMPRESSED, COMPRESSED2):
+            self._break(segment, "a compressed record among those that were unpacked")
+            return
+        more = more_behind(kind, head[8:], order) if kind in (HEADER_TRACING_DATA, AUXTRACE) else 0
+        if more > segment.end - self._next - size:
+            self._break(segment, "the file ends inside a record")
+        else:
+            self._next += size + more
+
+    def _stray(self, data: bytes, state: memoryview, first: bool) -> bool:
+        """A record that cannot be read hides an event of any CPU: an entry for each of them."""
+        here, count = state[at.AT], state[at.COUNT]
+        self.strays += first
+        if self.strays > _MOST_STRAYS and first:
+            return False
+        size = struct.unpack_from(self.recording.order + "H", data, here + 6)[0]
+        if count + len(self.cpus) >= len(self._times):
+            return False
+        for slot in range(len(self.cpus)):
+            self._slots[count + slot], self._ats[count + slot] = slot, here
+            self._times[count + slot], self._sizes[count + slot] = 0, at.BAD
+        state[at.COUNT] = count + len(self.cpus)
+        state[at.AT] = here + size
+        return True
+
+    def _group(
+        self, number: int, start: int, data: bytes, count: int, length: int, first: bool
+    ) -> Granule:
+        many = len(self.cpus)
+        groups = np.zeros((many + 1) * at.GROUP, dtype=np.int64)
+        times = np.empty(count, dtype=np.int64)
+        ats, sizes = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
+        perfloop.group(
+            count,
+            self._slots,
+            self._times,
+            self._ats,
+            self._sizes,
+            view(groups),
+            view(times),
+            view(ats),
+            view(sizes),
+        )
+        if first:
+            firsts = groups[at.FIRST :: at.GROUP]
+            for slot in np.flatnonzero(firsts[1:] > firsts[:-1]).tolist():
+                self.numbers[slot].append(number)
+        return Granule(number, start, data, times, ats, sizes, groups, length)
+
+    def _listen(self, data: bytes, places: memoryview) -> None:
+        """COMM, FORK and LOST_SAMPLES of a granule."""
+        order, told = self.recording.order, self.told
+        trailers = self._trailer()
+        for here in places.tolist():
+            kind, misc, size = struct.unpack_from(order + "IHH", data, here)
+            end = here + size
+            if kind == COMM and size > 16 + trailers[0]:
+                (pid,) = struct.unpack_from(order + "i", data, here + 12)
+                when = self._time(data, end, trailers)
+                if told.comms.get(pid, (-1, ""))[0] <= when:
+                    raw = data[here + 16 : end - trailers[0]].split(b"\0")[0]
+                    told.comms[pid] = (when, raw.decode("utf-8", "backslashreplace"))
+            elif kind == FORK and size >= 24:
+                # struct: pid, ppid, tid, ptid.
+                task, parent = struct.unpack_from(order + "2i", data, here + 16)
+                told.parents[task] = parent
+            elif kind == LOST_SAMPLES and size >= 24 and not misc >> 15 & 1:
+                (lost,) = struct.unpack_from(order + "Q", data, here + 8)
+                number = 0
+                if self.geometry[at.ID_FROM_END]:
+                    place = end - self.geometry[at.ID_FROM_END]
+                    (number,) = struct.unpack_from(order + "q", data, place)
+                told.lost_samples[number] = told.lost_samples.get(number, 0) + lost
+
+    def _trailer(self) -> tuple[int, int]:
+        """Bytes of the trailer, and where in it the time is, from the end (0: nowhere)."""
+        attr = next((a for a in self.recording.attrs if a.flag(SAMPLE_ID_ALL)), None)
+        if attr is None:
+            return 0, 0
+        trailer = [bit for bit in _TRAILER if attr.sample_type & bit]
+        from_end = 8 * (len(trailer) - trailer.index(TIME)) if TIME in trailer else 0
+        return 8 * len(trailer), from_end
+
+    def _time(self, data: bytes, end: int, trailers: tuple[int, int]) -> int:
+        if not trailers[1]:
+            return 0
+        return int(struct.unpack_from(self.recording.order + "q", data, end - trailers[1])[0])
