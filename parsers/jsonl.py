@@ -273,7 +273,8 @@ class _Pass:
             self._take(line)
             size += len(line or b"")
             if len(self.rows) >= BLOCK_ROWS or size >= BLOCK_BYTES:
-                yield self._part()
+                if self.rows:
+                    yield self._part()
                 self.rows, self.kept, size = [], [], 0
         if not ended:
             self._cut_off()
