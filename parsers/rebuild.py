@@ -9,12 +9,14 @@ came from, whatever that is.
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fputrace.errors import ReadError
-from fputrace.events import EventFormat, Trace
+from fputrace.errors import FormatError, ReadError
+from fputrace.events import EventBlock, EventFormat, Loss, Trace
 from fputrace.parsers.container import CPUSTAT, UNAME, Buffer, Container, CpuData, Option
 from fputrace.parsers.passes import blocks_of
 from fputrace.parsers.source import Source
@@ -22,6 +24,21 @@ from fputrace.parsers.tracedat import trace_of
 
 _PAGE_BYTES = 4096
 _PIECE = 1 << 20
+
+LARGEST_RECORD = 3072
+"""Bytes of the largest record that is put into a page."""
+
+# Of a page and its records (kernel/trace/ring_buffer.c).
+_HEAD = struct.Struct("<QQ")  # base time, commit
+_WORD = struct.Struct("<I")
+_WORDS = struct.Struct("<II")
+_ROOM = _PAGE_BYTES - _HEAD.size
+_MISSED_EVENTS = 1 << 31
+_DELTA_BITS = 27
+_DELTA = (1 << _DELTA_BITS) - 1
+_STAMP_BITS = 59
+_TIME_EXTEND, _TIME_STAMP = 30, 31
+_LARGEST_SHORT = 28 * 4
 
 
 @dataclass
@@ -114,3 +131,180 @@ def pieces_of(fd: int, path: str) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
+
+
+def add_after_passes(
+    trace: Trace,
+    *,
+    losses: Sequence[Loss] = (),
+    notes: Sequence[str] = (),
+    comms: Mapping[int, str] | None = None,
+) -> None:
+    """Add to what every pass finds: losses, notes, and names of tasks that it does not name.
+
+    A loss that is ``damaged`` and has no time is what is missing at the end of the file.
+    """
+    inner = trace._blocks
+    assert inner is not None
+    read = inner
+
+    def blocks(trace: Trace) -> Iterator[EventBlock]:
+        yield from read(trace)
+        for loss in losses:
+            at_end = loss.severity == "damaged" and loss.after_ns is None
+            trace.losses.append(loss._replace(after_ns=trace.last_ns) if at_end else loss)
+        trace.notes += notes
+        for pid, comm in (comms or {}).items():
+            trace.comms.setdefault(pid, comm)
+
+    trace.notes += notes
+    trace._blocks = blocks
+
+
+class Spool:
+    """A temporary file without a name, written page by page.
+
+    ``allowed`` is how many bytes it may have; whoever writes knows how many make sense.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.pages = 0
+        self.allowed = 0
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by finish() or close()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def add(self, page: bytes) -> int:
+        """Write a page; its number.  Raises FormatError beyond what is allowed, or ReadError."""
+        if (self.pages + 1) * _PAGE_BYTES > self.allowed:
+            raise FormatError(
+                f"its events need more than {self.allowed:,} bytes in a temporary file: it may be "
+                "made to fill the disk",
+                path=self.path,
+            )
+        try:
+            self._file.write(page)
+        except OSError as error:
+            raise self._failed(error) from error
+        self.pages += 1
+        return self.pages - 1
+
+    def finish(self) -> int:
+        """A descriptor of the file, which is closed here."""
+        try:
+            with self._file:
+                self._file.flush()
+                return os.dup(self._file.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Throw it away."""
+        self._file.close()
+
+    def _failed(self, error: OSError) -> ReadError:
+        return ReadError(f"cannot be copied to a temporary file: {error}", path=self.path)
+
+
+class PageWriter:
+    """Writes one CPU's records as the kernel writes its ring buffer (kernel/trace/ring_buffer.c).
+
+    Every record has an ``origin``: the offset in the user's file of what it was made from.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.pages = array("Q")
+        self.origins = array("Q")
+        self.records = 0
+        self._open = False
+        self._missed = False
+        self._base = self._last = self._origin = 0
+        self._data = bytearray()
+
+    def lost(self, origin: int) -> None:
+        """Events are missing here."""
+        if not self._missed:
+            self._end_page()
+            self._missed = True
+            self._origin = origin
+
+    def record(self, ts: int, payload: bytes, origin: int) -> None:
+        """One event, `payload` of at most LARGEST_RECORD bytes, at a time of 63 bits in ns."""
+        size = len(payload) + 3 & ~3
+        if not self._open or len(self._data) + size + 16 > _ROOM:
+            self._end_page()
+            self._begin_page(ts, origin)
+        delta = ts - self._last
+        if not 0 <= delta < 1 << _DELTA_BITS:
+            if 0 < delta < 1 << _STAMP_BITS:
+                self._time(_TIME_EXTEND, delta)
+            elif ts >> _STAMP_BITS == self._last >> _STAMP_BITS:
+                self._time(_TIME_STAMP, ts & (1 << _STAMP_BITS) - 1)
+            else:
+                self._end_page()
+                self._begin_page(ts, origin)
+            delta = 0
+        self._last = ts
+        if size <= _LARGEST_SHORT:
+            self._data += _WORD.pack(size >> 2 | delta << 5)
+        else:
+            self._data += _WORDS.pack(delta << 5, size + 4)
+        self._data += payload.ljust(size, b"\0")
+        self.records += 1
+
+    def _time(self, kind: int, time: int) -> None:
+        self._data += _WORDS.pack(kind | (time & _DELTA) << 5, time >> _DELTA_BITS)
+
+    def finish(self) -> None:
+        """No more records: what is missing behind the last one is told by an empty page."""
+        if self._missed and not self._open:
+            self._begin_page(self._last, self._origin)
+        self._end_page()
+
+    def _begin_page(self, ts: int, origin: int) -> None:
+        self._open = True
+        self._base = self._last = ts
+        self.origins.append(self._origin if self._missed else origin)
+
+    def _end_page(self) -> None:
+        if not self._open:
+            return
+        commit = len(self._data) | (_MISSED_EVENTS if self._missed else 0)
+        page = _HEAD.pack(self._base, commit) + self._data
+        self.pages.append(self._spool.add(page.ljust(_PAGE_BYTES, b"\0")))
+        self._data.clear()
+        self._open = self._missed = False
+
+
+class MadePages(Source):
+    """The pages of some writers one writer after the other, wherever the spool has them.
+
+    ``places`` says where each CPU's data is in it.
+    """
+
+    def __init__(self, fd: int, path: str, writers: Mapping[int, PageWriter]) -> None:
+        super().__init__(fd, path)
+        self._numbers = array("Q")
+        self.places: list[CpuData] = []
+        for cpu, writer in writers.items():
+            at, size = len(self._numbers) * _PAGE_BYTES, len(writer.pages) * _PAGE_BYTES
+            self.places.append(CpuData(cpu, at, size, origin=_told_by(cpu, writer.origins)))
+            self._numbers += writer.pages
+        self.size = len(self._numbers) * _PAGE_BYTES
+
+    def read_known(self, offset: int, length: int, what: str) -> bytes:
+        """As in :class:`Source`, put together page by page."""
+        first, last = offset // _PAGE_BYTES, -(-(offset + length) // _PAGE_BYTES)
+        pages = [
+            super(MadePages, self).read_known(number * _PAGE_BYTES, _PAGE_BYTES, what)
+            for number in self._numbers[first:last]
+        ]
+        skip = offset - first * _PAGE_BYTES
+        return b"".join(pages)[skip : skip + length]
+
+
+def _told_by(cpu: int, origins: array[int]) -> Callable[[int], str]:
+    return lambda at: f"packet at byte {origins[at // _PAGE_BYTES]} of CPU {cpu}"

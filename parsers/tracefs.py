@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fputrace.errors import FormatError, ReadError, UsageError
-from fputrace.events import KINDS, EventBlock, EventFormat, Loss, Trace
+from fputrace.events import KINDS, EventFormat, Loss, Trace
 from fputrace.parsers.container import LARGEST_TEXT, MOST_CPUS, CpuData
 from fputrace.parsers.formats import parse_format
-from fputrace.parsers.rebuild import Parts, open_parts, pieces_of, spooled
+from fputrace.parsers.rebuild import Parts, add_after_passes, open_parts, pieces_of, spooled
 from fputrace.parsers.source import Source
 from fputrace.parsers.symbols import find_symbols
 from fputrace.parsers.tracedat import cmdlines
@@ -344,31 +344,22 @@ def _open_text(top: _Folder, buffer: _Folder, about: _About) -> Trace | None:
     symbols = find_symbols(_kallsyms(top))
     trace.has_kallsyms = symbols.any_text
     trace.symbols = symbols.first
-    _add_to_passes(trace, top, about)
+    add_after_passes(
+        trace,
+        losses=_unplaced(about),
+        notes=about.notes,
+        comms=cmdlines(top.text("saved_cmdlines", LARGEST_TEXT)),
+    )
     return trace
 
 
-def _add_to_passes(trace: Trace, top: _Folder, about: _About) -> None:
-    """After each pass: names of tasks that no line shows, and losses that the text cannot show."""
-    inner = trace._blocks
-    assert inner is not None
-    read = inner
-    comms = cmdlines(top.text("saved_cmdlines", LARGEST_TEXT))
-    losses = [
+def _unplaced(about: _About) -> list[Loss]:
+    """What the statistics count and the head of the text does not: it has overruns only."""
+    return [
         Loss(cpu, None, None, lost, f"statistics of CPU {cpu}", placed=False)
         for cpu, text in about.stats.items()
         if (lost := sum(int(count) for _, count in _STAT.findall(text)))
     ]
-
-    def blocks(trace: Trace) -> Iterator[EventBlock]:
-        yield from read(trace)
-        trace.losses += losses
-        trace.notes += about.notes
-        for pid, comm in comms.items():
-            trace.comms.setdefault(pid, comm)
-
-    trace.notes += about.notes
-    trace._blocks = blocks
 
 
 def _tell_filters(buffer: _Folder, trace: Trace) -> None:

@@ -88,7 +88,8 @@ def test_what_was_off_is_not_taken_for_silent(tmp_path: Path) -> None:
     on = {"x86_fpu_regs_activated", "sched_switch"}
     folder = write_tracefs(tmp_path / "t", made, enabled=on)
     with open_trace(folder) as trace:
-        assert trace.enabled == {"x86_fpu:x86_fpu_regs_activated", "sched:sched_switch"}
+        named = {"x86_fpu:x86_fpu_regs_activated", "sched:sched_switch"}
+        assert trace.enabled == frozenset(named)
         assert len(trace.formats) > 20
     for enable in folder.glob("events/*/*/enable"):
         enable.unlink()
@@ -350,5 +351,5 @@ def test_any_damage_gives_a_result_or_an_error(tmp_path: Path) -> None:
                 with open_trace(tmp_path / "t") as trace:
                     list(trace.blocks())
             except TraceError as error:
-                assert str(tmp_path / "t") in str(error)  # noqa: PT017
+                assert str(tmp_path / "t") in str(error)
         path.write_bytes(data)

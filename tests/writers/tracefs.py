@@ -24,10 +24,8 @@ _NAME = re.compile(rb"^name: (\S+)", re.M)
 
 def formats_of(trace: TraceFile) -> list[tuple[str, str, bytes]]:
     """(system, event, text) of every format in a trace.dat."""
-    found: list[tuple[str, bytes]] = []
     cursor = Bytes(trace.blocks[FTRACE], trace.endian)
-    for _ in range(cursor.int(4)):
-        found.append(("ftrace", cursor.take(cursor.int(8))))
+    found = [("ftrace", cursor.take(cursor.int(8))) for _ in range(cursor.int(4))]
     cursor = Bytes(trace.blocks[EVENTS], trace.endian)
     for _ in range(cursor.int(4)):
         system = cursor.string()
