@@ -7,11 +7,12 @@ that record's ``common_pid``: the TID beside it is -1 for a task that was reaped
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fputrace.errors import TraceError
+from fputrace.errors import FormatError, TraceError
 from fputrace.events import EventBlock, EventFormat, Loss, Trace
 from fputrace.parsers import layout, perffile, perflayout
 from fputrace.parsers.clocks import Correction
@@ -21,6 +22,7 @@ from fputrace.parsers.losses import NOTES, CpuLosses, LossBook
 from fputrace.parsers.passes import Pass, Plan, geometry_of
 from fputrace.parsers.perffile import TRACEPOINT, Recording
 from fputrace.parsers.perfindex import Index, layout_of
+from fputrace.parsers.perfpack import read_folder, unpack
 from fputrace.parsers.perfstream import LARGEST_STEP_NS, Stream
 from fputrace.parsers.records import RecordDecoder
 from fputrace.parsers.source import Source
@@ -52,14 +54,59 @@ def open_perfdata(fd: int, path: str) -> Trace:
     none, TraceError when it has no tracepoints.
     """
     source = Source(fd, path)
+    sources = [source]
     try:
         recording = perffile.read_start(source)
-        perffile.read_ahead(recording)
-        trace = _trace_of(recording)
+        sources = recording.sources
+        if perffile.FEATURE_DIR_FORMAT in recording.features:
+            raise FormatError(
+                "this is the header of a perf.data that is a directory; its events are beside it",
+                path=path,
+                hint="Give the directory: " + (os.path.dirname(path) or "."),
+            )
+        trace = _opened(recording)
     except BaseException:
-        source.close()
+        for opened in sources:
+            opened.close()
         raise
-    trace._close = source.close
+    return trace
+
+
+def open_perf_folder(folder: str, path: str) -> Trace:
+    """Open a perf.data that is a directory: ``data`` and ``data.0``, ``data.1``, …
+
+    Raises what :func:`open_perfdata` raises, for `path`.
+    """
+    try:
+        fd = os.open(os.path.join(folder, "data"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TraceError(f"data cannot be opened: {error.strerror}", path=path) from error
+    source = Source(fd, path)
+    sources = [source]
+    try:
+        recording = perffile.read_start(source)
+        sources = recording.sources
+        read_folder(recording, folder)
+        trace = _opened(recording)
+    except BaseException:
+        for opened in sources:
+            opened.close()
+        raise
+    trace.format = trace.format.replace("perf.data", "perf.data directory", 1)
+    return trace
+
+
+def _opened(recording: Recording) -> Trace:
+    if not perffile.read_ahead(recording):
+        unpack(recording)
+        perffile.read_ahead(recording)
+    trace = _trace_of(recording)
+
+    def close() -> None:
+        for source in recording.sources:
+            source.close()
+
+    trace._close = close
     return trace
 
 

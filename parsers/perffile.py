@@ -33,16 +33,15 @@ HEADER_FEATURE, COMPRESSED, COMPRESSED2 = 80, 81, 83
 
 # Features (tools/perf/util/header.h).
 FEATURE_TRACING_DATA, FEATURE_HOSTNAME, FEATURE_OSRELEASE = 1, 3, 4
-FEATURE_NRCPUS, FEATURE_CMDLINE, FEATURE_EVENT_DESC = 7, 11, 12
-FEATURE_CLOCKID, FEATURE_COMPRESSED, FEATURE_CLOCK_DATA = 23, 27, 29
+FEATURE_NRCPUS, FEATURE_CMDLINE = 7, 11
+FEATURE_DIR_FORMAT = 24
 _WANTED = (
     FEATURE_TRACING_DATA,
     FEATURE_HOSTNAME,
     FEATURE_OSRELEASE,
     FEATURE_NRCPUS,
     FEATURE_CMDLINE,
-    FEATURE_EVENT_DESC,
-    FEATURE_CLOCK_DATA,
+    FEATURE_DIR_FORMAT,
 )
 
 # Bits of the flags behind read_format.
@@ -85,27 +84,32 @@ class Attr(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Where records are: bytes `start` to `end` of a source, which should go on to `told`."""
+    """Where records are: bytes `start` to `end` of a source, which should go on to `told`.
+
+    `reason` says why they do not, where that is known.
+    """
 
     source: Source
     start: int
     end: int
     told: int
+    reason: str = ""
 
 
 @dataclass
 class Recording:
     """What a perf.data says about itself, and where its records are.
 
-    ``container`` holds the formats.  ``index`` is ID_INDEX: id -> CPU, task; ``guests`` are the
-    ids whose events come from a guest.  ``unpacked``: the records were compressed, so that their
-    offsets are those of the unpacked data.
+    ``container`` holds the formats; ``sources`` is what is to be closed.  ``index`` is ID_INDEX:
+    id -> CPU, task; ``guests`` are the ids whose events come from a guest.  ``unpacked``: the
+    records were compressed, so that their offsets are those of the unpacked data.
     """
 
     container: Container
     pipe: bool
     attrs: list[Attr] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
     features: dict[int, bytes] = field(default_factory=dict)
     index: dict[int, tuple[int, int]] = field(default_factory=dict)
     guests: set[int] = field(default_factory=set)
@@ -142,7 +146,7 @@ def read_start(source: Source) -> Recording:
     container = Container(source, 0, big, 8, 4096)
     (size,) = struct.unpack(">Q" if big else "<Q", head[8:16])
     if size == _PIPE_HEAD:
-        recording = Recording(container, pipe=True)
+        recording = Recording(container, pipe=True, sources=[source])
         recording.segments.append(Segment(source, _PIPE_HEAD, source.size, source.size))
         return recording
     if size < _HEAD:
@@ -151,7 +155,7 @@ def read_start(source: Source) -> Recording:
             path=source.path,
             offset=8,
         )
-    recording = Recording(container, pipe=False)
+    recording = Recording(container, pipe=False, sources=[source])
     _read_header(recording, source)
     return recording
 
@@ -267,7 +271,7 @@ def read_ahead(recording: Recording) -> bool:
     Returns False where it comes to a compressed record.  Raises FormatError for a pipe whose
     attributes or formats cannot be.
     """
-    for segment in recording.segments:
+    for segment in list(recording.segments):
         at, window, window_at = segment.start, b"", segment.start
         while at + 8 <= segment.end:
             head = window[at - window_at : at - window_at + 8]

@@ -276,8 +276,8 @@ class Index:
             self._keep(granule)
             return
         if self._next < segment.told:
-            reason = "the file ends inside a record" if self._next < segment.end else ""
-            self._break(segment, reason or "the file ends before its records do")
+            reason = segment.reason or "the file ends before its records do"
+            self._break(segment, reason)
         self._segment += 1
         if self._segment == len(segments):
             self.done = True
