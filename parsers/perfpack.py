@@ -92,13 +92,12 @@ def unpack(recording: Recording) -> None:
                 _sort_out(recording, segment, plain, inside, budget, damage)
                 for spool in (plain, inside):
                     spool.flush()
-                sources = [
-                    Source(os.dup(spool.fileno()), recording.path) for spool in (plain, inside)
-                ]
+                fds = [os.dup(spool.fileno()) for spool in (plain, inside)]
         except OSError as error:
             raise ReadError(
                 f"cannot be unpacked to a temporary file: {error}", path=recording.path
             ) from error
+        sources = [Source(fd, recording.path) for fd in fds]
         recording.sources += sources
         segments.append(Segment(sources[0], 0, sources[0].size, sources[0].size))
         told = sources[1].size + damage.missing
@@ -117,7 +116,7 @@ def _sort_out(
 ) -> None:
     """Copy records to `plain`, and what is in the compressed ones to `inside`."""
     stream = _Stream(recording.path)
-    at = segment.start
+    end = segment.start
     for at, kind, record, more in _records(recording, segment):
         if kind in (COMPRESSED, COMPRESSED2) and not damage.reason:
             try:
@@ -131,10 +130,10 @@ def _sort_out(
             plain.write(record)
             if more:
                 plain.write(segment.source.read_known(at + len(record), more, "event formats"))
-        at += len(record) + more
-    if at < segment.told and not damage.reason:
-        damage.reason = f"the file breaks off at its byte {at}"
-        damage.missing = segment.told - at
+        end = at + len(record) + more
+    if end < segment.told and not damage.reason:
+        damage.reason = f"the file breaks off at its byte {end}"
+        damage.missing = segment.told - end
 
 
 def _packed(kind: int, record: bytes, order: str) -> bytes:
