@@ -145,7 +145,7 @@ class Arguments:
             return lambda _, value: state_word(_number(value))
         if part.text == "exit_reason":
             return _exit_reason
-        if part.type == "sym":
+        if part.type == "one":
             words = {number: word for word, number in shape.symbols[part.text].items()}
             return lambda _, value: words[_number(value)]
         return lambda _, value: _plain(value)
