@@ -1,8 +1,9 @@
 """JSON lines, as ``fputrace convert --to jsonl`` writes them (docs/convert.md).
 
 A head of metadata, one object a line for every row in order, marks included, and an end with a
-checksum of all before it.  What does not fit is damage: a line that is no row is a hole on every
-CPU, an end that is missing or does not fit what stands before it leaves nothing proven.
+checksum of all before it.  A file whose checksum is right is read once, and a line in it that is
+no row is an error.  Any other is damaged: it is looked through first, a line that is no row is a
+hole on every CPU, and nothing in it is proven.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fputrace.metadata import (
     loss_from_plain,
     operands_of,
 )
-from fputrace.parsers.rows import Columns, Marks, blocks_of
+from fputrace.parsers.rows import Columns, Hole, Marks, Seen, blocks_of, losses_of
 from fputrace.parsers.source import Source
 
 LARGEST_LINE = 4 << 20
@@ -72,34 +73,37 @@ def open_jsonl(fd: int, path: str) -> Trace:
     """
     source = Source(fd, path)
     try:
-        head = _Head(source)
+        plan = _Plan(source)
     except BaseException:
         source.close()
         raise
-    trace = head.trace
+    trace = plan.trace
     trace.total_bytes = source.size
-    trace._blocks = lambda opened: _Pass(opened, source, head).blocks()
+    trace._blocks = lambda opened: _blocks(opened, plan)
     trace._close = source.close
     return trace
 
 
-class _Lines:
-    """The lines of a file from `offset` on, without their ends; ``number`` of the latest.
+Row = tuple[int, ...]
+"""ts, cpu, pid, kind, flags, event (-1 for marks) and four operands."""
 
-    None stands for a line longer than LARGEST_LINE.  What follows the last line's end is ``rest``.
+
+class _Lines:
+    """The lines between two offsets, without their ends; ``number`` of the latest.
+
+    None stands for a line longer than LARGEST_LINE, and for a last one that does not end.
     """
 
-    def __init__(self, source: Source, offset: int = 0, number: int = 0) -> None:
+    def __init__(self, source: Source, offset: int, stop: int, number: int = 0) -> None:
         self._source = source
+        self._stop = stop
         self.offset = offset  # behind the latest line; only a little off behind a too long one
         self.number = number
-        self.rest = b""
 
     def __iter__(self) -> Iterator[bytes | None]:
-        source = self._source
         at, carried, too_long = self.offset, b"", False
-        while at < source.size:
-            piece = source.read_known(at, min(_PIECE, source.size - at), "lines")
+        while at < self._stop:
+            piece = self._source.read_known(at, min(_PIECE, self._stop - at), "lines")
             at += len(piece)
             first, *others = piece.split(b"\n")
             if not others:
@@ -112,38 +116,44 @@ class _Lines:
                 self.offset += len(line or b"") + 1
                 self.number += 1
                 yield line
-        self.rest = carried
+        if carried or too_long:
+            self.number += 1
+            yield None
 
 
-class _Head:
-    """The lines before the first row: metadata, formats, names of tasks, losses."""
+class _Plan:
+    """What every pass needs: the head, where the rows are, and what damage there is."""
 
     def __init__(self, source: Source) -> None:
-        self.crc = 0
+        self.source = source
         self.comms: dict[int, str] = {}
         self.losses: list[Loss] = []
-        self.start = 0
-        self.number = 0
-        lines = _Lines(source)
-        for line in lines:
-            try:
-                if not self._take(line or b"", source.path):
-                    break
-            except MalformedError as error:
-                raise FormatError(
-                    f"line {lines.number}: {error}", path=source.path, offset=self.start, hint=_HINT
-                ) from error
-            self.crc = zlib.crc32(b"\n", zlib.crc32(line or b"", self.crc))
-            self.start, self.number = lines.offset, lines.number
-        else:
-            raise FormatError(
-                "the file breaks off before its events",
-                path=source.path,
-                offset=source.size,
-                hint=_HINT,
-            )
+        self.start, self.number = 0, 0
+        self.stop, self.whole = _end_of(source)
+        self._read_head()
         self.trace.comms = dict(self.comms)
         self.notes = list(self.trace.notes)
+        self.marks = Marks((), {})
+        if not self.whole:
+            self._look_through()
+
+    def _read_head(self) -> None:
+        """The lines before the first row: metadata, formats, names of tasks, losses."""
+        path = self.source.path
+        lines = _Lines(self.source, 0, self.stop)
+        for line in lines:
+            try:
+                if not self._take(line or b"", path):
+                    return
+            except MalformedError as error:
+                raise FormatError(
+                    f"line {lines.number}: {error}", path=path, offset=self.start, hint=_HINT
+                ) from error
+            self.start, self.number = lines.offset, lines.number
+        if not self.whole or not self.number:
+            raise FormatError(
+                "the file breaks off before its events", path=path, offset=self.stop, hint=_HINT
+            )
 
     def _take(self, line: bytes, path: str) -> bool:
         """Whether the line still belongs to the head."""
@@ -160,160 +170,119 @@ class _Head:
             return False
         return True
 
+    def lines(self) -> _Lines:
+        """Those behind the head."""
+        return _Lines(self.source, self.start, self.stop, self.number)
 
-class _Holes:
-    """Where damage hides events: what is at which CPU, in marks and losses."""
+    def _look_through(self) -> None:
+        """Where rows are missing: whose they were is not known, so it is a hole on every CPU."""
+        rows, lines, damage = _Rows(self.trace), self.lines(), _Damage()
+        for line in lines:
+            try:
+                row = rows.read(line)
+            except MalformedError as error:
+                damage.hole(f"line {lines.number} is no row: {error}")
+            else:
+                damage.row(row, lines.number)
+        damage.finish()
+        holes, path = damage.holes, self.source.path
+        self.marks = Marks(holes, damage.last)
+        self.losses += losses_of(holes)
+        where = "anywhere: the checksum at the end of the file does not fit it, or is missing"
+        self.losses.append(Loss(None, None, None, None, where, False, "damaged"))
+        self.notes.append(f"{path}: {where[10:]}")
+        self.notes += [f"{path}: {note}" for note in damage.notes]
+        if damage.count > len(damage.notes):
+            self.notes.append(f"{path}: {damage.count - len(damage.notes)} more lines are no rows")
+
+
+def _end_of(source: Source) -> tuple[int, bool]:
+    """Where the rows end, and whether the file is what was written, by its checksum."""
+    room = min(source.size, LARGEST_LINE)
+    tail = source.read_known(source.size - room, room, "the end")
+    at = tail.rfind(b"\n", 0, len(tail) - 1) + 1
+    last, start = tail[at:], source.size - len(tail) + at
+    told, _, number = last.rpartition(b',"crc32":')
+    if not last.startswith(b'{"end":'):
+        return source.size, False
+    stop, crc, done = start + len(told), 0, 0
+    while done < stop:
+        piece = source.read_known(done, min(_PIECE, stop - done), "the checksum")
+        crc = zlib.crc32(piece, crc)
+        done += len(piece)
+    return start, number == b"%d}\n" % crc
+
+
+class _Damage:
+    """Gathers what is around lines that are no rows."""
+
+    def __init__(self) -> None:
+        self.holes: list[Hole] = []
+        self.last: dict[int, Seen] = {}  # of CPUs whose CPU_END has not come
+        self.notes: list[str] = []
+        self.count = 0
+        self._visible: dict[int, Seen] = {}
+        self._open: dict[int, tuple[Seen, str]] = {}
+
+    def hole(self, where: str) -> None:
+        """A line that is no row."""
+        self.count += 1
+        if self.count <= _NOTES:
+            self.notes.append(where)
+        self._open.update((cpu, (seen, where)) for cpu, seen in self._visible.items())
+        self._visible.clear()
+
+    def row(self, row: Row, number: int) -> None:
+        """A row, and the number of its line."""
+        ts, cpu, kind, event = row[0], row[1], row[3], row[5]
+        if event >= 0:
+            self._close(cpu, Seen(number, ts))
+            self.last[cpu] = self._visible[cpu] = Seen(number, ts)
+        elif kind == Kind.CPU_END:
+            self._close(cpu, None)
+            self.last.pop(cpu, None)
+            self._visible.pop(cpu, None)
+
+    def _close(self, cpu: int, before: Seen | None) -> None:
+        if cpu in self._open:
+            after, where = self._open.pop(cpu)
+            self.holes.append(Hole(cpu, after, before, None, where, "damaged"))
+
+    def finish(self) -> None:
+        """The file ends: what no CPU_END closes may go on."""
+        for cpu in list(self.last):
+            if cpu not in self._open:
+                self._open[cpu] = (self.last[cpu], "the file ends without a CPU_END")
+            self._close(cpu, None)
+
+
+class _Rows:
+    """Decodes lines, and knows which come after which."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.last: dict[int, int] = {}
-        self.visible: set[int] = set()
-        self.open: dict[int, tuple[int, str]] = {}
-        self.damaged = 0
-        self.whole = True
-
-    def note(self, where: str) -> None:
-        """Say it, or count it."""
-        self.damaged += 1
-        if self.damaged <= _NOTES:
-            self.trace.notes.append(f"{self.trace.path}: {where}")
-
-    def begin(self, ts: int, where: str) -> Iterator[tuple[int, ...]]:
-        """LOSS on every CPU in sight: whose event is missing here is not known."""
-        self.note(where)
-        for cpu in sorted(self.visible):
-            self.open[cpu] = (self.last[cpu], where)
-            yield _mark_row(ts, cpu, Kind.LOSS, (-1, self.last[cpu], ABSENT, ABSENT))
-        self.visible.clear()
-
-    def seen(self, ts: int, cpu: int) -> tuple[int, ...] | None:
-        """An event; the LOSS_END before it, if it ends a hole."""
-        mark = None
-        if cpu in self.open:
-            self._close(cpu, ts)
-            mark = _mark_row(ts, cpu, Kind.LOSS_END, ROW)
-        self.last[cpu] = ts
-        self.visible.add(cpu)
-        return mark
-
-    def ended(self, cpu: int) -> None:
-        """The file's own CPU_END."""
-        if cpu in self.open:
-            self._close(cpu, None)
-        self.last.pop(cpu, None)
-        self.visible.discard(cpu)
-
-    def _close(self, cpu: int, before: int | None) -> None:
-        after, where = self.open.pop(cpu)
-        self.trace.losses.append(Loss(cpu, after, before, None, where, severity="damaged"))
-
-    def finish(self, ts: int) -> Iterator[tuple[int, ...]]:
-        """CPU_END for every CPU that has none."""
-        for cpu in sorted(self.last):
-            self.ended(cpu)
-            yield _mark_row(ts, cpu, Kind.CPU_END, ROW)
-        if not self.whole:
-            where = "what the checksum at the end of the file would have told"
-            self.trace.losses.append(Loss(None, None, None, None, where, False, "damaged"))
-        if self.damaged > _NOTES:
-            self.trace.notes.append(
-                f"{self.trace.path}: {self.damaged - _NOTES} more places are damaged"
-            )
-
-
-class _Pass:
-    """One run over the rows."""
-
-    def __init__(self, trace: Trace, source: Source, head: _Head) -> None:
-        self.trace = trace
-        self.head = head
-        self.lines = _Lines(source, head.start, head.number)
-        self.crc = head.crc
+        self.last = -_I63
         self.kinds: dict[str, tuple[int, int, Names]] = {}
         for index, name in enumerate(trace.event_names):
             kind = trace.event_kinds[index]
             self.kinds.setdefault(name, (index, int(kind), OPERANDS.get(kind, ())))
-        self.last = -_I63
-        self.rows: list[tuple[int, ...]] = []
-        self.kept: list[bytes] = []
-        self.holes = _Holes(trace)
 
-    def blocks(self) -> Iterator[EventBlock]:
-        """All rows in order.  Raises ReadError when the file shrinks."""
-        trace = self.trace
-        trace.losses.clear()
-        trace.counts.clear()
-        trace.notes[:] = self.head.notes
-        trace.comms.clear()
-        trace.comms.update(self.head.comms)
-        trace.first_ns = trace.last_ns = None
-        trace.read_bytes = self.head.start
-        trace.losses.extend(self.head.losses)
-        yield from blocks_of(trace, self._parts(), Marks((), {}), self._fields_of)
-
-    def _fields_of(self, rows: Columns) -> Callable[[int], dict[str, Any]]:
-        kept, raw = self.kept, rows.raw
-
-        def fields_of(row: int) -> dict[str, Any]:
-            at = int(raw[row])
-            return _fields(read_line(kept[at])) if at >= 0 else {}
-
-        return fields_of
-
-    def _parts(self) -> Iterator[Columns]:
-        size, ended = 0, False
-        for line in self.lines:
-            if ended:
-                self._more()
-                break
-            if line is not None and line.startswith(b'{"end":'):
-                ended = True
-                self._end(line)
-                continue
-            self._take(line)
-            size += len(line or b"")
-            if len(self.rows) >= BLOCK_ROWS or size >= BLOCK_BYTES:
-                if self.rows:
-                    yield self._part()
-                self.rows, self.kept, size = [], [], 0
-        if not ended:
-            self._cut_off()
-        elif self.lines.rest:
-            self._more()
-        self.rows.extend(self.holes.finish(self.last))
-        if self.rows:
-            yield self._part()
-        self.trace.read_bytes = self.trace.total_bytes
-
-    def _take(self, line: bytes | None) -> None:
-        """One row, or a hole where it would be."""
-        self.crc = zlib.crc32(b"\n", zlib.crc32(line or b"", self.crc))
+    def read(self, line: bytes | None) -> Row:
+        """The row of a line; raises MalformedError."""
+        if line is None:
+            raise MalformedError(f"it has no end, or one beyond {LARGEST_LINE} bytes")
+        told = read_line(line)
         try:
-            if line is None:
-                raise MalformedError(f"longer than {LARGEST_LINE} bytes")
-            row = self._row(read_line(line))
-        except (MalformedError, KeyError) as error:
-            why = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-            where = f"line {self.lines.number} is no row: {why}"
-            self.rows.extend(self.holes.begin(self.last, where))
-            return
-        self.last, cpu = row[0], row[1]
-        if row[5] >= 0:
-            mark = self.holes.seen(self.last, cpu)
-            if mark is not None:
-                self.rows.append(mark)
-            self.rows.append((*row, len(self.kept)))
-            self.kept.append(line)
-        else:
-            self.rows.append((*row, -1))
-            if row[3] == Kind.CPU_END:
-                self.holes.ended(cpu)
+            row = self._row(told)
+        except KeyError as error:
+            raise MalformedError(f"there is no {error}") from error
+        self.last = row[0]
+        return row
 
-    def _row(self, told: dict[str, Any]) -> tuple[int, ...]:
-        """ts, cpu, pid, kind, flags, event and operands; raises MalformedError and KeyError."""
+    def _row(self, told: dict[str, Any]) -> Row:
         ts, cpu = told["ts"], told["cpu"]
         if type(ts) is not int or not self.last <= ts < _I63:
-            raise MalformedError("its time is before the row before it")
+            raise MalformedError("its time is before the row before it, or none")
         if type(cpu) is not int or not 0 <= cpu <= _MOST_CPU:
             raise MalformedError("its cpu is no CPU of Linux")
         if "mark" in told:
@@ -344,45 +313,77 @@ class _Pass:
         trace.event_kinds.append(Kind.OTHER)
         return self.kinds[name]
 
-    def _part(self) -> Columns:
-        """The rows gathered so far as columns."""
-        self.trace.read_bytes = self.lines.offset
-        table = np.array(self.rows, dtype=np.int64)
-        return Columns(
-            table[:, 0].copy(),
-            table[:, 1].astype(np.int32),
-            table[:, 2].astype(np.int32),
-            table[:, 3].astype(np.uint8),
-            table[:, 4].astype(np.uint16),
-            table[:, 5].astype(np.int32),
-            table[:, 6:10].copy(),
-            table[:, 10].copy(),
-        )
 
-    def _end(self, line: bytes) -> None:
-        """Whether all that stands before the checksum is what was written."""
-        head, _, tail = line.rpartition(b',"crc32":')
-        try:
-            whole = read_line(line).get("crc32") == zlib.crc32(head, self.crc)
-        except MalformedError:
-            whole = False
-        if not whole or tail[-1:] != b"}":
-            self.holes.whole = False
-            self.holes.note(f"line {self.lines.number}: the checksum does not fit the file")
+def _blocks(trace: Trace, plan: _Plan) -> Iterator[EventBlock]:
+    """One pass.  Raises ReadError when the file shrinks, FormatError for a line that is no row."""
+    trace.losses[:] = plan.losses
+    trace.counts.clear()
+    trace.notes[:] = plan.notes
+    trace.comms.clear()
+    trace.comms.update(plan.comms)
+    trace.first_ns = trace.last_ns = None
+    trace.read_bytes = plan.start
+    kept: dict[int, bytes] = {}
 
-    def _more(self) -> None:
-        self.holes.whole = False
-        self.holes.note(f"there is more behind the end, which is in line {self.lines.number}")
+    def parts() -> Iterator[Columns]:
+        rows, lines = _Rows(trace), plan.lines()
+        made: list[Row] = []
+        size, unended = 0, set()
+        for line in lines:
+            try:
+                row = rows.read(line)
+            except MalformedError as error:
+                if plan.whole:
+                    where = f"line {lines.number} is no row: {error}"
+                    raise FormatError(where, path=trace.path, offset=lines.offset) from error
+                continue
+            if row[5] >= 0:
+                assert line is not None
+                made.append((*row, lines.number))
+                kept[lines.number] = line
+                size += len(line)
+                unended.add(row[1])
+            else:
+                made.append((*row, -1))
+                if row[3] == Kind.CPU_END:
+                    unended.discard(row[1])
+            if len(made) >= BLOCK_ROWS or size >= BLOCK_BYTES:
+                trace.read_bytes = lines.offset
+                yield _columns(made)
+                kept.clear()
+                made, size = [], 0
+        if plan.whole and unended:
+            raise FormatError(
+                f"CPU {min(unended)} has no CPU_END behind its last event", path=trace.path
+            )
+        if made:
+            yield _columns(made)
+        trace.read_bytes = trace.total_bytes
 
-    def _cut_off(self) -> None:
-        where = f"behind line {self.lines.number}: the file breaks off before its end"
-        self.rows.extend(self.holes.begin(self.last, where))
-        self.holes.whole = False
+    def fields_of(rows: Columns) -> Callable[[int], dict[str, Any]]:
+        lines = {number: kept[number] for number in rows.raw.tolist() if number >= 0}
+
+        def fields(row: int) -> dict[str, Any]:
+            line = lines.get(int(rows.raw[row]))
+            return {} if line is None else _fields(read_line(line))
+
+        return fields
+
+    return blocks_of(trace, parts(), plan.marks, fields_of)
 
 
-def _mark_row(ts: int, cpu: int, kind: Kind, op: tuple[int, ...]) -> tuple[int, ...]:
-    """A mark as the rows have it: ts, cpu, pid, kind, flags, event, operands, raw."""
-    return (ts, cpu, -1, int(kind), 0, -1, *op, -1)
+def _columns(made: list[Row]) -> Columns:
+    table = np.array(made, dtype=np.int64)
+    return Columns(
+        table[:, 0].copy(),
+        table[:, 1].astype(np.int32),
+        table[:, 2].astype(np.int32),
+        table[:, 3].astype(np.uint8),
+        table[:, 4].astype(np.uint16),
+        table[:, 5].astype(np.int32),
+        table[:, 6:10].copy(),
+        table[:, 10].copy(),
+    )
 
 
 def _fields(told: dict[str, Any]) -> dict[str, Any]:
