@@ -12,8 +12,8 @@
 each line a printk record of its own, oldest event first over all CPUs.  Other records stand in
 between, a serial line drops bytes, two writers share a line, a crash ends it all.  What is read
 is what is whole: an event counts only when the line behind it begins as a line of this log does.
-Anything else is a hole, of that event's CPU if only its tail is damaged, else of every CPU.
-Holes are told to the text reader in the kernel's own words, ``CPU:N [LOST EVENTS]``.
+Anything else is a hole of every CPU: a broken line may be the tail of one event or what is left
+of several.  Holes are told to the text reader in the kernel's own words, ``CPU:N [LOST EVENTS]``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ _FRAGMENT = re.compile(
     rb"\dus[ +!#*@$]: |==> |(?:prev|next)_\w|_prio=|x86/fpu|xfeatures|xcomp_bv|kvm_\w{2,16}+: "
     rb"|-\d{1,10}+ {1,12}+\d{1,4}+[dDbX.][.\w]{3}"
 )
+_NAME = re.compile(rb"[\w.:-]{1,64}")
+_HEAD = re.compile(rb".{0,8}|.{0,8}?-\d{1,10}+(?: {1,12}+\d{1,5}+.{0,40})?")
+"""The beginning of an event's line, and no more."""
+
 _STACK = re.compile(
     # trace_stack_print of kernel/trace/trace_output.c; perf script's call chains
     rb"=> [\w.]{1,200}+(?:\+0x[0-9a-fx/]{1,40}+)?+(?: \[\w{1,64}+\])?+(?: <[0-9a-f]{1,16}+>)?+"
@@ -115,38 +119,24 @@ class _Dump:
                 self.holes += 1
             self.top = line.time + self.shift
             self.raw_clock = line.raw
-        if self.seen.get(line.cpu, self.holes) != self.holes:
+        if self.seen.get(line.cpu, self.holes) < self.holes:
             self.copy.line(b"CPU:%d [LOST EVENTS]\n" % line.cpu, number)
         self.seen[line.cpu] = self.holes
         self.copy.line(line.plain(self.shift), number)
 
-    def spoil(self, number: int) -> None:
-        """The event last read is not whole."""
-        if self.pending is None:
-            return
-        line, _number = self.pending
-        self.pending = None
-        self._count(number)
-        if line.cpu in self.seen:
-            self.seen[line.cpu] = -1
-        else:
-            self.holes += 1
-
     def hole(self, number: int) -> None:
-        """A line that may have been an event of any CPU."""
-        self._count(number)
-        self.holes += 1
-
-    def _count(self, number: int) -> None:
+        """Events of any CPU may be missing here, the last one read among them: not whole."""
+        self.pending = None
         self.first_broken = self.first_broken or number
         self.broken += 1
+        self.holes += 1
 
     def finish(self) -> None:
         """What is left to tell when no line follows."""
         # What is missing behind the last event of all is told by ``cut``, or is no loss.
         latest = max(self.seen.values(), default=0)
         for cpu, holes in self.seen.items():
-            if holes != latest:
+            if holes < latest:
                 self.copy.line(b"CPU:%d [LOST EVENTS]\n" % cpu, self.last)
         if not self.cut and not self.absolute and not self.in_file and not self.closed:
             self.cut = f"line {self.last}: the dump breaks off, no closing line follows"
@@ -224,7 +214,7 @@ class _Reader:
             self.now.cut = f"line {number}: the file breaks off within a line"
 
     def line(self, line: bytes, number: int, whole: bool) -> None:
-        dropped = _DROPPED.search(line)
+        dropped = _DROPPED.search(line) if b" messages" in line else None
         if dropped is not None and self.now is not None:
             # Old kernels print the notice in front of the next record, on its line.
             self.now.settle()
@@ -302,12 +292,11 @@ class _Reader:
 
     def between(self, dump: _Dump, body: bytes, number: int, record: bool) -> None:
         """A line inside a dump that is none of it; `record`: it begins as a record does."""
-        if record:
-            dump.settle()
-        fragment = _FRAGMENT.search(body) is not None
-        if dump.pending is not None:
-            dump.spoil(number)  # this may be its tail
-        elif fragment:
+        if not record:
+            dump.hole(number)  # it may be the tail of the event before, or a part of any other
+            return
+        dump.settle()
+        if _FRAGMENT.search(body) is not None or _HEAD.fullmatch(body) is not None:
             dump.hole(number)
         else:
             dump.others += 1
@@ -316,10 +305,8 @@ class _Reader:
         """Something between quoted lines: lines may have been left out, or broken to fit."""
         dump = self.now
         assert dump is not None  # asked by the caller
-        if dump.pending is not None:
-            dump.spoil(number)
-        if not dump.seam:
-            dump.holes += 1
+        dump.pending = None
+        dump.holes += not dump.seam
         dump.seam = True
         dump.others += 1
 
@@ -366,7 +353,7 @@ def _signs(front: bytes) -> bytes:
 
 
 def _is_damaged(line: bytes, event: Line) -> bool:
-    """Whether an event's line holds what no such line can: noise, or the head of another."""
+    """Whether an event's line has noise in it, the head of another, or a name and no more."""
     if _NOISE.search(line) is not None:
         return True
     if not line.isascii():
@@ -375,7 +362,9 @@ def _is_damaged(line: bytes, event: Line) -> bool:
                 return True
         except UnicodeDecodeError:
             return True
-    return event.time is not None and _JOINED.search(event.text) is not None
+    if event.time is None:
+        return False
+    return _JOINED.search(event.text) is not None or _NAME.fullmatch(event.text) is not None
 
 
 def read_console(lines: Iterable[tuple[bytes, bool]], path: str) -> Unwrapped | None:

@@ -79,7 +79,7 @@ class Line(NamedTuple):
     cpu: int
     time: int | None
     raw: bool
-    head: str
+    head: bytes
     text: bytes
     order: int
     """The digits of the time as they stand: what orders the lines of one recording."""
@@ -89,40 +89,35 @@ class Line(NamedTuple):
         if self.time is None:
             return self.text + b"\n"
         if self.raw:
-            shown = f"{self.time + shift:12d}"
-        else:
-            seconds, us = divmod(self.time + shift, 1_000_000)
-            shown = f"{seconds:5d}.{us:06d}"
-        return f"{self.head} {shown}: ".encode("utf-8", "surrogateescape") + self.text + b"\n"
+            return b"%s %12d: %s\n" % (self.head, self.time + shift, self.text)
+        return b"%s %5d.%06d: %s\n" % (self.head, *divmod(self.time + shift, 10**6), self.text)
 
 
 def line_of(text: bytes) -> Line | None:
     """A line from which FRONT was cut, taken apart; None when it is no event in a known form."""
     if (found := _LATENCY.fullmatch(text)) is not None:
-        flags = found["flags"].decode("utf-8", "surrogateescape")
-        return _line(found, int(found["time"]), found["unit"] is None, flags)
+        return _line(found, int(found["time"]), found["unit"] is None, found["flags"])
     if (found := _VERBOSE.fullmatch(text)) is not None:
         return _line(found, int(found["time"], 16), False, _flags(found))
     if (found := _ABSOLUTE.fullmatch(text)) is not None:
         order = int((found["at"] or found["at_l"]).replace(b".", b""))
-        return Line(int(found["cpu"] or found["cpu_l"]), None, False, "", text, order)
+        return Line(int(found["cpu"] or found["cpu_l"]), None, False, b"", text, order)
     return None
 
 
-def _line(found: re.Match[bytes], time: int, raw: bool, flags: str) -> Line | None:
+def _line(found: re.Match[bytes], time: int, raw: bool, flags: bytes) -> Line | None:
     if time >= 1 << 52:
         return None  # an event older than the buffer's start: the kernel's difference is negative
-    comm = found["comm"].decode("utf-8", "surrogateescape")
     cpu = int(found["cpu"])
-    head = f"{comm:>16}-{int(found['pid']):<7d} [{cpu:03d}] {flags}"
+    head = b"%16s-%-7s [%03d] %s" % (found["comm"], found["pid"], cpu, flags)
     return Line(cpu, time, raw, head, found["event"], time)
 
 
-def _flags(found: re.Match[bytes]) -> str:
+def _flags(found: re.Match[bytes]) -> bytes:
     """The letters of `trace_print_lat_fmt` for what the verbose form prints as numbers."""
     bits = int(found["flags"])
     letters = "".join(letter if bits & bit else "." for bit, letter in _FLAG_BITS)
     hard, soft = bits & 0x08, bits & 0x10
     letters += "H" if hard and soft else "h" if hard else "s" if soft else "."
     depth = int(found["preempt"], 16) & 0xF
-    return letters + (f"{depth:x}" if depth else ".")
+    return (letters + (f"{depth:x}" if depth else ".")).encode()

@@ -15,7 +15,7 @@ BEGIN = "Dumping ftrace buffer:"
 RULE = "---------------------------------"
 EMPTY = "   (ftrace buffer empty)"
 
-_PLAIN = re.compile(r" *(.+?)-(\d+) +\[(\d+)\] (\S+) +(\d+)\.(\d{6}): (.*)")
+_PLAIN = re.compile(r" *(.+?)-(\d+) +\[(\d+)\] (?:(\S+) )? *(\d+)\.(\d{6})\d*: +(.*)")
 
 # trace_find_mark(): how long until the next event, in us.
 _MARKS = ((1_000_000, "$"), (100_000, "@"), (10_000, "*"), (1000, "#"), (100, "!"), (10, "+"))
@@ -53,7 +53,7 @@ def latency_lines(plain: Iterable[str]) -> list[str]:
         event = _PLAIN.fullmatch(line.rstrip("\n"))
         if event is not None:
             comm, pid, cpu, flags, seconds, us, text = event.groups()
-            head = f"{comm[:8]:>8}-{int(pid):<7d} {int(cpu):3d}{flags}"
+            head = f"{comm[:8]:>8}-{int(pid):<7d} {int(cpu):3d}{flags or '.....'}"
             found.append((f"{head} {{time:4d}}us{{mark}}: \0{text}", int(seconds + us)))
         elif line.startswith(("CPU:", "####")):
             found.append((line.rstrip("\n"), -1))
@@ -84,10 +84,13 @@ def log(lines: Iterable[str], front: str = "printk time", end: str = "\n") -> by
     return "".join(put(n) + line + end for n, line in enumerate(lines)).encode()
 
 
-def latency_file(plain: Sequence[str], release: str = "6.1.0-50-amd64") -> bytes:
+def latency_file(
+    plain: Sequence[str], release: str = "6.1.0-50-amd64", overwritten: int = 0
+) -> bytes:
     """The file ``trace`` with the option latency-format (``print_trace_header``)."""
     lines = latency_lines(plain)
-    count = f"#{len(lines)}/{len(lines) + 7}, CPU#0"
+    events = sum(not line.startswith(("CPU:", "####")) for line in lines)
+    count = f"#{events}/{events + overwritten}, CPU#0"
     head = [
         "# tracer: nop",
         "#",
