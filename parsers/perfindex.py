@@ -83,6 +83,8 @@ class Granule:
     groups: Any
     consumed: int
     """Bytes not yet counted as read in this pass."""
+    waiting: int
+    """CPUs that have something in it and have not come by."""
 
     def share(self, slot: int) -> Share:
         """What is the CPU's of this slot."""
@@ -248,6 +250,9 @@ class Index:
         if granule is None:
             granule = self._read(number)
             self._keep(granule)
+        granule.waiting -= 1
+        if granule.waiting <= 0:
+            self._kept.pop(number, None)
         return granule.share(slot)
 
     def finish(self) -> None:
@@ -389,11 +394,12 @@ class Index:
             view(ats),
             view(sizes),
         )
+        firsts = groups[at.FIRST :: at.GROUP]
+        there = np.flatnonzero(firsts[1:] > firsts[:-1]).tolist()
         if first:
-            firsts = groups[at.FIRST :: at.GROUP]
-            for slot in np.flatnonzero(firsts[1:] > firsts[:-1]).tolist():
+            for slot in there:
                 self.numbers[slot].append(number)
-        return Granule(number, start, data, times, ats, sizes, groups, length)
+        return Granule(number, start, data, times, ats, sizes, groups, length, len(there))
 
     def _listen(self, data: bytes, places: memoryview) -> None:
         """COMM, FORK and LOST_SAMPLES of a granule."""
