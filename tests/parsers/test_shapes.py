@@ -20,7 +20,6 @@ from fputrace.parsers import open_trace
 from fputrace.parsers.shapes import (
     FREE,
     SHAPES,
-    Shape,
     match_args,
     parts_of,
     raw_fields,
@@ -75,13 +74,20 @@ def rows_of(path: Path) -> dict[int, list[Row]]:
     return rows
 
 
-def compare(path: Path, events: Iterable[Event]) -> Counter[str]:
-    """Every event of a text with the one the binary reader has; counts texts by who prints so."""
+def compare(path: Path, events: Iterable[Event], lacks: tuple[Kind, ...] = ()) -> Counter[str]:
+    """Every event of a text with the one the binary reader has; counts texts by who prints so.
+
+    ``lacks``: kinds of events that the text may lack (counted under "lacks").
+    """
     rows = rows_of(path)
     place: Counter[int] = Counter()
     seen: Counter[str] = Counter()
     for event in events:
         row = rows[event.cpu][place[event.cpu]]
+        while row.ts < event.ns and row.kind in lacks:
+            seen["lacks"] += 1
+            place[event.cpu] += 1
+            row = rows[event.cpu][place[event.cpu]]
         place[event.cpu] += 1
         assert row.ts == event.ns, event
         assert row.pid == event.pid or event.pid == -1, event  # perf's tasks already reaped
@@ -123,7 +129,11 @@ def test_raw_report(sample: Path) -> None:
 @pytest.mark.skipif(not text_of.PERF_INSTALLED, reason=text_of.PERF_MISSING)
 @pytest.mark.parametrize("path", PERF, ids=lambda path: path.parent.name)
 def test_perf_script(path: Path) -> None:
-    assert set(compare(path, text_of.events_of(text_of.perf_script(path)))) == {"kernel"}
+    # perf drops samples taken while KVM had an interrupt of the guest in hand (a guest's cpumode
+    # without a guest's machine): a few switches of vCPU threads.
+    seen = compare(path, text_of.events_of(text_of.perf_script(path)), (Kind.SCHED_SWITCH,))
+    assert seen.pop("lacks", 0) < 10
+    assert set(seen) == {"kernel"}
 
 
 # -- other kernels' and tools' texts --------------------------------------------------------------
@@ -263,13 +273,6 @@ def test_required_operands_are_told() -> None:
             assert not lacks or shape.name in silent, shape
 
 
-def written(shape: Shape, values: dict[str, Any]) -> str:
-    text = ""
-    for part in parts_of(shape.template):
-        text += str(values[part.text]) if part.type else part.text
-    return text
-
-
 VALUES: dict[str, st.SearchStrategy[str]] = {
     "dec": st.integers(-(1 << 31), (1 << 32) - 1).map(str),
     "neg": st.integers(0, 4095).map(str),
@@ -287,17 +290,15 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 @given(st.data())
 def test_what_a_shape_writes_is_read(data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from(SHAPES))
-    values = {
-        part.text: data.draw(
-            st.sampled_from(sorted(shape.symbols[part.text]))
-            if part.type == "one"
-            else VALUES[part.type]
-        )
-        for part in parts_of(shape.template)
-        if part.type
-    }
-    name = shape.name.replace("*", "x")
-    found = match_args(name, written(shape, values))
+    text = ""
+    for part in parts_of(shape.template):
+        if not part.type:
+            text += part.text
+        elif part.type == "one":
+            text += data.draw(st.sampled_from(sorted(shape.symbols[part.text])))
+        else:
+            text += data.draw(VALUES[part.type])
+    found = match_args(shape.name.replace("*", "x"), text)
     assert found is not None
     assert found[0].kind == shape.kind
 
