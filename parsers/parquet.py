@@ -220,8 +220,11 @@ class _Folder:
 
     def _table(self, told: Any, name: str, schema: Any, fields: dict[str, Column]) -> _Table:
         rows = told.get("rows")
-        if not isinstance(rows, list) or not all(
-            type(count) is int and 0 <= count <= CHUNK_ROWS for count in rows
+        chunks = -(-self.rows // CHUNK_ROWS)
+        if (
+            not isinstance(rows, list)
+            or len(rows) > chunks
+            or not all(type(count) is int and 0 <= count <= CHUNK_ROWS for count in rows)
         ):
             raise MalformedError("a table does not tell its rows")
         file = _File(self.folder, self.shown, told, schema)

@@ -54,8 +54,10 @@ def assert_same(one: Trace, other: Trace) -> None:
     left, right = list(one.blocks()), list(other.blocks())
     assert bool(left) == bool(right)
     for column in ("ts", "cpu", "pid", "kind", "flags", "op") if left else ():
-        both = (np.concatenate([getattr(x, column) for x in side]) for side in (left, right))
-        np.testing.assert_array_equal(*both, err_msg=column)
+        expected, found = (
+            np.concatenate([getattr(block, column) for block in side]) for side in (left, right)
+        )
+        np.testing.assert_array_equal(found, expected, err_msg=column)
     a, b = (
         [
             (block.names[event], block.fields_of(row) if row % 11 == 0 else None)
