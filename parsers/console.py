@@ -51,6 +51,7 @@ _STACK = re.compile(
 )
 _GRAPH = re.compile(rb"\d{1,4}+\) .{0,60}\|  ")
 _RAW = re.compile(rb"\d{1,10}+ \d{1,4}+ \d{6,20}+ |[0-9a-f]{8} [0-9a-f]{8} [0-9a-f]{16}\b")
+_BARE = re.compile(rb"sched_switch: prev_comm=|x86_fpu_\w{4,24}+: x86/fpu: |kvm_fpu: (?:un)?load")
 _RELEASES = (
     re.compile(rb"Linux version (\d\S{2,63})"),
     re.compile(rb"Linux \S{1,64}+ (\d{1,3}\.\d\S{1,63}+) #\d"),
@@ -154,6 +155,7 @@ class _Reader:
         self.empty = 0
         self.graph = 0
         self.raw = 0
+        self.bare = 0
         self.kernel: str | None = None
         self.machine: int | None = None
         self.head: list[tuple[bytes, int]] = []
@@ -202,7 +204,13 @@ class _Reader:
             line = raw.rstrip()
             if b"\x1b" in line:
                 line = _COLOUR.sub(b"", line)
-            self.line(line, number, whole)
+            if b"#012" in line:  # how rsyslog writes a newline inside a record
+                first, *others = line.split(b"#012")
+                self.line(first, number, True)
+                for part in others:
+                    self.line(part, number, whole)
+            else:
+                self.line(line, number, whole)
             if self.plain:
                 return
         self.end()
@@ -276,6 +284,7 @@ class _Reader:
             self.learn(body)
             self.graph += _GRAPH.match(body) is not None
             self.raw += _RAW.match(body) is not None
+            self.bare += _BARE.match(body) is not None
         elif _RULE.fullmatch(body) is not None:
             dump.settle()
             dump.closed = dump.events > 0
@@ -405,6 +414,12 @@ def _refuse(reader: _Reader, path: str) -> None:
             "this is a trace in the option raw or hex: its lines do not name the events' fields",
             path=path,
             hint=_WHAT_TO_RECORD,
+        )
+    if reader.bare:
+        raise FormatError(
+            "events without their task, CPU and time, as the boot option tp_printk prints them",
+            path=path,
+            hint="Boot without tp_printk and with ftrace_dump_on_oops: the dump has them.",
         )
     if reader.empty:
         raise FormatError(

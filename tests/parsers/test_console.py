@@ -145,6 +145,13 @@ def test_losses_the_kernel_tells_stay_where_they_are() -> None:
     assert copy[2] == "CPU:1 [LOST 5335 EVENTS]"
 
 
+def test_a_record_of_two_lines_as_rsyslog_writes_it() -> None:
+    lines = [*LINES[:2], f"CPU:0 [LOST 7 EVENTS]#012{LINES[2]}", *LINES[3:6]]
+    read, copy = dumped(writer.log(writer.dump(lines), "syslog"))
+    assert copy == [*expected(LINES[:6])[:2], "CPU:0 [LOST 7 EVENTS]", *expected(LINES[:6])[2:]]
+    assert [read.line_of(at) for at in (2, 3, 4, 5)] == [4, 5, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("line", "release"),
     [
@@ -353,12 +360,13 @@ def test_one_cpu_alone_is_a_limit_unless_the_machine_has_no_other() -> None:
         (" 0)               |  vcpu_run() {\n" * 5, "function_graph"),
         ("12 0 1234567890 71 0 1\n" * 5, "raw or hex"),
         ("0000000c 00000000 00000001234567ab \n" * 5, "raw or hex"),
+        ("[    3.904860] kvm_fpu: load\n", "tp_printk"),
     ],
 )
-def test_forms_without_tasks_are_refused_with_what_to_record(text: str, what: str) -> None:
+def test_forms_without_tasks_are_refused_with_what_to_do(text: str, what: str) -> None:
     with pytest.raises(FormatError, match=what) as caught:
         opened(text.encode())
-    assert "nop > current_tracer" in caught.value.hint
+    assert "nop > current_tracer" in caught.value.hint or "dump" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fputrace.errors import FormatError
+from fputrace.errors import FormatError, ReadError
 from fputrace.parsers import wrapped
 from fputrace.parsers.wrapped import Unwrapped, lines_of, unwrap
 from tests.conftest import SAMPLES
@@ -164,6 +165,19 @@ def test_the_key_may_lie_across_two_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     for blanks in range(70):
         _read, copy = opened(b"{" + b" " * blanks + b'"systemTraceEvents" : "abc"}')
         assert copy == "abc"
+
+
+def test_no_room_for_the_copy_is_a_read_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for data in (page(TEXT), chrome(TEXT), b"> " + TEXT.encode().replace(b"\n", b"\n> ")):
+        with tempfile.TemporaryFile() as file, monkeypatch.context() as patch:
+            file.write(data)
+            file.flush()
+            patch.setattr("tempfile.TemporaryFile", full)
+            with pytest.raises(ReadError, match="No space left"):
+                unwrap(file.fileno(), "page")
 
 
 # --- lines --------------------------------------------------------------------------------------
