@@ -23,6 +23,7 @@ from fputrace.parsers.passes import Pass, Plan, geometry_of
 from fputrace.parsers.perffile import TRACEPOINT, Recording
 from fputrace.parsers.perfindex import Index, layout_of
 from fputrace.parsers.perfpack import read_folder, unpack
+from fputrace.parsers.perfsort import Sorted, SortedStream, backward, needed, sort
 from fputrace.parsers.perfstream import LARGEST_STEP_NS, Stream
 from fputrace.parsers.records import RecordDecoder
 from fputrace.parsers.source import Source
@@ -45,6 +46,8 @@ _TASKS_ONLY = (
     "only chosen tasks were recorded, not whole CPUs: what others did on the same CPUs is not in "
     "it; record with -a"
 )
+
+_OVERWRITTEN = "recorded with --overwrite: nobody counted what was overwritten"
 
 
 def open_perfdata(fd: int, path: str) -> Trace:
@@ -118,6 +121,8 @@ class _PerfPlan(Plan):
     index: Index
     names: dict[int, str]
     """Id of an event -> its name."""
+    sorted: Sorted | None
+    """The samples, where they had to be sorted as a whole."""
 
 
 class _Book(LossBook):
@@ -163,6 +168,8 @@ class _Book(LossBook):
     def finish(self, cpus: list[CpuLosses]) -> None:
         """At the end of a pass: what LOST_SAMPLES knows, and what stands outside the records."""
         recording = self.plan.recording
+        if self.plan.sorted is not None:
+            self.trace.losses += self.plan.sorted.losses
         self._lost_samples({cpu.place.cpu: cpu.counted for cpu in cpus}, cpus)
         if recording.cut:
             where = f"the file ends {recording.cut}"
@@ -195,7 +202,8 @@ class _Book(LossBook):
         )
         if None in by_cpu:
             by_cpu, counted = {None: sum(by_cpu.values())}, {None: sum(counted.values())}  # type: ignore[dict-item]
-        uncounted = any(cpu.uncounted for cpu in cpus)
+        # Where somebody did not count, LOST_SAMPLES tells of the same events.
+        uncounted = self.plan.sorted is not None or any(cpu.uncounted for cpu in cpus)
         for place, lost in by_cpu.items():
             left = lost - counted.get(place, 0)  # type: ignore[arg-type]
             if left > 0 and not uncounted:
@@ -233,7 +241,10 @@ class _PerfPass(Pass):
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
         """The pages of one CPU."""
         index = self.plan.index
-        stream = Stream(index, index.cpus.index(place.cpu))
+        slot, ready = index.cpus.index(place.cpu), self.plan.sorted
+        if ready is not None:
+            return SortedStream(index, slot, ready.samples[slot]).chunks()
+        stream = Stream(index, slot)
         assert isinstance(place.origin, _Origin)
         place.origin.places = stream.places
         return stream.chunks()
@@ -282,8 +293,10 @@ def _trace_of(recording: Recording) -> Trace:
     listed = sorted({cpu for cpu, _ in recording.index.values()})
     per_cpu = bool(listed) and listed[0] >= 0 and listed[-1] < MOST_CPUS
     index = Index(recording, listed if per_cpu else None)
-    if not per_cpu:
-        index.finish()
+    ready = sort(index) if needed(index) else None
+    if ready is not None and backward(index):
+        trace.losses_known = False
+        trace.limits.append(_OVERWRITTEN)
     trace.cpus = _cpus(recording, index)
     if any(task >= 0 for _, task in recording.index.values()):
         trace.limits.append(_TASKS_ONLY)
@@ -309,6 +322,7 @@ def _trace_of(recording: Recording) -> Trace:
         recording,
         index,
         _names(recording, table),
+        ready,
     )
     trace._blocks = _blocks_of(plan)
     return trace

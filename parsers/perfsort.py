@@ -1,0 +1,165 @@
+"""Recordings whose buffers are not one for each CPU in order of time: sorted as a whole.
+
+``perf record --per-thread`` has a buffer for each task, so that the events of one CPU lie in
+several; ``--overwrite`` has its buffers written to the file from the newest event to the oldest.
+Times, places and sizes of all samples are held in memory for this, 20 bytes each, so their number
+is limited.  A LOST record of a task's buffer tells nothing of a CPU: it has no place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fputrace.errors import TraceError
+from fputrace.events import Loss
+from fputrace.parsers import perflayout as at
+from fputrace.parsers.perffile import TRACEPOINT, WRITE_BACKWARD
+from fputrace.parsers.perfindex import Index
+from fputrace.parsers.perfstream import Entry, Stream
+from fputrace.parsers.streams import Chunk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_SAMPLES = 1 << 22
+"""Samples that are sorted at most (about 400 MB of perf.data)."""
+
+_BATCH = 4096
+_DISORDER = 100  # one granule in so many of a CPU may begin before the one before it ends
+
+
+class Samples(NamedTuple):
+    """The samples of one CPU in order of time: segment, place in it and size of the record."""
+
+    times: NDArray[np.int64]
+    segments: NDArray[np.int32]
+    places: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+
+
+class Sorted(NamedTuple):
+    """What :func:`sort` found: the samples by slot, and what is missing somewhere."""
+
+    samples: list[Samples]
+    losses: list[Loss]
+
+
+def backward(index: Index) -> bool:
+    """Whether buffers were written from their newest event on (--overwrite)."""
+    attrs = index.recording.attrs
+    return any(attr.type == TRACEPOINT and attr.flag(WRITE_BACKWARD) for attr in attrs)
+
+
+def needed(index: Index) -> bool:
+    """Whether the samples of a CPU are in no order that can be restored as they are read."""
+    told = index.recording.index
+    if any(cpu < 0 for cpu, _ in told.values()) or backward(index):
+        return True
+    if index.fixed:
+        return False
+    index.finish()
+    for slot in range(len(index.cpus)):
+        shares = behind = 0
+        latest = -1
+        while (share := index.next_share(slot, shares)) is not None:
+            behind += share.earliest < latest
+            latest = max(latest, share.latest)
+            shares += 1
+        if behind * _DISORDER > shares + 3 * _DISORDER:
+            return True
+    return False
+
+
+def sort(index: Index) -> Sorted:
+    """Go through the whole recording.  Raises TraceError when it has too many samples."""
+    index.finish()
+    found = [_of_cpu(index, slot) for slot in range(len(index.cpus))]
+    return Sorted(
+        [samples for samples, _ in found], _gathered(index, [holes for _, holes in found])
+    )
+
+
+def _of_cpu(index: Index, slot: int) -> tuple[Samples, list[tuple[int, int, int]]]:
+    """One CPU's samples, and what is missing: size (what it is), number of events, offset."""
+    pieces: list[Samples] = []
+    holes: list[tuple[int, int, int]] = []
+    position = total = 0
+    while (share := index.next_share(slot, position)) is not None:
+        position += 1
+        granule = share.granule
+        chosen = slice(share.first, share.stop)
+        sizes = granule.sizes[chosen]
+        good = sizes >= 0
+        times, places = granule.times[chosen], granule.ats[chosen].astype(np.int64) + granule.base
+        segment = index.places[granule.number][0]
+        count = int(good.sum())
+        segments = np.full(count, segment, dtype=np.int32)
+        pieces.append(Samples(times[good], segments, places[good], sizes[good]))
+        bad = ~good
+        holes += zip(sizes[bad].tolist(), times[bad].tolist(), places[bad].tolist(), strict=True)
+        total += count
+        if total > MOST_SAMPLES:
+            raise TraceError(
+                f"its samples are in no order of time, and {MOST_SAMPLES:,} of one CPU is the most "
+                "that is sorted",
+                path=index.recording.path,
+                hint="Record each CPU into its own buffer: perf record -a, without --per-thread "
+                "and --overwrite.",
+            )
+    joined = Samples(
+        *(
+            np.concatenate([np.empty(0, dtype=dtype), *(piece[i] for piece in pieces)])
+            for i, dtype in enumerate((np.int64, np.int32, np.int64, np.int32))
+        )
+    )
+    order = np.argsort(joined.times, kind="stable")
+    return Samples(*(column[order] for column in joined)), holes
+
+
+def _gathered(index: Index, found: list[list[tuple[int, int, int]]]) -> list[Loss]:
+    """Rows for what is missing, none of which has a place."""
+    unpacked = " of the unpacked data" if index.recording.unpacked else ""
+    lost = [hole for holes in found for hole in holes if hole[0] == at.LOST]
+    throttled = [hole for holes in found for hole in holes if hole[0] == at.THROTTLE]
+    bad = [hole for holes in found for hole in holes if hole[0] == at.BAD]
+    losses = []
+    for what, holes in (("LOST", lost), ("THROTTLE", throttled), ("damaged", bad)):
+        if not holes:
+            continue
+        counts = [count for _, count, _ in holes]
+        known = what == "LOST" and min(counts) >= 0
+        where = (
+            f"{len(holes)} {what} records, the first at byte {min(h[2] for h in holes)}{unpacked}"
+        )
+        severity = "damaged" if what == "damaged" else "lost"
+        count = sum(counts) if known else None
+        losses.append(Loss(None, None, None, count, where, placed=False, severity=severity))
+    for broken in index.broken:
+        where = f"records from byte {broken.offset}{unpacked}: {broken.reason}"
+        losses.append(Loss(None, None, None, None, where, placed=False, severity="damaged"))
+    return losses
+
+
+class SortedStream(Stream):
+    """The pages of one CPU from samples that were sorted."""
+
+    def __init__(self, index: Index, slot: int, samples: Samples) -> None:
+        super().__init__(index, slot)
+        self._samples = samples
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Chunks of whole pages.  Raises ReadError when the file shrinks."""
+        segments = self.index.recording.segments
+        for start in range(0, len(self._samples.times), _BATCH):
+            rows = zip(
+                *(column[start : start + _BATCH].tolist() for column in self._samples), strict=True
+            )
+            entries = [
+                Entry(time, size, segments[segment].source.read_known(place, size, "sample"), place)
+                for time, segment, place, size in rows
+            ]
+            consumed = sum(entry.size for entry in entries)
+            yield from self._pack(self._part(entries), consumed)
