@@ -285,7 +285,7 @@ def _trace_of(recording: Recording) -> Trace:
     _set_clock(recording, trace)
     forms = _formats(recording)
     used = {attr.config for attr in tracepoints}
-    forms = [form for form in forms if form.id in used or form.system == "ftrace"]
+    forms = [form for form in forms if form.id in used]
     for form in forms:
         trace.formats[form.key] = form
     table = EventTable(trace, forms, Symbols())

@@ -187,7 +187,8 @@ class Index:
     """Grows while the file is read; see the module.
 
     ``cpus`` are the CPUs by slot.  Unless they are given, a CPU gets the next slot when it turns
-    up; else a record of another one cannot be right.
+    up; else a record of another one cannot be right.  ``numbers`` are, by slot, the granules that
+    have something of a CPU, and ``behind`` how many of those begin before the one before ends.
     """
 
     def __init__(self, recording: Recording, cpus: list[int] | None) -> None:
@@ -195,6 +196,8 @@ class Index:
         self.cpus: list[int] = list(cpus or ())
         self.fixed = cpus is not None
         self.numbers: list[array[int]] = [array("I") for _ in self.cpus]
+        self.behind: list[int] = [0] * len(self.cpus)
+        self._latest: list[int] = [-1] * len(self.cpus)
         self.places: list[tuple[int, int, int]] = []
         self.broken: list[Broken] = []
         self.told = Told()
@@ -325,6 +328,8 @@ class Index:
                 self._slot_of[state[at.ASKED]] = len(self.cpus)
                 self.cpus.append(int(state[at.ASKED]))
                 self.numbers.append(array("I"))
+                self.behind.append(0)
+                self._latest.append(-1)
             elif status == at.STRAY and self._stray(data, state_view, first):
                 continue
             else:
@@ -399,6 +404,9 @@ class Index:
         if first:
             for slot in there:
                 self.numbers[slot].append(number)
+                row = groups[slot * at.GROUP :]
+                self.behind[slot] += int(row[at.EARLIEST]) < self._latest[slot]
+                self._latest[slot] = max(self._latest[slot], int(row[at.LATEST_SEEN]))
         return Granule(number, start, data, times, ats, sizes, groups, length, len(there))
 
     def _listen(self, data: bytes, places: memoryview) -> None:

@@ -61,25 +61,18 @@ def needed(index: Index) -> bool:
     if index.fixed:
         return False
     index.finish()
-    for slot in range(len(index.cpus)):
-        shares = behind = 0
-        latest = -1
-        while (share := index.next_share(slot, shares)) is not None:
-            behind += share.earliest < latest
-            latest = max(latest, share.latest)
-            shares += 1
-        if behind * _DISORDER > shares + 3 * _DISORDER:
-            return True
-    return False
+    return any(
+        behind * _DISORDER > len(numbers) + 3 * _DISORDER
+        for behind, numbers in zip(index.behind, index.numbers, strict=True)
+    )
 
 
 def sort(index: Index) -> Sorted:
     """Go through the whole recording.  Raises TraceError when it has too many samples."""
     index.finish()
     found = [_of_cpu(index, slot) for slot in range(len(index.cpus))]
-    return Sorted(
-        [samples for samples, _ in found], _gathered(index, [holes for _, holes in found])
-    )
+    losses = _gathered(index, [hole for _, holes in found for hole in holes])
+    return Sorted([samples for samples, _ in found], losses)
 
 
 def _of_cpu(index: Index, slot: int) -> tuple[Samples, list[tuple[int, int, int]]]:
@@ -109,32 +102,30 @@ def _of_cpu(index: Index, slot: int) -> tuple[Samples, list[tuple[int, int, int]
                 hint="Record each CPU into its own buffer: perf record -a, without --per-thread "
                 "and --overwrite.",
             )
+    times = np.concatenate([np.empty(0, dtype=np.int64), *(piece.times for piece in pieces)])
+    order = np.argsort(times, kind="stable")
     joined = Samples(
-        *(
-            np.concatenate([np.empty(0, dtype=dtype), *(piece[i] for piece in pieces)])
-            for i, dtype in enumerate((np.int64, np.int32, np.int64, np.int32))
-        )
+        times[order],
+        np.concatenate([np.empty(0, dtype=np.int32), *(p.segments for p in pieces)])[order],
+        np.concatenate([np.empty(0, dtype=np.int64), *(p.places for p in pieces)])[order],
+        np.concatenate([np.empty(0, dtype=np.int32), *(p.sizes for p in pieces)])[order],
     )
-    order = np.argsort(joined.times, kind="stable")
-    return Samples(*(column[order] for column in joined)), holes
+    return joined, holes
 
 
-def _gathered(index: Index, found: list[list[tuple[int, int, int]]]) -> list[Loss]:
+def _gathered(index: Index, found: list[tuple[int, int, int]]) -> list[Loss]:
     """Rows for what is missing, none of which has a place."""
     unpacked = " of the unpacked data" if index.recording.unpacked else ""
-    lost = [hole for holes in found for hole in holes if hole[0] == at.LOST]
-    throttled = [hole for holes in found for hole in holes if hole[0] == at.THROTTLE]
-    bad = [hole for holes in found for hole in holes if hole[0] == at.BAD]
     losses = []
-    for what, holes in (("LOST", lost), ("THROTTLE", throttled), ("damaged", bad)):
+    for what, name in ((at.LOST, "LOST"), (at.THROTTLE, "THROTTLE"), (at.BAD, "damaged")):
+        holes = [hole for hole in found if hole[0] == what]
         if not holes:
             continue
         counts = [count for _, count, _ in holes]
-        known = what == "LOST" and min(counts) >= 0
-        where = (
-            f"{len(holes)} {what} records, the first at byte {min(h[2] for h in holes)}{unpacked}"
-        )
-        severity = "damaged" if what == "damaged" else "lost"
+        known = what == at.LOST and min(counts) >= 0
+        first = min(offset for _, _, offset in holes)
+        where = f"{len(holes)} {name} records, the first at byte {first}{unpacked}"
+        severity = "damaged" if what == at.BAD else "lost"
         count = sum(counts) if known else None
         losses.append(Loss(None, None, None, count, where, placed=False, severity=severity))
     for broken in index.broken:
