@@ -63,7 +63,7 @@ class _NoGil:
 
 nogil = _NoGil()
 
-_TYPES = ("bint", "uchar", "ushort", "uint", "int", "longlong", "void", "Py_ssize_t")
+_TYPES = ("bint", "uchar", "ushort", "uint", "int", "longlong", "ulonglong", "void", "Py_ssize_t")
 
 
 def __getattr__(name: str) -> Any:
