@@ -9,15 +9,13 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace import coverage as cov
 from fputrace.ahead import ahead
-from fputrace.checking import Collector
 from fputrace.errors import UsageError
-from fputrace.events import Kind
 from fputrace.findings import (
     Analysis,
     Finding,
@@ -29,149 +27,24 @@ from fputrace.findings import (
     TraceFacts,
     Verdict,
 )
+from fputrace.following import Pass
 from fputrace.generation import Decision, decide
 from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
-from fputrace.replay import Replay, judge, view
-from fputrace.replay.layout import REF, Before, JudgeCpu, JudgeTask, Out, Seen
-from fputrace.replay.model import TABLES
+from fputrace.replay import Replay
+from fputrace.replay.layout import Before
 from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
-from fputrace.timeline import Span, SpanBuilder, Timeline, as_spans
+from fputrace.timeline import SpanBuilder, Timeline
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fputrace.events import EventBlock, Trace
+    from fputrace.events import Trace
 
 Progress = Callable[["Trace"], None]
 
-_OUT_ROWS = 4096
-_SPANS_A_WITNESS = 400
 _PASSES = 3
 _FIRST_LOOK = 1000  # rows; fewer say little, and a second pass over them costs nothing
-
-
-class Pass:
-    """One pass over a trace with one model: rules checked, evidence counted."""
-
-    def __init__(self, trace: Trace, candidates: Sequence[str], rules: Sequence[Rule]) -> None:
-        model = TABLES[candidates[0]]
-        self.trace = trace
-        self.collector = Collector(rules, candidates)
-        self.parents: dict[int, int] = {}
-        self._execs: set[int] = set()
-        self._replay = Replay(trace, candidates[0])
-        self._seen = np.zeros(Seen.WIDTH, dtype=np.int64)
-        self._out = np.zeros((_OUT_ROWS, Out.WIDTH), dtype=np.int64)
-        self._cpus = np.zeros((self._replay.cpu_rows, JudgeCpu.WIDTH), dtype=np.int64)
-        self._tasks = np.zeros((self._replay.task_rows, JudgeTask.WIDTH), dtype=np.int64)
-        self._judge = judge.Judge(
-            view(self._cpus),
-            view(self._tasks),
-            view(self._seen),
-            view(self._out),
-            view(np.zeros(REF, dtype=np.int64)),
-            self.collector.wanted,
-            model.eager,
-            any(TABLES[code].reload_after_entry for code in candidates),
-            model.out_save_flag,
-        )
-
-    @property
-    def seen(self) -> dict[str, int]:
-        """Evidence for the generation, by the names of replay.layout.Seen."""
-        return {s.name: int(self._seen[s]) for s in Seen if s is not Seen.WIDTH}
-
-    @property
-    def gaps(self) -> tuple[int, int]:
-        """Undeclared holes found: gaps of a CPU, and tasks two CPUs claimed at once."""
-        return self._replay.gaps
-
-    def feed(self, block: EventBlock) -> None:
-        """Replay and check one block."""
-        rows = len(block)
-        columns = self._replay.columns(block)
-        start = 0
-        while start < rows:
-            facts = self._replay.part(block, start)
-            self._fit()
-            stop = start + len(facts)
-            done = start
-            table = view(facts)
-            while done < stop:
-                rows_and_facts: tuple[Any, ...] = (start, done, stop, *columns, table)
-                done = self._judge.run(*rows_and_facts)
-                self._collect()
-            if self.collector.unfilled:
-                self.collector.fill(_around(block, start, facts))
-            start = stop
-        self._family(block)
-
-    def finish(self) -> None:
-        """End of the trace: what still waits is settled as it stands."""
-        while not self._judge.finish():
-            self._collect()
-        self._collect()
-        self.collector.fill(lambda _first, _last: ())
-
-    def _fit(self) -> None:
-        cpus, tasks = self._replay.cpu_rows, self._replay.task_rows
-        if cpus > len(self._cpus) or tasks > len(self._tasks):
-            self._cpus = _longer(self._cpus, cpus)
-            self._tasks = _longer(self._tasks, tasks)
-            self._judge.grow(view(self._cpus), view(self._tasks))
-
-    def _collect(self) -> None:
-        count = self._judge.take()
-        if count or self.collector.waiting:
-            self.collector.add(self._out[:count], self._cpus)
-
-    def _family(self, block: EventBlock) -> None:
-        """Who forked whom, and who became a program of its own."""
-        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK).tolist():
-            self.parents[int(block.op[row, 1])] = int(block.pid[row])
-            self._execs.discard(int(block.op[row, 1]))
-        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC).tolist():
-            self._execs.add(int(block.op[row, 0]))
-
-    def vm_of(self, pid: int) -> tuple[int | None, str | None]:
-        """(tgid, VM) of a vCPU thread where the trace tells it.
-
-        A thread that was forked in the trace and never executed a program belongs to its parent's
-        process; the GUEST option of trace.dat names the VM.
-        """
-        guest = self.trace.guests.get(pid)
-        tgid = self.parents.get(pid) if pid not in self._execs else None
-        if guest is not None:
-            return tgid, guest[0]
-        if tgid is None:
-            return None, None
-        return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
-
-
-def _around(
-    block: EventBlock, start: int, facts: NDArray[np.int64]
-) -> Callable[[int, int], tuple[Span, ...]]:
-    """Spans of the rows just replayed, for the witnesses found among them."""
-    rows = slice(start, start + len(facts))
-    state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
-    builder = SpanBuilder()
-    spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state)
-    spans = np.concatenate([spans, builder.finish()])
-
-    def around(first: int, last: int) -> tuple[Span, ...]:
-        margin = max(1000, (last - first) // 10)
-        near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
-        chosen = spans[near]
-        return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
-
-    return around
-
-
-def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    grown = np.zeros((max(rows, len(table)), table.shape[1]), dtype=np.int64)
-    grown[: len(table)] = table
-    return grown
 
 
 def analyze(
@@ -280,7 +153,7 @@ def _conclude(
     ignore: Sequence[str] | None,
     digest: str | None,
 ) -> Analysis:
-    gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps))
+    gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps), done.fpstates)
     unplaced = [loss for loss in trace.losses if not loss.placed]
     rows = cov.cover(RULES, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
     rows.sort(key=lambda row: row.code)
@@ -507,7 +380,10 @@ def _must_decide(
     for rule in RULES:
         if not _chosen(rule.code, select, ignore) or rule.severity is not Severity.ERROR:
             continue
-        lacks_events = any(":" in need for need in missing.get(rule.code, ()))
+        lacks_events = any(
+            ":" in need and not need.startswith(("probe:", "argument:"))
+            for need in missing.get(rule.code, ())
+        )
         if strict or (rule.core & candidates and lacks_events):
             codes.append(rule.code)
     return codes

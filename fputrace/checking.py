@@ -26,7 +26,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.lanes import Marked
-from fputrace.replay.layout import REF, JudgeCpu, Out, Ref
+from fputrace.replay.layout import REF, Out, Ref
 from fputrace.timeline import Fact, Span
 
 WITNESSES = 3
@@ -42,17 +42,19 @@ _SLOT = {
     "entry": Out.ENTRY,
     "acted": Out.ACTED,
     "next": Out.NEXT,
-}
-
-_AGAIN = {
-    "regs_activated": JudgeCpu.LAST_ACT_TS,
-    "regs_deactivated": JudgeCpu.LAST_SAVE_TS,
-    "kvm_fpu": JudgeCpu.LAST_KVM_FPU_TS,
+    "begin": Out.BEGIN,
+    "end": Out.END,
+    "swap": Out.SWAP,
+    "saved": Out.SAVED,
 }
 
 _OPERANDS = {spec.kind: spec.operands for spec in KINDS}
 _POINTERS = frozenset({"fpu", "rip", "guest_rip", "address", "ip", "sa_handler"})
 _MASKS = frozenset({"xfeatures", "xcomp_bv"})
+
+
+_WITH_OTHERS = Fact.RAW_FIRST
+"""Facts that mean something beside others only."""
 
 
 @dataclass
@@ -117,6 +119,7 @@ class Places:
 
 
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed
+LastSeen = Callable[[str], NDArray[np.int64]]  # kind of event -> time each CPU last showed it
 Around = Callable[[int, int], tuple[Span, ...]]
 
 
@@ -129,15 +132,11 @@ class Collector:
 
     def __init__(self, rules: Sequence[Rule], candidates: Sequence[str]) -> None:
         # A rule that could say nothing of any candidate asks for no rows.
-        self._rules = [
-            rule
-            for rule in rules
-            if set(candidates) & (rule.generations - rule.by_design - rule.probe_generations)
-        ]
+        self._rules = [rule for rule in rules if set(candidates) & rule.generations]
         self._candidates = tuple(candidates)
         self._hits: dict[Key, Hits] = {}
         # Proof that rests on an absent event waits, per CPU, until that kind shows again.
-        self._waiting: dict[tuple[str, int, int], Hits] = {}
+        self._waiting: dict[tuple[str, int, int, str], Hits] = {}
         self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
         self._prices: dict[tuple[str, int], list[int]] = {}
         self.places: dict[str, Places] = {}
@@ -146,11 +145,23 @@ class Collector:
         self.bad_flags = 0
         self.wanted = int(Fact.BAD_FLAG)
         for rule in self._rules:
-            self.wanted |= int(rule.facts)
+            self.wanted |= self._asked(rule)
 
-    def add(self, out: NDArray[np.int64], cpus: NDArray[np.int64]) -> None:
-        """Check rows (int64[n, Out.WIDTH]); ``cpus`` are the judge's CPU rows after them."""
-        self._release(cpus)
+    def _asked(self, rule: Rule) -> int:
+        """The facts that mean something to a rule in some candidate generation."""
+        single = np.array([int(fact) for fact in rule.facts], dtype=np.int64)
+        rows = Rows(single, np.zeros_like(single))
+        taken = np.zeros(len(single), dtype=bool)
+        for code in self._candidates:
+            if code in rule.generations:
+                answer = rule.check(rows, code)
+                taken |= answer.confirmed | answer.possible
+        asked = int(np.bitwise_or.reduce(single[taken], initial=0))
+        return asked | int(rule.facts & _WITH_OTHERS) if asked else 0
+
+    def add(self, out: NDArray[np.int64], last_seen: LastSeen) -> None:
+        """Check rows (int64[n, Out.WIDTH]); ``last_seen`` is as it stands after them."""
+        self._release(last_seen)
         if not len(out):
             return
         own = out[:, Out.EVENT + Ref.OP2]
@@ -168,8 +179,8 @@ class Collector:
             if len(checks) < len(self._candidates):
                 confirmed = np.zeros_like(confirmed)
             taken = np.logical_or.reduce([c.confirmed | c.possible for c in checks])
-            self._take(rule, out, confirmed, True, cpus)
-            self._take(rule, out, taken & ~confirmed, False, cpus)
+            self._take(rule, out, confirmed, True, last_seen)
+            self._take(rule, out, taken & ~confirmed, False, last_seen)
             if rule.price is not None:
                 self._price(rule, out, rows, rule.price(rows))
 
@@ -200,21 +211,23 @@ class Collector:
         out: NDArray[np.int64],
         mask: NDArray[np.bool_],
         confirmed: bool,
-        cpus: NDArray[np.int64],
+        last_seen: LastSeen,
     ) -> None:
         chosen = np.flatnonzero(mask)
         if not len(chosen):
             return
         rows = out[chosen]
-        proven = np.ones(len(rows), dtype=bool)
+        awaited = np.full(len(rows), -1)
         cpu = rows[:, Out.EVENT + Ref.CPU]
         ts = rows[:, Out.EVENT + Ref.TS]
         self.places.setdefault(rule.code, Places()).add(cpu, ts)
-        if confirmed and rule.shown_again:
-            proven = ts < cpus[cpu, _AGAIN[rule.shown_again]]
+        kinds = rule.shown_again
+        for number, (facts, kind) in enumerate(kinds if confirmed else ()):
+            rests = (rows[:, Out.FACTS] & int(facts)) != 0
+            awaited[rests & (ts >= last_seen(kind)[cpu])] = number
         serial = rows[:, Out.SERIAL]
-        # One group per task (and, while it waits, per CPU); in one sorted pass.
-        split = np.where(proven, -1, cpu)
+        # One group per task (and, while it waits, per CPU and kind); in one sorted pass.
+        split = np.where(awaited < 0, -1, cpu * len(kinds) + awaited)
         order = np.lexsort((split, serial))
         edge = np.flatnonzero((np.diff(serial[order]) != 0) | (np.diff(split[order]) != 0))
         for group in np.split(order, edge + 1):
@@ -223,10 +236,11 @@ class Collector:
             one = part[0]
             number = int(one[Out.SERIAL])
             self._tasks[number] = (int(part[-1][Out.SUBJECT]), int(part[-1][Out.VCPU]))
-            if proven[group[0]]:
+            if awaited[group[0]] < 0:
                 hits = self._hits.setdefault((rule.code, number, confirmed), Hits())
             else:
-                where = (rule.code, number, int(one[Out.EVENT + Ref.CPU]))
+                kind = kinds[awaited[group[0]]][1]
+                where = (rule.code, number, int(one[Out.EVENT + Ref.CPU]), kind)
                 hits = self._waiting.setdefault(where, Hits())
             hits.add(
                 int(part[:, Out.COUNT].sum()),
@@ -254,11 +268,10 @@ class Collector:
             total[0] += moved
             total[1] += spent
 
-    def _release(self, cpus: NDArray[np.int64]) -> None:
+    def _release(self, last_seen: LastSeen) -> None:
         for key in list(self._waiting):
-            code, number, cpu = key
-            rule = next(r for r in self._rules if r.code == code)
-            if self._waiting[key].last < cpus[cpu, _AGAIN[rule.shown_again]]:
+            code, number, cpu, kind = key
+            if self._waiting[key].last < last_seen(kind)[cpu]:
                 self._hits.setdefault((code, number, True), Hits()).merge(self._waiting.pop(key))
 
     def findings(
@@ -276,7 +289,7 @@ class Collector:
         ``vms``: pid -> (tgid, VM name); ``weaken``: why a rule's proof is none in this trace, or
         ""; ``owner``: pid of an acquirer in words.
         """
-        for (code, number, _cpu), hits in self._waiting.items():
+        for (code, number, _cpu, _kind), hits in self._waiting.items():
             self._hits.setdefault((code, number, False), Hits()).merge(hits)
         self._waiting.clear()
         rules = {rule.code: rule for rule in self._rules}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Coverage, Rule, Status, TraceRule
+from fputrace.findings import Coverage, Route, Rule, Status, TraceRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,21 +42,43 @@ class Gathered:
     """What one pass over a trace found that the coverage depends on."""
 
     def __init__(
-        self, trace: Trace, decision: Decision, seen: Mapping[str, int], gaps: int
+        self,
+        trace: Trace,
+        decision: Decision,
+        seen: Mapping[str, int],
+        gaps: int,
+        fpstates: bool = False,
     ) -> None:
         self.trace = trace
+        self.fpstates = fpstates
+        self.probed = frozenset(
+            name for functions, _how in trace.probes.values() for name in functions.split(", ")
+        )
         self.decision = decision
         self.seen = seen
         self.gaps = gaps
         self.holes = len(trace.losses)
 
     def recorded(self, event: str) -> bool:
-        """Whether an event was recorded: seen, or switched on with a format that is usable."""
+        """Whether an event was recorded: seen, or switched on with a format that is usable.
+
+        A probe counts when it was hit: before, nothing tells what it sits on.
+        """
+        if event.startswith("probe:"):
+            return event.removeprefix("probe:") in self.probed
+        if event == "argument:fpstate":
+            return self.fpstates
         trace = self.trace
         if event in trace.unusable:
             return False
         on = trace.formats if trace.enabled is None else trace.enabled
         return bool(trace.counts.get(event)) or (event in trace.formats and event in on)
+
+    def occurred(self, event: str) -> bool:
+        """Whether it was not only recorded but seen."""
+        if event.startswith(("probe:", "argument:")):
+            return self.recorded(event)
+        return bool(self.trace.counts.get(event))
 
     def missing(self, needs: Sequence[str]) -> tuple[str, ...]:
         """Needs (alternatives joined with "|") that the recording does not meet."""
@@ -89,22 +111,18 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     if rule.vcpu_only and not found.has_vcpu:
         return row(Status.NOT_APPLICABLE, "no vCPU ran in this trace")
     for need in rule.needs:
-        kinds = need.split("|")
-        if not any(found.trace.counts.get(kind) for kind in kinds):
+        if not any(found.occurred(kind) for kind in need.split("|")):
             return row(
                 Status.NOT_DECIDABLE,
                 "events it needs never occurred: not enabled, or this KVM back end emits none",
                 (need,),
             )
-    silent = [code for code in holds if code in rule.by_design]
-    probed = [code for code in holds if code in rule.probe_generations]
-    if len(silent) == len(holds):
-        why = f"by design in {' or '.join(silent)}; only a probe tells which buffer a save went to"
-        return row(Status.NOT_DECIDABLE, *_probe_missing(rule, found, why))
-    if len(probed) == len(holds):
-        why = f"in {' or '.join(probed)} the kernel may have saved without an event"
-        return row(Status.NOT_DECIDABLE, *_probe_missing(rule, found, why))
-    limits = [rule.unseen] if rule.unseen else []
+    routes = [route for route in rule.routes if route.generations & set(holds)]
+    closed = [(route, lacks) for route in routes if (lacks := found.missing(route.needs))]
+    if routes and len(closed) == len(routes):
+        route, lacks = closed[0]
+        return row(Status.NOT_DECIDABLE, _closed(route, found), lacks)
+    limits = [f"{_closed(route, found)} ({', '.join(lacks)})" for route, lacks in closed]
     limits += [
         f"{event} was not recorded, which could excuse what is found"
         for event in found.missing(rule.excuses)
@@ -124,12 +142,9 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     return row(Status.CHECKED, "every event it needs was recorded, nothing was lost")
 
 
-def _probe_missing(rule: Rule, found: Gathered, why: str) -> tuple[str, tuple[str, ...]]:
-    """(why, missing) of a rule that needs probes: those in the trace are not missing."""
-    functions = {function for function, _how in found.trace.probes.values()}
-    if functions & rule.probed_functions:
-        return f"{why}; the trace has probes, which this version does not use yet", ()
-    return why, (rule.probe,)
+def _closed(route: Route, found: Gathered) -> str:
+    """Why a way to the fault is closed, in words."""
+    return route.shows if route.shows else "events it needs were not recorded"
 
 
 def cover_trace_rules(

@@ -93,6 +93,7 @@ class Kind(IntEnum):
     PROBE_VCPU_PUT = 79
     PROBE_MARK_ACTIVATE = 80
     PROBE_OTHER = 81
+    PROBE_KFPU_BEGUN = 82
 
 
 class Operand(NamedTuple):

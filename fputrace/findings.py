@@ -70,19 +70,23 @@ _NOTHING = Fact(0)
 
 
 def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) -> Check:
-    """Rows with a ``confirmed`` fact are proof; others with a ``possible`` fact only fit."""
-    proof = rows.show(confirmed)
-    return Check(proof, rows.show(possible) & ~proof)
+    """Rows with a ``confirmed`` fact are proof; others with a ``possible`` fact only fit.
+
+    Where only an event's name says which function its probe sits on, nothing is proof.
+    """
+    proof = rows.show(confirmed) & ~rows.show(Fact.BY_NAME)
+    return Check(proof, rows.show(confirmed | possible) & ~proof)
 
 
 class Step(NamedTuple):
     """One step of a proof: which kept event shows it and what it means.
 
     ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (of the
-    task's last switch-out save), "in" (the sched_switch that brought the task in), "kvm"
-    (its last kvm_fpu), "save" (its last switch-out save), "entry" (its last kvm_entry), "acted"
-    (its last activation), "next" (the event that settled it); or "" for a step no event
-    shows: then ``name`` is the kernel function that must have run.
+    task's last switch-out save), "begin" and "end" (of the last kernel FPU section on the CPU),
+    "swap" (the task's last fpu_swap_kvm_fpstate), "saved" (its last save by probe), "in" (the
+    sched_switch that brought the task in), "kvm" (its last kvm_fpu), "save" (its last switch-out
+    save), "entry" (its last kvm_entry), "acted" (its last activation), "next" (the event that
+    settled it); or "" for a step no event shows: then ``name`` is the kernel function that must have run.
     """
 
     event: str
@@ -116,16 +120,35 @@ class Case:
         return "one stay on a CPU" if self.count == 1 else f"{self.count} stays on a CPU"
 
 
+class Route(NamedTuple):
+    """One way to see what a rule looks for: in which generations, and what must be recorded.
+
+    ``needs``: as ``Rule.needs``.  ``shows``: what only this way shows, as part of a sentence: "what
+    the kernel's own use of the registers did is not seen".
+    """
+
+    generations: frozenset[str]
+    needs: tuple[str, ...]
+    shows: str = ""
+
+
+ANY = ~Fact(0)
+"""Every fact, in ``Rule.shown_again``."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule: what it asks for and what it says.  Its page is the docstring of its module.
 
     ``check`` is asked once per candidate generation; the verdicts are combined (all confirm:
     confirmed; some: possible).  ``needs``: events without which it cannot answer, each
-    "system:name", alternatives joined with "|".  ``generations``: where it holds.
-    ``by_design``: where the sequence is normal, so that only ``probe`` could answer.
-    ``shown_again``: kind of event ("regs_activated", "kvm_fpu") the CPU must show later, since the
-    finding rests on its absence.  ``one_cpu``: proven by the order on one CPU alone, so that no
+    "system:name", "probe:FUNCTION" (a probe on it, whatever its name) or "argument:fpstate" (a
+    save's destination), alternatives joined with "|".  ``generations``: where it holds.
+    ``by_design``: where what tracepoints show is normal.  ``routes``: ways to see the fault, when
+    there are several or not all generations have the same.
+    ``shown_again``: facts that rest on the absence of an event, with the kind of event
+    ("regs_activated", "kvm_fpu", "save probe") the CPU must show later; several joined with "+".
+    ``one_cpu``: proven by the order on one CPU alone, so that no
     global clock is needed.  ``core``: generations in which it is a core rule (exit status 3).
     """
 
@@ -140,12 +163,8 @@ class Rule:
     proof: tuple[Step, ...]
     say: Callable[[Case], str]
     by_design: frozenset[str] = frozenset()
-    probe: str = ""
-    probed_functions: frozenset[str] = frozenset()
-    """The functions ``probe`` speaks of, as the recording names them."""
-    probe_generations: frozenset[str] = frozenset()
-    """Where the rule needs ``probe`` beside its events, so that without it nothing is decided."""
-    shown_again: str = ""
+    routes: tuple[Route, ...] = ()
+    shown_again: tuple[tuple[Fact, str], ...] = ()
     one_cpu: bool = False
     core: frozenset[str] = frozenset()
     vcpu_only: bool = False
@@ -154,8 +173,6 @@ class Rule:
     """Rows that cost one redundant restore and one save of the user image."""
     excuses: tuple[str, ...] = ()
     """Events that would make the sequence innocent: they must have been recorded, seen or not."""
-    unseen: str = ""
-    """A route to the same fault that these events do not show: the rule is only partly checked."""
     other_reading: str = ""
     """What a ``possible`` of this rule may be instead."""
 

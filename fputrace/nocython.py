@@ -16,6 +16,7 @@ LOOPS = (
     "fputrace.parsers.perfloop",
     "fputrace.replay.loop",
     "fputrace.replay.judge",
+    "fputrace.replay.probed",
 )
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 

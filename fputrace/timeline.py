@@ -63,6 +63,25 @@ class Fact(IntFlag):
     LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
     RAW_FIRST = 1 << 22  # with RAW_*: it was the task's first activation after switch-in
     BAD_FLAG = 1 << 21  # a flag this generation cannot print
+    # What probes show (fputrace.replay.probed).
+    KERNEL_SAVED = 1 << 23  # switch-out save of what a kernel FPU section left, nothing restored
+    KERNEL_USER = 1 << 24  # user mode on what a kernel FPU section left
+    KERNEL_ENTRY = 1 << 25  # kvm_entry on what a kernel FPU section left
+    KERNEL_LOADED_ENTRY = 1 << 26  # a section saved the loaded guest; the next kvm_entry proves it
+    KERNEL_LOADED_OPEN = 1 << 27  # the same, settled by a kvm_fpu, a hole or the end: not proven
+    SAVED_OWN_LOADED = 1 << 28  # a save to the task's own fpstate while its guest is loaded
+    SAVED_GUEST_OUT = 1 << 29  # a save to the guest's fpstate while the guest is out
+    PARKED_SAVED = 1 << 30  # guest saved to thread.fpu, where a probe saw the VMM's image put
+    SWAP_NOT_SAVED = 1 << 31  # guest swapped in over live registers without a save
+    OUT_NOT_SAVED_LOADED = 1 << 32  # switch-out of live registers without a save, guest loaded
+    OUT_NOT_SAVED = 1 << 33  # the same, guest not loaded: an exec may be under way
+    SWAP_NOT_RESTORED = 1 << 34  # guest swapped out and nothing restored in its place
+    NESTED = 1 << 35  # kernel_fpu_begin inside a section
+    NESTED_SURE = 1 << 36  # the same, and the first begin had returned
+    SLEPT = 1 << 37  # sched_switch inside a section
+    SLEPT_SURE = 1 << 38  # the same, the begin had returned or the task blocked
+    TOO_LONG = 1 << 39  # a section longer than the limit
+    BY_NAME = 1 << 40  # only the name of an event says which function its probe sits on
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Which kernel function a probe sits on, and so what kind of row its event makes.
 
 Evidence in this order: the probed address looked up in the recording's own kallsyms, else the
-event's name (weaker: anybody may call a probe anything).  A probe on a function's return keeps
-``Kind.PROBE_OTHER``: what it says about its arguments differs.
+event's name (weaker: anybody may call a probe anything).  A probe on a function's return is
+``Kind.PROBE_OTHER``, for what it says about its arguments differs; only that
+kernel_fpu_begin*() has returned is a kind of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 from fputrace.events import PROBED_FUNCTIONS, EventFormat, Kind, Trace
 from fputrace.parsers.formats import is_return_probe
 from fputrace.parsers.symbols import Symbols, base_name
+
+RETURN = "%return"
+"""Behind the function of a return probe, as perf probe writes it."""
 
 
 def function_in_name(name: str) -> str | None:
@@ -35,9 +39,13 @@ def recognise(trace: Trace, symbols: Symbols, form: EventFormat, address: int) -
         # A name is no evidence against kallsyms, which has that function somewhere else.
         if function is None or symbols.first.get(function, 0):
             return Kind.PROBE_OTHER
+    kind = PROBED_FUNCTIONS[function]
+    if is_return_probe(form):
+        function += RETURN
+        kind = Kind.PROBE_KFPU_BEGUN if kind is Kind.PROBE_KFPU_BEGIN else Kind.PROBE_OTHER
     known = trace.probes.get(form.key)
     if known is not None and function not in known[0].split(", "):
         trace.probes[form.key] = (f"{known[0]}, {function}", evidence)
     else:
         trace.probes[form.key] = (function, evidence)
-    return Kind.PROBE_OTHER if is_return_probe(form) else PROBED_FUNCTIONS[function]
+    return kind

@@ -20,8 +20,12 @@ from fputrace.rules import (
     fpu109,
     fpu110,
     fpu111,
+    fpu112,
     fpu113,
     fpu201,
+    fpu301,
+    fpu302,
+    fpu303,
     fpu901,
     fpu902,
     fpu903,
@@ -42,8 +46,12 @@ PAGES: tuple[ModuleType, ...] = (
     fpu109,
     fpu110,
     fpu111,
+    fpu112,
     fpu113,
     fpu201,
+    fpu301,
+    fpu302,
+    fpu303,
     fpu901,
     fpu902,
     fpu903,
@@ -58,7 +66,6 @@ TRACE_RULES: tuple[TraceRule, ...] = tuple(p.RULE for p in PAGES if isinstance(p
 
 UNCHECKED: tuple[tuple[str, str], ...] = (
     # Codes of the catalogue this version has no rule for; the coverage says so.
-    ("FPU112", "vm-entry-after-kernel-fpu"),
     ("FPU114", "fork-runs-on-parent-registers"),
     ("FPU115", "exec-leaks-registers"),
     ("FPU116", "signal-handler-not-cleared"),
@@ -74,7 +81,4 @@ UNCHECKED: tuple[tuple[str, str], ...] = (
     ("FPU206", "halt-swap-cost"),
     ("FPU207", "save-never-used"),
     ("FPU208", "sticky-avx512"),
-    ("FPU301", "kernel-fpu-nested"),
-    ("FPU302", "kernel-fpu-slept"),
-    ("FPU303", "kernel-fpu-too-long"),
 )

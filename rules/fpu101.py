@@ -12,11 +12,17 @@ and guest data in the VMM's address space. Linux 5.0.0 to 5.1.20 and 5.2.0 to 5.
 ## Generations
 A fault in G1 (which puts the guest at every sched-out), G3 and G4a. In G2, G4x and G4b to G6 the
 guest's image in `thread.fpu` is by design: the VMM's is in `vcpu->arch.user_fpu`, or from 5.16 on
-`fpu->fpstate` points to the guest's buffer. There only a probe that shows the destination of the
-save decides, and the coverage says so.
+`fpu->fpstate` points to the guest's buffer. There only probes that show the destination of the
+save decide, and the coverage says so.
 
 ## Events needed
 x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
+
+By probes: in G1, G3 and G4a one on `kernel_fpu_begin` (or `kernel_fpu_begin_mask`), which saves to
+the same place. From 5.16 on (G5, G6) `fpu_swap_kvm_fpstate`, `save_fpregs_to_fpstate` and
+`restore_fpregs_from_fpstate` with their `struct fpstate *`: which argument that is follows from the
+values (fputrace.replay.roles). In the others `kvm_load_guest_fpu` and `copy_fpregs_to_fpstate` with
+its `struct fpu *`, where the kernel has them out of line.
 
 ## Example
 `sample_traces/5.2.1-pinned`, an unmodified 5.2.1: loaded, switched out, saved, entered again.
@@ -31,7 +37,9 @@ From 4.15 on `kvm_fpu` is printed after the registers changed and preemption is 
 switch-out between the swap-out and its `kvm_fpu` looks the same. The finding is confirmed once
 the thread enters the guest again before its next `kvm_fpu`, and `possible` otherwise. G2 and G3
 print the same events, and so do G4a and G4x: where the release does not decide, it is `possible`.
-`kernel_fpu_begin()` inside KVM_RUN saves to the same place and prints nothing.
+By probes: what an argument is follows from its values; where a probe's function is known by the
+event's name only (perf.data has no kallsyms), it is `possible`. Nothing is said while a swap is
+under way, nor of a thread whose swaps were not seen whole.
 
 ## References
 * 240c35a3783a "kvm: x86: Use task structs fpu field for user" (5.0); its revert ec269475cba7.
@@ -44,33 +52,69 @@ print the same events, and so do G4a and G4x: where the release does not decide,
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import Case, Check, Route, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
-_FACTS = Fact.SAVED_LOADED_ENTRY | Fact.SAVED_LOADED_OPEN
 _BUG = frozenset({"G1", "G3", "G4a"})
+_ASIDE = frozenset({"G2", "G2x", "G4x", "G4b", "G4c", "G4d"})
+_POINTER = frozenset({"G5", "G6"})
+_PROVEN = Fact.SAVED_LOADED_ENTRY | Fact.KERNEL_LOADED_ENTRY
+_OPEN = Fact.SAVED_LOADED_OPEN | Fact.KERNEL_LOADED_OPEN
+_BY_DESIGN = (
+    "a guest's image in thread.fpu is by design there; only probes tell which buffer a save went to"
+)
+_BUFFER = Fact.SAVED_OWN_LOADED | Fact.SAVED_GUEST_OUT
 
 
 def check(rows: Rows, generation: str) -> Check:
-    """A save of loaded guest registers is a bug only where thread.fpu is the VMM's own image."""
-    if generation not in _BUG:
-        return verdicts(rows)
-    return verdicts(rows, Fact.SAVED_LOADED_ENTRY, Fact.SAVED_LOADED_OPEN)
+    """Where thread.fpu is the VMM's own image any save of a loaded guest; else by destination."""
+    if generation in _BUG:
+        return verdicts(rows, _PROVEN, _OPEN)
+    if generation in _POINTER:
+        return verdicts(rows, _BUFFER)
+    return verdicts(rows, Fact.PARKED_SAVED)
 
 
 def say(case: Case) -> str:
     """What was overwritten, and which later event makes it matter."""
-    again = (
-        "it then entered the guest again without a kvm_fpu between, so the guest was loaded all "
-        "along"
-        if Fact.SAVED_LOADED_ENTRY in case.facts
-        else "no kvm_entry follows before its next kvm_fpu, so the swap-out may have been done "
-        "already"
+    if case.facts & _BUFFER:
+        return _say_buffer(case)
+    by = (
+        "switch_fpu_prepare() saved them"
+        if case.facts & (Fact.SAVED_LOADED_ENTRY | Fact.SAVED_LOADED_OPEN | Fact.PARKED_SAVED)
+        else "kernel_fpu_begin() saved them"
     )
+    was = "was switched out" if by.startswith("switch") else "used the FPU in the kernel"
+    if Fact.PARKED_SAVED in case.facts:
+        again = "where kvm_load_guest_fpu() was seen to put it"
+    elif case.facts & _PROVEN:
+        again = (
+            "it then entered the guest again without a kvm_fpu between, so the guest was loaded "
+            "all along"
+        )
+    else:
+        again = (
+            "no kvm_entry follows before its next kvm_fpu, so the swap-out may have been done "
+            "already"
+        )
     return (
-        f"{case.comm} was switched out {case.times} with its guest's registers loaded: "
-        "switch_fpu_prepare() saved them over the VMM's image in current->thread.fpu; "
+        f"{case.comm} {was} {case.times} with its guest's registers loaded: "
+        f"{by} over the VMM's image in current->thread.fpu; "
         f"{again}. The next kvm_put_guest_fpu() gives the VMM the guest's registers."
+    )
+
+
+def _say_buffer(case: Case) -> str:
+    """From 5.16 on: fpu->fpstate pointed to the wrong buffer."""
+    if Fact.SAVED_OWN_LOADED in case.facts:
+        return (
+            f"{case.comm} saved its guest's registers {case.times} to the VMM's own fpstate: "
+            "fpu->fpstate did not point to the guest's buffer while the guest was loaded. The next "
+            "fpu_swap_kvm_fpstate() gives the VMM the guest's registers."
+        )
+    return (
+        f"{case.comm} saved the VMM's registers {case.times} to its guest's fpstate: fpu->fpstate "
+        "still pointed to the guest's buffer after the guest was put. The guest resumes on them."
     )
 
 
@@ -86,22 +130,46 @@ RULE = Rule(
         "kvm:kvm_entry",
         "sched:sched_switch",
     ),
-    facts=_FACTS,
+    facts=_PROVEN | _OPEN | _BUFFER | Fact.PARKED_SAVED,
     check=check,
     proof=(
-        Step("kvm", "the VMM's image goes to current->thread.fpu, the guest's into the registers"),
+        Step("swap", "fpu_swap_kvm_fpstate(): the registers and fpu->fpstate change together"),
+        Step("kvm", "the VMM's image goes aside, the guest's comes into the registers"),
         Step("switch", "the vCPU thread is switched out inside KVM_RUN"),
         Step("", "the registers still hold the guest", "prepare_task_switch() -> kvm_sched_out()"),
-        Step("event", "the guest's registers are saved over the VMM's image in thread.fpu"),
+        Step("event", "the registers are saved over the VMM's image"),
         Step("next", "the guest is entered again: it was loaded all along"),
         Step("", "reloads the VMM's registers from thread.fpu: the guest's", "kvm_put_guest_fpu()"),
     ),
     say=say,
-    by_design=frozenset({"G2", "G2x", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
-    probed_functions=frozenset({"save_fpregs_to_fpstate", "copy_fpregs_to_fpstate"}),
-    probe="a kprobe on save_fpregs_to_fpstate (copy_fpregs_to_fpstate before 5.14)",
+    by_design=_ASIDE | _POINTER,
+    routes=(
+        Route(_BUG, ()),
+        Route(
+            _BUG,
+            ("probe:kernel_fpu_begin|probe:kernel_fpu_begin_mask",),
+            "kernel_fpu_begin() inside KVM_RUN saves there too; only a probe on it shows that",
+        ),
+        Route(
+            _ASIDE,
+            (
+                "probe:copy_fpregs_to_fpstate|probe:save_fpregs_to_fpstate",
+                "probe:kvm_load_guest_fpu",
+            ),
+            _BY_DESIGN,
+        ),
+        Route(
+            _POINTER,
+            (
+                "probe:fpu_swap_kvm_fpstate",
+                "probe:save_fpregs_to_fpstate",
+                "probe:restore_fpregs_from_fpstate",
+                "argument:fpstate",
+            ),
+            _BY_DESIGN,
+        ),
+    ),
     core=_BUG,
     vcpu_only=True,
-    unseen="kernel_fpu_begin() inside KVM_RUN saves there too; only a kprobe on it shows that",
     other_reading="the swap-out may have been done already, with its kvm_fpu still to come",
 )

@@ -43,7 +43,7 @@ is no finding. An owner lost without an event (`kernel_fpu_begin()`) is not seen
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 _FACTS = Fact.ENTRY_FOREIGN | Fact.ENTRY_ELSEWHERE
@@ -90,7 +90,7 @@ RULE = Rule(
         Step("next", "the CPU goes on without a reload"),
     ),
     say=say,
-    shown_again="regs_activated",
+    shown_again=((ANY, "regs_activated"),),
     core=frozenset({"G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}),
     vcpu_only=True,
     other_reading="tracing may have been switched off on that CPU for a while",

@@ -34,7 +34,7 @@ off on that CPU for a while: confirmed only if the CPU shows one again later.
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 _ALL = frozenset({"G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"})
@@ -70,7 +70,7 @@ RULE = Rule(
         Step("event", "the guest is entered, and no load was seen"),
     ),
     say=say,
-    shown_again="kvm_fpu",
+    shown_again=((ANY, "kvm_fpu"),),
     core=_ALL,
     vcpu_only=True,
     other_reading="kvm_fpu may have been switched off on that CPU for a while",

@@ -42,7 +42,7 @@ is confirmed only if that CPU shows a `regs_activated` again later.
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 _FACTS = Fact.CLEAR_FOREIGN | Fact.CLEAR_ELSEWHERE
@@ -89,7 +89,7 @@ RULE = Rule(
         Step("event", "its TIF_NEED_FPU_LOAD is clear: the registers count as its own"),
     ),
     say=say,
-    shown_again="regs_activated",
+    shown_again=((ANY, "regs_activated"),),
     core=_DEFERRED,
     other_reading="tracing may have been switched off on that CPU for a while",
 )

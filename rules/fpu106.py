@@ -33,7 +33,7 @@ again later.
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 _EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
@@ -74,7 +74,7 @@ RULE = Rule(
         Step("event", "the registers are saved as its own"),
     ),
     say=say,
-    shown_again="regs_activated",
+    shown_again=((ANY, "regs_activated"),),
     one_cpu=True,
     core=_EAGER,
     other_reading="tracing may have been switched off on that CPU for a while",

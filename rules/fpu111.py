@@ -41,7 +41,7 @@ G4b the thread's first activation after its switch-in may be the reload of
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 _FACTS = Fact.RAW_FOREIGN | Fact.RAW_ELSEWHERE | Fact.RAW_FLAGGED | Fact.RAW_FIRST
@@ -93,7 +93,7 @@ RULE = Rule(
         Step("event", "the swap is done"),
     ),
     say=say,
-    shown_again="regs_activated",
+    shown_again=((ANY, "regs_activated"),),
     vcpu_only=True,
     other_reading="nobody may have used the registers between the flag and the save",
 )

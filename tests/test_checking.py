@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fputrace.checking import WITNESSES, Collector, Places
 from fputrace.events import Kind
-from fputrace.findings import Check, Finding, Rows, Rule, Severity, Step, Verdict, verdicts
-from fputrace.replay.layout import JudgeCpu, Out, Ref
+from fputrace.findings import ANY, Check, Finding, Rows, Rule, Severity, Step, Verdict, verdicts
+from fputrace.replay.layout import Out, Ref
 from fputrace.timeline import Fact, Span
 
 Table = NDArray[np.int64]
@@ -25,7 +25,7 @@ PIDS = {TASK: 94, OTHER: 95}
 def rule(
     check: Callable[[Rows, str], Check] | None = None,
     generations: str = "G1 G2 G3",
-    shown_again: str = "",
+    shown_again: str | None = None,
 ) -> Rule:
     """A rule that asks for LOAD_TWICE (proof) and UNLOAD_TWICE (fits)."""
     return Rule(
@@ -39,7 +39,7 @@ def rule(
         check=check or (lambda rows, _g: verdicts(rows, Fact.LOAD_TWICE, Fact.UNLOAD_TWICE)),
         proof=(Step("kvm", "first"), Step("event", "then")),
         say=lambda case: f"{case.comm} {case.count} by {case.owner} in {case.generation}",
-        shown_again=shown_again,
+        shown_again=((ANY, shown_again),) if shown_again else (),
         other_reading="it is made",
     )
 
@@ -63,11 +63,11 @@ def table(*rows: list[int]) -> Table:
     return np.array(rows, dtype=np.int64).reshape(len(rows), Out.WIDTH)
 
 
-def cpus(*shown: int) -> Table:
-    """CPU rows in which kvm_fpu was last seen at these times."""
-    state = np.zeros((max(2, len(shown)), JudgeCpu.WIDTH), dtype=np.int64)
-    state[: len(shown), JudgeCpu.LAST_KVM_FPU_TS] = shown
-    return state
+def cpus(*shown: int) -> Callable[[str], Table]:
+    """kvm_fpu was last seen at these times, CPU by CPU; nothing else ever."""
+    times = np.zeros(max(2, len(shown)), dtype=np.int64)
+    times[: len(shown)] = shown
+    return lambda what: times if what == "kvm_fpu" else np.zeros_like(times)
 
 
 def result(collector: Collector, weaken: str = "") -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError
-from fputrace.replay import judge, layout, loop
+from fputrace.replay import judge, layout, loop, probed
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -44,8 +44,11 @@ def _check_built() -> None:
     They run without bounds checks on these tables.
     """
     judged = (layout.JudgeCpu, layout.JudgeTask, Before, layout.Out, layout.Seen)
-    if loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH) or judge.widths() != tuple(
-        int(table.WIDTH) for table in judged
+    followed = (layout.ProbedCpu, layout.ProbedTask, Before, layout.Out)
+    if (
+        loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH)
+        or judge.widths() != tuple(int(table.WIDTH) for table in judged)
+        or probed.widths() != tuple(int(table.WIDTH) for table in followed)
     ):
         raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
 

@@ -197,10 +197,91 @@ class JudgeTask(IntEnum):
     WIDTH = REF_ACT + REF
 
 
+class ProbedCpu(IntEnum):
+    """Columns of a CPU's row in the follower of probes; those before LAST_SAVE start anew after a
+    hole.
+    """
+
+    KNOW = 0
+    DEPTH = 1  # kernel FPU sections begun here and not ended
+    BEGIN_PID = 2  # who began the innermost one
+    BEGIN_SURE = 3  # its kernel_fpu_begin*() has returned
+    BEGIN_WHOLE = 4  # it began in sight, and no sched_switch since
+    STALE = 5  # a section ended here, and nobody acquired the registers since
+    STAY_LIVE = 6  # regs_activated of cur since its switch-in, no section, drop or exec since
+    STAY_SYS = 7  # sys_enter or sys_exit of cur since its switch-in
+    STAY_REPORTED = 8  # Fact bits already handed out for this stay
+    SWITCHING = 9  # a switch window is open
+    SW_SLOT = 10  # its prev's row
+    SW_SERIAL = 11
+    SW_LIVE = 12  # prev's registers were live at the sched_switch
+    SW_LOADED = 13  # and its guest's were in them
+    SW_SAVED = 14  # prev was saved in this window, by event or by probe
+    SW_SHOWN = 15  # both had been seen here before this window opened
+    ENTRY_WAITS = 16  # a kvm_entry on stale registers waits for a late reload
+    ENTRY_SLOT = 17
+    SHOWN = 18  # seen here: 1 a switch-out save's event, 2 its probe, 4 a restore's probe
+    PREV_KIND = 19
+    PREV_EVENT = 20
+    REF_BEGIN = 21  # the innermost begin
+    REF_END = REF_BEGIN + REF  # the last end
+    REF_SWITCH = REF_END + REF  # the last sched_switch
+    REF_ENTRY = REF_SWITCH + REF  # the kvm_entry that waits
+    LAST_SAVE = REF_ENTRY + REF  # time of the last save probe
+    LAST_RESTORE = LAST_SAVE + 1  # time of the last restore probe
+    WIDTH = LAST_RESTORE + 1
+
+
+class ProbedTask(IntEnum):
+    """Columns of a task's row in the follower of probes."""
+
+    SERIAL = 0
+    KNOW = 1
+    PID = 2
+    VCPU = 3  # vCPU id + 1 of its last kvm_entry, 0 none
+    KVM = 4  # guest loaded, by the swaps' activations: 0 unknown, 1 OUT, 2 LOADED
+    KVM_SURE = 5  # its last change was seen whole: swap probe, activation
+    SWAP = 6  # inside fpu_swap_kvm_fpstate(): 0 no, 1 in, 2 out, 3 direction not known
+    SWAP_LIVE = 7  # TIF_NEED_FPU_LOAD was clear at its beginning
+    SWAP_SAVED = 8  # save probes since
+    SWAP_RESTORED = 9  # restore probes since
+    OWN_KNOWN = 10
+    OWN_FPSTATE = 11  # where its saves go while the guest is out
+    GUEST_KNOWN = 12
+    GUEST_FPSTATE = 13  # where they go while it is loaded
+    DEAD = 14  # dropped and not activated since
+    EXEC = 15  # sched_process_exec and not activated since
+    LOADING = 16  # inside kvm_load_guest_fpu(), no save yet: 1; its first save went to F: 2
+    PARKED = 17  # the VMM's image was saved to thread.fpu when the guest was loaded
+    PENDING = 18  # kernel FPU sections with the guest loaded that wait for a kvm_entry
+    UNSAVED = 19  # switched out without a save, which a coming exec would excuse
+    UNSAVED_CPU = 20
+    REF_SWAP = 21  # its last swap probe
+    REF_SAVED = REF_SWAP + REF  # its last save probe
+    REF_KVM = REF_SAVED + REF  # its last kvm_fpu
+    REF_ACT = REF_KVM + REF  # its last activation
+    REF_IN = REF_ACT + REF  # the sched_switch that brought it in
+    REF_PENDING = REF_IN + REF  # the last of PENDING
+    REF_UNSAVED = REF_PENDING + REF  # the sched_switch of UNSAVED
+    WIDTH = REF_UNSAVED + REF
+
+
+class Role(IntEnum):
+    """What an argument that a probe fetched is; found from its values (fputrace.replay.roles)."""
+
+    NONE = 0
+    FPU = 1  # struct fpu * of the task
+    FPSTATE = 2  # struct fpstate *
+
+
+PROBED_SHIFT = 23
+"""The follower of probes counts Fact bits from here on: C has 32 bits for a constant."""
+
 ONCE_A_STAY = (
     Fact.CLEAR_FOREIGN | Fact.CLEAR_ELSEWHERE,
     Fact.USER_FOREIGN,
     Fact.USER_LOADED,
+    Fact.KERNEL_SAVED | Fact.KERNEL_USER,
 )
 """Facts counted once for a task's stay on a CPU, however many events show them."""
 
@@ -269,4 +350,8 @@ class Out(IntEnum):
     ENTRY = SAVE + REF
     ACTED = ENTRY + REF
     NEXT = ACTED + REF  # the event that settled it, all zero when none had to
-    WIDTH = NEXT + REF
+    BEGIN = NEXT + REF  # of a kernel FPU section; this and the following: by probes only
+    END = BEGIN + REF
+    SWAP = END + REF  # the task's last fpu_swap_kvm_fpstate()
+    SAVED = SWAP + REF  # its last save by probe
+    WIDTH = SAVED + REF

@@ -1,4 +1,4 @@
-"""Writes loop.pxd and judge.pxd: the loops' constants as C compile-time numbers.
+"""Writes the .pxd files of this package: the loops' constants as C compile-time numbers.
 
     python -m fputrace.replay.pxd          writes them
     python -m fputrace.replay.pxd --check  exit status 1 when they are out of date
@@ -18,7 +18,7 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge")
+MODULES = ("loop", "judge", "probed")
 
 
 def text(source: str) -> str:

@@ -57,7 +57,8 @@ def test_events_needed_are_the_rules_own(page: ModuleType) -> None:
     if isinstance(page.RULE, Rule):
         told = section(page, "Events needed")
         for need in page.RULE.needs:
-            assert all(event in told for event in need.split("|")), need
+            wanted = [event.removeprefix("probe:") for event in need.split("|")]
+            assert all(event in told for event in wanted), need
         for event in page.RULE.excuses:
             assert event in told, event
 
@@ -108,10 +109,13 @@ def test_file_is_named_after_its_code() -> None:
 
 def test_generations_are_known() -> None:
     for rule in RULES:
-        for codes in (rule.generations, rule.by_design, rule.probe_generations, rule.core):
+        routes = [route.generations for route in rule.routes]
+        for codes in (rule.generations, rule.by_design, rule.core, *routes):
             assert codes <= set(GENERATIONS), rule.code
-        assert rule.by_design <= rule.generations
-        assert rule.probe_generations <= rule.generations
+        for codes in (rule.by_design, *routes):
+            assert codes <= rule.generations, rule.code
+        # A rule with routes has one in every generation it holds in.
+        assert not routes or frozenset().union(*routes) == rule.generations, rule.code
         assert rule.core <= rule.generations
 
 

@@ -1,0 +1,256 @@
+"""One pass over a trace with one model: replay, what follows the events, rules.
+
+Replay gives the state before each event; a follower reads events and state and hands rows of facts
+to the rules: one for what tracepoints show, one more for what probes add, once there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fputrace.checking import Collector
+from fputrace.events import Kind
+from fputrace.replay import Replay, judge, probed, view
+from fputrace.replay.layout import (
+    REF,
+    Before,
+    JudgeCpu,
+    JudgeTask,
+    Out,
+    ProbedCpu,
+    ProbedTask,
+    Seen,
+)
+from fputrace.replay.model import TABLES
+from fputrace.replay.roles import Roles
+from fputrace.timeline import Span, SpanBuilder, as_spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fputrace.events import EventBlock, Trace
+    from fputrace.findings import Rule
+
+_OUT_ROWS = 4096
+_SPANS_A_WITNESS = 400
+_PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
+_LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
+
+
+class Follower:
+    """A loop over events and facts with its tables: a row a CPU, a row a task, rows for rules."""
+
+    AGAIN: ClassVar[Mapping[str, int]] = {}
+    """Kind of event -> column of ``cpus`` with the time a CPU last showed it."""
+
+    def __init__(self, cpus: tuple[int, int], tasks: tuple[int, int]) -> None:
+        self.cpus = np.zeros(cpus, dtype=np.int64)
+        self.tasks = np.zeros(tasks, dtype=np.int64)
+        self.out = np.zeros((_OUT_ROWS, Out.WIDTH), dtype=np.int64)
+        self.row = np.zeros(REF, dtype=np.int64)
+        self.loop: Any = None
+
+    def fit(self, cpus: int, tasks: int) -> None:
+        """Go on with room for that many CPUs and tasks."""
+        if cpus > len(self.cpus) or tasks > len(self.tasks):
+            self.cpus = _longer(self.cpus, cpus)
+            self.tasks = _longer(self.tasks, tasks)
+            self.loop.grow(view(self.cpus), view(self.tasks))
+
+
+class Judged(Follower):
+    """What tracepoints show (:mod:`fputrace.replay.judge`)."""
+
+    AGAIN: ClassVar[Mapping[str, int]] = {
+        "regs_activated": JudgeCpu.LAST_ACT_TS,
+        "regs_deactivated": JudgeCpu.LAST_SAVE_TS,
+        "kvm_fpu": JudgeCpu.LAST_KVM_FPU_TS,
+    }
+
+    def __init__(self, owner: Pass, candidates: Sequence[str]) -> None:
+        machine = owner.machine
+        super().__init__((machine.cpu_rows, JudgeCpu.WIDTH), (machine.task_rows, JudgeTask.WIDTH))
+        model = TABLES[candidates[0]]
+        self.loop = judge.Judge(
+            view(self.cpus),
+            view(self.tasks),
+            view(owner.evidence),
+            view(self.out),
+            view(self.row),
+            owner.collector.wanted,
+            model.eager,
+            any(TABLES[code].reload_after_entry for code in candidates),
+            model.out_save_flag,
+        )
+
+
+class Followed(Follower):
+    """What probes show (:mod:`fputrace.replay.probed`)."""
+
+    AGAIN: ClassVar[Mapping[str, int]] = {
+        "save probe": ProbedCpu.LAST_SAVE,
+        "restore probe": ProbedCpu.LAST_RESTORE,
+    }
+
+    def __init__(self, owner: Pass) -> None:
+        machine, candidates = owner.machine, owner.candidates
+        super().__init__((machine.cpu_rows, ProbedCpu.WIDTH), (machine.task_rows, ProbedTask.WIDTH))
+        self.trace = owner.trace
+        self.roles = Roles()
+        self.loop = probed.Probed(
+            view(self.cpus),
+            view(self.tasks),
+            view(self.out),
+            view(self.row),
+            view(self.roles.table),
+            owner.collector.wanted,
+            TABLES[candidates[0]].eager,
+            bool(_PARKS & set(candidates)),
+            any(TABLES[code].reload_after_entry for code in candidates),
+            _LONG_SECTION_NS,
+        )
+
+    def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:
+        """What the next rows tell of the probes themselves, before they are judged by it."""
+        self.roles.learn(block, start, facts, len(self.trace.event_names))
+        by_name = any(how == "name" for _function, how in self.trace.probes.values())
+        self.loop.know(view(self.roles.table), by_name)
+
+
+class Pass:
+    """One pass over a trace with one model: rules checked, evidence counted."""
+
+    def __init__(self, trace: Trace, candidates: Sequence[str], rules: Sequence[Rule]) -> None:
+        self.trace = trace
+        self.candidates = tuple(candidates)
+        self.collector = Collector(rules, candidates)
+        self.parents: dict[int, int] = {}
+        self._execs: set[int] = set()
+        self.machine = Replay(trace, candidates[0])
+        self.evidence = np.zeros(Seen.WIDTH, dtype=np.int64)
+        self._judged = Judged(self, candidates)
+        self._probed: Followed | None = None
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """Evidence for the generation, by the names of replay.layout.Seen."""
+        return {s.name: int(self.evidence[s]) for s in Seen if s is not Seen.WIDTH}
+
+    @property
+    def fpstates(self) -> bool:
+        """Whether the probes told to which buffer a save went."""
+        return self._probed is not None and self._probed.roles.fpstates
+
+    @property
+    def gaps(self) -> tuple[int, int]:
+        """Undeclared holes found: gaps of a CPU, and tasks two CPUs claimed at once."""
+        return self.machine.gaps
+
+    def feed(self, block: EventBlock) -> None:
+        """Replay and check one block."""
+        rows = len(block)
+        columns = self.machine.columns(block)
+        start = 0
+        # Probes are followed from the first block on that has records of any.
+        if self._probed is None and rows and bool((block.kind >= Kind.PROBE_SAVE).any()):
+            self._probed = Followed(self)
+        while start < rows:
+            facts = self.machine.part(block, start)
+            self._fit()
+            stop = start + len(facts)
+            table = view(facts)
+            if self._probed is not None:
+                self._probed.learn(block, start, facts)
+            for follower in self._followers():
+                done = start
+                while done < stop:
+                    rows_and_facts: tuple[Any, ...] = (start, done, stop, *columns, table)
+                    done = follower.loop.run(*rows_and_facts)
+                    self._collect(follower)
+            if self.collector.unfilled:
+                self.collector.fill(_around(block, start, facts))
+            start = stop
+        self._family(block)
+
+    def finish(self) -> None:
+        """End of the trace: what still waits is settled as it stands."""
+        for follower in self._followers():
+            while not follower.loop.finish():
+                self._collect(follower)
+            self._collect(follower)
+        self.collector.fill(lambda _first, _last: ())
+
+    def _followers(self) -> list[Judged | Followed]:
+        return [self._judged] if self._probed is None else [self._judged, self._probed]
+
+    def _fit(self) -> None:
+        for follower in self._followers():
+            follower.fit(self.machine.cpu_rows, self.machine.task_rows)
+
+    def _collect(self, follower: Judged | Followed) -> None:
+        count = follower.loop.take()
+        if count or self.collector.waiting:
+            self.collector.add(follower.out[:count], self._last_seen)
+
+    def _last_seen(self, what: str) -> NDArray[np.int64]:
+        """Time at which each CPU last showed a kind of event, int64[cpus]; 0 never."""
+        columns = []
+        for kind in what.split("+"):
+            if kind in Judged.AGAIN:
+                columns.append(self._judged.cpus[:, Judged.AGAIN[kind]])
+            elif self._probed is not None:
+                columns.append(self._probed.cpus[:, Followed.AGAIN[kind]])
+            else:
+                columns.append(np.zeros(len(self._judged.cpus), dtype=np.int64))
+        seen: NDArray[np.int64] = np.minimum.reduce(columns)
+        return seen
+
+    def _family(self, block: EventBlock) -> None:
+        """Who forked whom, and who became a program of its own."""
+        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK).tolist():
+            self.parents[int(block.op[row, 1])] = int(block.pid[row])
+            self._execs.discard(int(block.op[row, 1]))
+        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC).tolist():
+            self._execs.add(int(block.op[row, 0]))
+
+    def vm_of(self, pid: int) -> tuple[int | None, str | None]:
+        """(tgid, VM) of a vCPU thread where the trace tells it.
+
+        A thread that was forked in the trace and never executed a program belongs to its parent's
+        process; the GUEST option of trace.dat names the VM.
+        """
+        guest = self.trace.guests.get(pid)
+        tgid = self.parents.get(pid) if pid not in self._execs else None
+        if guest is not None:
+            return tgid, guest[0]
+        if tgid is None:
+            return None, None
+        return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
+
+
+def _around(
+    block: EventBlock, start: int, facts: NDArray[np.int64]
+) -> Callable[[int, int], tuple[Span, ...]]:
+    """Spans of the rows just replayed, for the witnesses found among them."""
+    rows = slice(start, start + len(facts))
+    state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+    builder = SpanBuilder()
+    spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state)
+    spans = np.concatenate([spans, builder.finish()])
+
+    def around(first: int, last: int) -> tuple[Span, ...]:
+        margin = max(1000, (last - first) // 10)
+        near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
+        chosen = spans[near]
+        return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
+
+    return around
+
+
+def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    grown = np.zeros((max(rows, len(table)), table.shape[1]), dtype=np.int64)
+    grown[: len(table)] = table
+    return grown

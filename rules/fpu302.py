@@ -1,0 +1,72 @@
+"""# FPU302 kernel-fpu-slept
+
+## What
+A task was switched out inside a kernel FPU section.
+
+## Why it matters
+The section's registers are not saved at a switch: when the task comes back they are somebody
+else's. Sleeping there is forbidden on every kernel, PREEMPT_RT too.
+
+## Generations
+All of them, G0 to G6.
+
+## Events needed
+sched:sched_switch, and probes on `kernel_fpu_begin_mask` (`kernel_fpu_begin` in older kernels) and
+`kernel_fpu_end`; a return probe on the begin proves more.
+
+## Example
+No recording shows it. The scenario in tests/rules/test_fpu302.py lets a task sleep between
+`kernel_fpu_begin_mask` and `kernel_fpu_end`.
+
+## When it can be wrong
+A probe on the begin fires before preemption is off, so a preemption fits between the two. Confirmed
+where the task blocked (its `prev_state` is not running), or a return probe shows that the begin had
+returned; else `possible`.
+
+## References
+* `kernel_fpu_begin_mask()` in arch/x86/kernel/fpu/core.c: `fpregs_lock()`, `preempt_disable()`.
+"""
+
+from __future__ import annotations
+
+from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.timeline import Fact
+
+
+def check(rows: Rows, _generation: str) -> Check:
+    """A switch inside a section; proven where the task blocked or the begin had returned."""
+    return verdicts(rows, Fact.SLEPT_SURE, Fact.SLEPT)
+
+
+def say(case: Case) -> str:
+    """What was lost."""
+    return (
+        f"{case.comm} was switched out {case.times} inside a kernel FPU section: its registers are "
+        "not saved there, and are somebody else's when it goes on."
+    )
+
+
+RULE = Rule(
+    code="FPU302",
+    name="kernel-fpu-slept",
+    severity=Severity.ERROR,
+    title="a task switched out inside a kernel FPU section",
+    generations=frozenset(
+        {"G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}
+    ),
+    needs=(
+        "sched:sched_switch",
+        "probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin",
+        "probe:kernel_fpu_end",
+    ),
+    facts=Fact.SLEPT | Fact.SLEPT_SURE,
+    check=check,
+    proof=(
+        Step("begin", "the kernel begins to use the FPU"),
+        Step("event", "the task is switched out, and no kernel_fpu_end was seen"),
+    ),
+    say=say,
+    one_cpu=True,
+    other_reading="the preemption may lie between the probe and the section's true beginning; a "
+    "return probe on the begin would tell",
+)
