@@ -156,6 +156,8 @@ class Collector:
             if code in rule.generations:
                 answer = rule.check(rows, code)
                 taken |= answer.confirmed | answer.possible
+                if rule.price is not None:
+                    taken |= rule.price(rows)
         asked = int(np.bitwise_or.reduce(single[taken], initial=0))
         return asked | int(rule.facts & _WITH_OTHERS) if asked else 0
 
@@ -409,6 +411,13 @@ def event_of(ref: tuple[int, ...], role: str, naming: Naming) -> WitnessEvent:
     known = naming.formats.get(name)
     own = {field.name for field in known.fields} if known else set()
     fields: dict[str, object] = {}
+    if kind >= Kind.PROBE_SAVE and known is not None:
+        # What people called the arguments their probe fetched.
+        labels = [f.name for f in known.fields if not f.name.startswith(("common_", "__probe_"))]
+        for label, value in zip(labels, ref[Ref.OP0 :], strict=False):
+            if value != ABSENT:
+                wide = not 0 <= value < 1 << 32
+                fields[label] = f"0x{value & 0xFFFFFFFFFFFFFFFF:x}" if wide else value
     for number, operand in enumerate(_OPERANDS.get(kind, ())):
         value = ref[Ref.OP0 + number]
         if value == ABSENT:

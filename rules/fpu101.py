@@ -61,7 +61,7 @@ _POINTER = frozenset({"G5", "G6"})
 _PROVEN = Fact.SAVED_LOADED_ENTRY | Fact.KERNEL_LOADED_ENTRY
 _OPEN = Fact.SAVED_LOADED_OPEN | Fact.KERNEL_LOADED_OPEN
 _BY_DESIGN = (
-    "a guest's image in thread.fpu is by design there; only probes tell which buffer a save went to"
+    "a guest's image in thread.fpu is by design there: only probes tell which buffer a save went to"
 )
 _BUFFER = Fact.SAVED_OWN_LOADED | Fact.SAVED_GUEST_OUT
 
@@ -148,7 +148,7 @@ RULE = Rule(
         Route(
             _BUG,
             ("probe:kernel_fpu_begin|probe:kernel_fpu_begin_mask",),
-            "kernel_fpu_begin() inside KVM_RUN saves there too; only a probe on it shows that",
+            "kernel_fpu_begin() inside KVM_RUN saves there too, which only a probe on it shows",
         ),
         Route(
             _ASIDE,

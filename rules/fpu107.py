@@ -97,7 +97,7 @@ RULE = Rule(
         Route(
             _DEFERRED,
             (_SAVE, "probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin"),
-            "the kernel may have saved without an event; only probes show that",
+            "the kernel may have saved without an event, which only probes show",
         ),
         Route(
             frozenset({"G5", "G6"}),

@@ -410,9 +410,10 @@ class Probed:
             self.tasks[s, T_OWN_KNOWN] = 1
         elif self.tasks[s, T_SWAP] == 0 and self.tasks[s, T_KVM_SURE]:
             if self.tasks[s, T_KVM] == 2:
+                # Without its own known, a first save may well be the one at fault.
                 if self.tasks[s, T_OWN_KNOWN] and self.tasks[s, T_OWN_FPSTATE] == where:
                     bits = F_SAVED_OWN_LOADED
-                else:
+                elif self.tasks[s, T_OWN_KNOWN]:
                     self.tasks[s, T_GUEST_FPSTATE] = where
                     self.tasks[s, T_GUEST_KNOWN] = 1
             elif self.tasks[s, T_GUEST_KNOWN] and self.tasks[s, T_GUEST_FPSTATE] == where:

@@ -378,7 +378,18 @@ def coverage_lines(analysis: Analysis) -> list[Row]:
 
 def missing(row: Coverage) -> str:
     """What a rule lacks; of events with ``|`` between them one is enough."""
-    return ", ".join(" or ".join(sorted(need.split("|"))) for need in row.missing)
+    return ", ".join(_need(need) for need in row.missing)
+
+
+def _need(need: str) -> str:
+    """One of ``Rule.needs`` in words."""
+    if need == "argument:fpstate":
+        return "a save's fpstate among the arguments its probe fetched"
+    ways = sorted(need.split("|"), key=lambda way: way.startswith("probe:"))
+    return " or ".join(
+        f"a probe on {way.removeprefix('probe:')}" if way.startswith("probe:") else way
+        for way in ways
+    )
 
 
 def _needs(rows: Sequence[Coverage]) -> list[str]:
