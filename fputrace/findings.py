@@ -86,7 +86,8 @@ class Step(NamedTuple):
     "swap" (the task's last fpu_swap_kvm_fpstate), "saved" (its last save by probe), "in" (the
     sched_switch that brought the task in), "kvm" (its last kvm_fpu), "save" (its last switch-out
     save), "entry" (its last kvm_entry), "acted" (its last activation), "next" (the event that
-    settled it); or "" for a step no event shows: then ``name`` is the kernel function that must have run.
+    settled it); or "" for a step no event shows: then ``name`` is the kernel function that must
+    have run.
     """
 
     event: str
