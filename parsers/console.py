@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from fputrace.errors import FormatError
+from fputrace.parsers.dump import Dump, Place
 from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
 from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped
 
@@ -70,87 +70,14 @@ _WHAT_TO_RECORD = (
 )
 
 
-@dataclass
-class _Dump:
-    """A dump as it is being copied."""
-
-    copy: Copy
-    first: int = 0
-    last: int = 0
-    headed: bool = False
-    closed: bool = False
-    in_file: bool = False
-    """It is the file ``trace`` in the option latency-format, not a log."""
-    absolute: bool = False
-    raw_clock: bool = False
-    front: bytes = b""
-    """The signs that stand before each line, see `_signs`."""
-    kernel: str | None = None
-    machine: int | None = None
-    instance: str = ""
-    events: int = 0
-    others: int = 0
-    broken: int = 0
-    first_broken: int = 0
-    dropped: int = 0
-    back: int = 0
-    holes: int = 0
-    seen: dict[int, int] = field(default_factory=dict)
-    """CPU -> ``holes`` when its last line was copied; less than now: it has a hole since."""
-    pending: tuple[Line, int] | None = None
-    seam: bool = False
-    top: int = 0
-    shift: int = 0
-    cut: str = ""
-
-    def settle(self) -> None:
-        """The event last read is whole: copy it, behind the hole its CPU may have."""
-        if self.pending is None:
-            return
-        line, number = self.pending
-        self.pending = None
-        self.first = self.first or number
-        self.last = number
-        self.events += 1
-        if line.time is not None:
-            if line.time + self.shift < self.top:
-                # Dumps print in the order of time: lines before this one are missing or damaged.
-                self.shift = self.top - line.time
-                self.back += 1
-                self.holes += 1
-            self.top = line.time + self.shift
-            self.raw_clock = line.raw
-        if self.seen.get(line.cpu, self.holes) < self.holes:
-            self.copy.line(b"CPU:%d [LOST EVENTS]\n" % line.cpu, number)
-        self.seen[line.cpu] = self.holes
-        self.copy.line(line.plain(self.shift), number)
-
-    def hole(self, number: int) -> None:
-        """Events of any CPU may be missing here, the last one read among them: not whole."""
-        self.pending = None
-        self.first_broken = self.first_broken or number
-        self.broken += 1
-        self.holes += 1
-
-    def finish(self) -> None:
-        """What is left to tell when no line follows."""
-        # What is missing behind the last event of all is told by ``cut``, or is no loss.
-        latest = max(self.seen.values(), default=0)
-        for cpu, holes in self.seen.items():
-            if holes < latest:
-                self.copy.line(b"CPU:%d [LOST EVENTS]\n" % cpu, self.last)
-        if not self.cut and not self.absolute and not self.in_file and not self.closed:
-            self.cut = f"line {self.last}: the dump breaks off, no closing line follows"
-
-
 class _Reader:
     """Goes through the lines of a log and keeps the longest dump."""
 
     def __init__(self) -> None:
-        self.best: _Dump | None = None
-        self.now: _Dump | None = None
+        self.best: Dump | None = None
+        self.now: Dump | None = None
         self.spare: Copy | None = None
-        self.found: list[tuple[int, int, int]] = []
+        self.found: list[Place] = []
         self.dumps = 0
         self.empty = 0
         self.graph = 0
@@ -165,9 +92,9 @@ class _Reader:
 
     # --- dumps ---
 
-    def begin(self) -> _Dump:
+    def begin(self) -> Dump:
         self.end()
-        self.now = _Dump(self.spare or Copy(), kernel=self.kernel, machine=self.machine)
+        self.now = Dump(self.spare or Copy(), kernel=self.kernel, machine=self.machine)
         self.spare = None
         return self.now
 
@@ -180,7 +107,7 @@ class _Reader:
         if dump.events:
             self.dumps += 1
             if len(self.found) < _SHOWN_DUMPS:
-                self.found.append((dump.first, dump.last, dump.events))
+                self.found.append(Place(dump.first, dump.last, dump.events))
         if dump.events and (self.best is None or dump.events >= self.best.events):
             dump, self.best = self.best, dump
         if dump is not None:
@@ -235,7 +162,8 @@ class _Reader:
         signs = _signs(front[0])
         if not body:
             if self.now is not None and self.now.absolute:
-                self.gap(number)
+                self.now.settle()
+                self.gap()
             return
         event = line_of(body) if b": " in body else None
         if event is None:
@@ -293,13 +221,13 @@ class _Reader:
             dump.copy.line(body + b"\n", number)
         elif dump.absolute:
             if _STACK.fullmatch(body) is None:
-                self.gap(number)
+                self.gap()
             self.learn(body)
         elif _STACK.fullmatch(body) is None:
             self.between(dump, body, number, whole and signs == dump.front != b"")
             self.learn(body)
 
-    def between(self, dump: _Dump, body: bytes, number: int, record: bool) -> None:
+    def between(self, dump: Dump, body: bytes, number: int, record: bool) -> None:
         """A line inside a dump that is none of it; `record`: it begins as a record does."""
         if not record:
             dump.hole(number)  # it may be the tail of the event before, or a part of any other
@@ -310,7 +238,7 @@ class _Reader:
         else:
             dump.others += 1
 
-    def gap(self, number: int) -> None:
+    def gap(self) -> None:
         """Something between quoted lines: lines may have been left out, or broken to fit."""
         dump = self.now
         assert dump is not None  # asked by the caller
@@ -429,7 +357,7 @@ def _refuse(reader: _Reader, path: str) -> None:
         )
 
 
-def _result(reader: _Reader, dump: _Dump) -> Unwrapped:
+def _result(reader: _Reader, dump: Dump) -> Unwrapped:
     form = "console log"
     if dump.absolute:
         form = "quoted text"
@@ -444,55 +372,8 @@ def _result(reader: _Reader, dump: _Dump) -> Unwrapped:
         losses_known=dump.in_file,
         damaged=dump.cut,
     )
-    read.notes += _notes(reader, dump)
-    read.limits += _limits(dump)
+    read.notes += dump.notes(
+        [place for place in reader.found if place.first != dump.first], reader.dumps - 1
+    )
+    read.limits += dump.limits()
     return read
-
-
-def _notes(reader: _Reader, dump: _Dump) -> list[str]:
-    what = "the trace" if dump.absolute or dump.in_file else "the dump"
-    if dump.instance:
-        what += f" of the instance {dump.instance}"
-    notes = [f"{what} is read from lines {dump.first}-{dump.last}: {dump.events} events"]
-    if reader.dumps > 1:
-        others = [
-            f"lines {first}-{last} ({events} events)"
-            for first, last, events in reader.found
-            if first != dump.first
-        ]
-        more = reader.dumps - 1 - len(others)
-        said = ", ".join(others) + (f" and {more} more" if more > 0 else "")
-        notes.append(f"it is the longest of {reader.dumps} in this file; not read: {said}")
-    if not dump.absolute and not dump.in_file and not dump.headed:
-        notes.append("the log begins inside the dump, or lacks its first line: its head is missing")
-    if dump.others:
-        notes.append(f"{dump.others} other lines in between were left out")
-    if dump.broken:
-        notes.append(
-            f"{dump.broken} lines that are broken, joined or noisy were left out, the first near "
-            f"line {dump.first_broken}"
-        )
-    if dump.dropped:
-        notes.append(f"the log says {dump.dropped} times that messages were dropped")
-    if dump.back:
-        notes.append(f"time steps back {dump.back} times: lines are missing or damaged there")
-    return notes
-
-
-def _limits(dump: _Dump) -> list[str]:
-    if dump.absolute:
-        return ["lines that the sender left out are not told"]
-    unit = "the clock's unit" if dump.raw_clock else "microseconds"
-    limits = [
-        f"times are {unit} since the buffer's start: their order is the kernel's, not exact",
-        "task names are cut to 8 characters",
-    ]
-    if not dump.in_file:
-        limits.append("lines that the console or a logger lost without a word are not told")
-        if len(dump.seen) == 1 and dump.machine != 1:
-            (cpu,) = dump.seen
-            limits.append(
-                f"only CPU {cpu} is in the dump: what the others did is unknown "
-                "(ftrace_dump_on_oops=orig_cpu dumps no other)"
-            )
-    return limits

@@ -65,6 +65,9 @@ OWN_LOSS = re.compile(
 """A line by which the kernel or trace-cmd itself tells of a hole (`print_trace_line`,
 `test_cpu_buff_start` of kernel/trace/trace.c)."""
 
+LATEST = 10**15
+"""No time is so late, in us: thirty years."""
+
 _FLAG_BITS = ((0x01, "d"), (0x04, "N"))
 
 
@@ -106,7 +109,7 @@ def line_of(text: bytes) -> Line | None:
 
 
 def _line(found: re.Match[bytes], time: int, raw: bool, flags: bytes) -> Line | None:
-    if time >= 1 << 52:
+    if time >= LATEST:
         return None  # an event older than the buffer's start: the kernel's difference is negative
     cpu = int(found["cpu"])
     head = b"%16s-%-7s [%03d] %s" % (found["comm"], found["pid"], cpu, flags)
