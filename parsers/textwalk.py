@@ -14,13 +14,15 @@ comparison of several bytes starts before ``end`` and is no longer than PADDING.
 # mypy: ignore-errors
 from __future__ import annotations
 
+import sys
+
 try:
     import cython
 except ImportError:
     from fputrace import nocython as cython
 
 if cython.compiled:
-    from cython.cimports.libc.string import memchr, memcmp
+    from cython.cimports.libc.string import memchr, memcmp, memcpy
 
 from fputrace import events
 from fputrace.parsers import textlayout as layout
@@ -84,6 +86,26 @@ OP_END = cython.declare(cython.longlong, layout.OP_END)
 TABLE = cython.declare(cython.longlong, layout.TABLE)
 OTHER = cython.declare(cython.longlong, int(events.Kind.OTHER))
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
+# Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
+WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
+BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
+NEWLINES = cython.declare(cython.ulonglong, 0x0A0A0A0A0A0A0A0A)
+ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
+HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
+ZEROS = cython.declare(cython.ulonglong, 0x3030303030303030)
+ABOVE_NINE = cython.declare(cython.ulonglong, 0x4646464646464646)  # carries from above '9'
+FROM_ZERO = cython.declare(cython.ulonglong, 0x5050505050505050)  # carries from '0'
+LOWER = cython.declare(cython.ulonglong, 0x2020202020202020)
+FROM_A = cython.declare(cython.ulonglong, 0x1F1F1F1F1F1F1F1F)  # carries from 'a'
+ABOVE_F = cython.declare(cython.ulonglong, 0x1919191919191919)  # carries from above 'f'
+NIBBLES = cython.declare(cython.ulonglong, 0x0F0F0F0F0F0F0F0F)
+PAIRS = cython.declare(cython.ulonglong, 0x00FF00FF00FF00FF)
+QUADS = cython.declare(cython.ulonglong, 0x0000FFFF0000FFFF)
+EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
+LEADING = cython.declare(cython.ulonglong, 0x3030)
+EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
+TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
+TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
 
 
 @cython.cfunc
@@ -113,6 +135,20 @@ def _newline(
 @cython.exceptval(check=False)
 @cython.boundscheck(False)
 @cython.wraparound(False)
+def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulonglong:
+    """The eight bytes at `at`; only where WIDE."""
+    word: cython.ulonglong = 0
+    if cython.compiled:
+        memcpy(cython.address(word), cython.address(d[at]), 8)
+    return word
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
 def _same(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -121,13 +157,18 @@ def _same(
     length: cython.longlong,
 ) -> cython.bint:
     """Whether the text at `at` is this piece of the pool (no longer than PADDING)."""
-    i: cython.longlong
+    i: cython.longlong = 0
+    if WIDE:
+        while length - i >= 8:
+            if _load(d, at + i) != _load(pool, place + i):
+                return False
+            i += 8
+        if i == length:
+            return True
+        return (_load(d, at + i) ^ _load(pool, place + i)) << 8 * (8 - (length - i)) == 0
     if cython.compiled:
         return memcmp(cython.address(d[at]), cython.address(pool[place]), length) == 0
-    for i in range(length):
-        if d[at + i] != pool[place + i]:
-            return False
-    return True
+    return bytes(d[at : at + length]) == bytes(pool[place : place + length])
 
 
 @cython.cfunc
@@ -161,6 +202,34 @@ def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cyt
     while d[at] == 32:
         at += 1
     return at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
+def _one_line(
+    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+) -> cython.bint:
+    """Whether these bytes (fewer than 16) hold no newline, nor white space at their ends."""
+    word: cython.ulonglong
+    other: cython.ulonglong
+    if at == end:
+        return True
+    if _blank(d, at) or _blank(d, end - 1):
+        return False
+    if WIDE:
+        word = _load(d, at) ^ NEWLINES
+        other = _load(d, at + 8) ^ NEWLINES
+        if ((word - ONES) & ~word & HIGHS | (other - ONES) & ~other & HIGHS) == 0:
+            return True
+    while at < end:
+        if d[at] == 10:
+            return False
+        at += 1
+    return True
 
 
 @cython.cfunc
@@ -239,13 +308,16 @@ def _task(
     if pid > 0x7FFFFFFF:
         return False
     s[P_PID] = pid
-    while p >= line and _blank(d, p):
+    while p >= line and d[p] == 32:
         p -= 1
     first = line
-    while first <= p and _blank(d, first):
+    if WIDE:
+        while first + 8 <= p and _load(d, first) == BLANKS:
+            first += 8
+    while first <= p and d[first] == 32:
         first += 1
     # A longer one begins with the name of a buffer, or has room for what looks like all of this.
-    if p - first >= COMM_BYTES:
+    if p - first >= COMM_BYTES or not _one_line(d, first, p + 1):
         return False
     s[P_COMM] = first
     s[P_COMM_END] = p + 1
@@ -268,6 +340,7 @@ def _time(
     seconds: cython.longlong = 0
     fraction: cython.longlong = 0
     start: cython.longlong = p
+    word: cython.ulonglong
     if g[TICKS]:
         while _digit(d, p) and p - start < 18:
             seconds = seconds * 10 + (d[p] - 48)
@@ -283,6 +356,14 @@ def _time(
         return -1
     p += 1
     start = p
+    if WIDE and d[p + 6] == 58:
+        word = _load(d, p) << 16 | LEADING
+        if ((word + ABOVE_NINE | word - ZEROS) & HIGHS) == 0:
+            word -= ZEROS
+            word = word * 10 + (word >> 8)
+            word = (word & EVERY_FOURTH) * TO_HUNDREDS + (word >> 16 & EVERY_FOURTH) * TO_TENS
+            s[P_TS] = seconds * 1000000000 + cython.cast(cython.longlong, word >> 32) * 1000
+            return p + 6
     while _digit(d, p) and p - start < 10:
         fraction = fraction * 10 + (d[p] - 48)
         p += 1
@@ -445,14 +526,12 @@ def _prefix(
     p: cython.longlong = line + s[COLUMN]
     q: cython.longlong
     mark: cython.longlong = 91 if g[BRACKET] else 58
-    if g[BRACKET]:
-        # The column of the line before, if this line is so long.
-        q = line
-        while q < p and d[q] != 10 and d[q] != 91:
-            q += 1
-        p = q
-    else:
-        p = line
+    if g[BRACKET] and d[p] == 91:
+        # Where the line before had its CPU.
+        q = _bracketed(d, line, p, g, s)
+        if q >= 0:
+            return q
+    p = line
     while p - line < 256:
         while d[p] != mark and d[p] != 10:
             p += 1
@@ -555,6 +634,26 @@ def _nibble(c: cython.longlong) -> cython.longlong:
 @cython.exceptval(check=False)
 @cython.boundscheck(False)
 @cython.wraparound(False)
+def _hex(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+    """The value of eight hexadecimal digits, -1 when one of the bytes is none; only where WIDE."""
+    word: cython.ulonglong = _load(d, at)
+    lower: cython.ulonglong = word | LOWER
+    decimal: cython.ulonglong = word + FROM_ZERO & ~(word + ABOVE_NINE)
+    letter: cython.ulonglong = lower + FROM_A & ~(lower + ABOVE_F)
+    if (word & HIGHS) or ((decimal | letter) & HIGHS) != HIGHS:
+        return -1
+    word = (word & NIBBLES) + 9 * (word >> 6 & ONES)
+    word = (word << 4 | word >> 8) & PAIRS
+    word = (word << 8 | word >> 16) & QUADS
+    return cython.cast(cython.longlong, (word << 16 | word >> 32) & EIGHT)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
+@cython.wraparound(False)
 def _find(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -603,6 +702,7 @@ def _word(
 def _match(
     d: cython.const[cython.uchar][::1],
     p: cython.longlong,
+    end: cython.longlong,
     at: cython.longlong,
     programs: cython.longlong[::1],
     pool: cython.const[cython.uchar][::1],
@@ -620,6 +720,7 @@ def _match(
     digit: cython.longlong
     start: cython.longlong
     negative: cython.longlong
+    low: cython.longlong
     i: cython.longlong = at * STEP
     while True:
         code = programs[i]
@@ -652,6 +753,16 @@ def _match(
             start = p
             value = 0
             digit = _nibble(d[p])
+            if WIDE and _nibble(d[p + 15]) < 16:
+                value = _hex(d, p)
+                low = _hex(d, p + 8)
+                if value >= 0 and low >= 0 and _nibble(d[p + 16]) == 16:
+                    if slot >= 0:
+                        op[row + slot] = value << 32 | low
+                    p += 16
+                    i += STEP
+                    continue
+                value = 0
             while digit < 16 and p - start < 16:
                 value = value << 4 | digit
                 p += 1
@@ -694,7 +805,7 @@ def _match(
         elif code == OP_SET:
             op[row + slot] = programs[i + 2]
         elif code == OP_REST:
-            return p
+            return _newline(d, p, end)
         else:
             while d[p] == 32:
                 p += 1
@@ -947,18 +1058,19 @@ def _walk(
         op[n * 4 + 2] = ABSENT
         op[n * 4 + 3] = ABSENT
         if program >= 0:
-            p = _match(d, q, program + 1, programs, pool, words, op, n * 4)
+            p = _match(d, q, end, program + 1, programs, pool, words, op, n * 4)
             while p < 0 and programs[program * STEP + 1] >= 0:
                 program = programs[program * STEP + 1]
                 op[n * 4] = ABSENT
                 op[n * 4 + 1] = ABSENT
                 op[n * 4 + 2] = ABSENT
                 op[n * 4 + 3] = ABSENT
-                p = _match(d, q, program + 1, programs, pool, words, op, n * 4)
+                p = _match(d, q, end, program + 1, programs, pool, words, op, n * 4)
             if p < 0:
                 break
             what = programs[program * STEP]
-            q = p
+        else:
+            p = _newline(d, q, end)
         _comm(d, s, comms, texts, changes)
         if s[P_TS] < s[TIME]:
             if s[BACK] == 0:
@@ -975,7 +1087,7 @@ def _walk(
         raw[n] = base + line
         n += 1
         number += 1
-        line = _newline(d, q, end) + 1
+        line = p + 1
         status = NEED_CHUNK
     s[AT] = line
     s[ROW] = n
