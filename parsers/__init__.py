@@ -36,12 +36,14 @@ class Options:
 class Format:
     """A format: its name, whether a file beginning so is of it, and how to open one.
 
-    ``open`` gets a descriptor that belongs to the trace from then on, and the name for messages.
+    ``sure`` is False where other files begin so too: they are asked for before.  ``open`` gets a
+    descriptor that belongs to the trace from then on, and the name for messages.
     """
 
     name: str
     sniff: Callable[[bytes], bool]
     open: Callable[[int, str, Options], Trace]
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,9 @@ FORMATS: tuple[Format, ...] = (
     Format("trace.dat", _sniff_tracedat, _open_tracedat),
     Format("perf.data", _sniff_perfdata, _open_perfdata),
     Format("jsonl", _sniff_jsonl, _open_jsonl),
-    Format("pftrace", _sniff_pftrace, _open_pftrace),
+    Format("pftrace", _sniff_pftrace, _open_pftrace, sure=False),
     # Text last: it is what nothing else claims.
-    Format("text", _sniff_text, _open_text),
+    Format("text", _sniff_text, _open_text, sure=False),
 )
 
 FOLDERS: tuple[Folder, ...] = (

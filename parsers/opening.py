@@ -76,16 +76,14 @@ def open_path(path: str, asked: Asked) -> Trace:
 
 def find(head: bytes, path: str) -> Format:
     """The format of a file that begins with `head`; FormatError when it is none."""
-    for known in FORMATS[:-1]:
-        if known.sniff(head):
-            return known
     from fputrace.parsers.unknown import refuse, refuse_other
 
-    # Text is what nothing else claims.
-    refuse_other(head, path)
-    if FORMATS[-1].sniff(head):
-        return FORMATS[-1]
-    raise refuse(head, path)
+    found = next((known for known in FORMATS if known.sniff(head)), None)
+    if found is None or not found.sure:
+        refuse_other(head, path)
+    if found is None:
+        raise refuse(head, path)
+    return found
 
 
 # Files
@@ -128,7 +126,10 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
                 raise
         if asked.options.member is not None:
             raise UsageError(f"--member: {shown} is neither an archive nor a folder")
-        chosen = _forced(asked) or find(head, shown)
+        chosen = _forced(asked)
+        if asked.format_in is not None and chosen is None:
+            raise UsageError(f"--format-in: {asked.format_in} is a folder, and {shown} is a file")
+        chosen = chosen or find(head, shown)
         if direct:
             stack.pop_all()
         else:
@@ -423,8 +424,8 @@ def _look(path: str, asked: Asked) -> tuple[str, bool] | None:
             if not head:
                 return None
             forced = _forced(asked)
-            if forced is not None:
-                return (forced.name, True) if forced.sniff(head) else None
+            if asked.format_in is not None:
+                return (forced.name, True) if forced and forced.sniff(head) else None
             known = find(head, path)
             if known is FORMATS[-1]:
                 return known.name, EVENT_LINE.search(inside.head(1 << 16)) is not None

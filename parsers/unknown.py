@@ -56,7 +56,7 @@ OTHERS: tuple[Other, ...] = (
     _other(rb"version https://git-lfs", "a Git LFS pointer, not the file", "git lfs pull"),
     _other(rb"\s*\{\s*\"linux-perf-json-version\"", "JSON of perf data convert", _PERF),
     _other(rb"\s*\{\s*\"schema_version\":", "a report of fputrace", "Give the recording itself."),
-    _other(rb"\s*[\[{](?!.*([tT]race|\"ph\"|\"events\"))[^\n]*[\]}\",:]", "JSON that is no"
+    _other(rb"\s*(\{\s*\"|\[\s*[\"{])(?!.*([tT]race|\"ph\"))", "JSON that is no"
            " recording", _RECORD),
     _other(rb"\s*<(!doctype html|html)(?!.*trace)|\s*<(!DOCTYPE html|HTML|html)(?!.*[tT]race)",
            "a web page without a trace (a login page?)", "Download the file itself again."),

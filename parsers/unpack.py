@@ -35,8 +35,8 @@ RATIO = 1000
 MOST_BYTES = 1 << 35
 """Unpacked bytes in all (32 GiB)."""
 
-HEAD = 4096
-"""Bytes that tell a layer."""
+HEAD = 64
+"""Bytes that tell a layer; no more, because a stream may have no more yet."""
 
 _SHORTEST = 10  # bytes: fewer may be the beginning of a member, cut off
 _READ = 1 << 18
