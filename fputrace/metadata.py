@@ -16,7 +16,7 @@ from fputrace.events import ABSENT, KINDS, EventFormat, FormatField, Kind, Loss,
 SCHEMA_VERSION = 1
 """Of the metadata and the rows; a reader refuses what is newer than itself."""
 
-_U64 = (1 << 64) - 1
+_U63, _U64 = 1 << 63, (1 << 64) - 1
 _MOST_CPU = (1 << 31) - 1
 _CONVERTED = re.compile(r"(?:jsonl|parquet) \((.*)\)", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -260,20 +260,18 @@ def operands_of(names: Names, fields: Mapping[str, Any]) -> tuple[int, ...]:
 
     Numbers and hexadecimal text count; 64-bit unsigned values become their two's complement.
     """
-    if not names:
-        return ROW
-    found = []
+    found: list[int] = []
     for aliases in names:
-        value: Any = None
+        value: Any = ABSENT
         for alias in aliases:
-            value = fields.get(alias)
-            if value is not None:
+            if alias in fields:
+                value = fields[alias]
                 break
-        if type(value) is str:
-            value = int(value, 16) if _HEX.fullmatch(value) else None
-        if type(value) is not int or not -(1 << 63) <= value < 1 << 64:
+        if type(value) is str and _HEX.fullmatch(value):
+            value = int(value, 16)
+        if type(value) is not int or not -_U63 <= value <= _U64:
             value = ABSENT
-        found.append(value - (1 << 64) if value >= 1 << 63 else value)
+        found.append(value if value < _U63 else value - _U64 - 1)
     return (*found, *ROW[len(found) :])
 
 
