@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.events import ABSENT, Kind, Trace
 from fputrace.metadata import OPERANDS
@@ -15,19 +15,15 @@ from fputrace.parsers.words import SVM, USER_EXITS, VMX, VMX_FLAGS, state_word
 from fputrace.reports.escape import clean
 
 _U64 = (1 << 64) - 1
+_MOST = 4096  # ways to write kept: the fields of a text's events may be others in every line
 _INTEL = 1  # KVM_ISA_VMX of arch/x86/kvm/trace.h
 
 Fields = Mapping[str, Any]
 Writer = Callable[[Fields], "str | None"]
 """An event's fields to its text; None when that text cannot say them."""
 
-
-class _Quick(NamedTuple):
-    """A text made of operands alone, without decoding the row: ``%`` format, column and mask."""
-
-    kind: int
-    text: str
-    operands: tuple[tuple[int, int], ...]
+_Columns = Mapping[int, tuple[tuple[str, int, int], ...]]
+"""Kind -> a row's fields: name, column of ``op``, and a mask."""
 
 
 class Arguments:
@@ -41,8 +37,8 @@ class Arguments:
             (address, name) for name, address in trace.symbols.items() if address
         ]
         self.writers: dict[tuple[int, tuple[str, ...]], list[Writer]] = {}
-        self.quick = [
-            self._quick(name, kind)
+        self.columns = [
+            self._columns(name, kind)
             for name, kind in zip(trace.event_names, trace.event_kinds, strict=True)
         ]
 
@@ -58,15 +54,19 @@ class Arguments:
 
         A field that the record lacks is left out.
         """
-        quick = self.quick[event]
-        if quick is not None and quick.kind == kind:
-            values = tuple([op[column] & mask for column, mask in quick.operands])
-            if ABSENT & _U64 not in values:
-                return quick.text % values
-        fields = {name: value for name, value in fields_of(row).items() if value is not None}
+        fields: dict[str, Any]
+        columns = self.columns[event].get(kind)
+        if columns is not None and ABSENT not in op[: len(columns)]:
+            fields = {name: op[column] & mask for name, column, mask in columns}
+        else:
+            fields = fields_of(row)
+            if None in fields.values():
+                fields = {name: value for name, value in fields.items() if value is not None}
         key = (event, tuple(fields))
         writers = self.writers.get(key)
         if writers is None:
+            if len(self.writers) >= _MOST:
+                self.writers.clear()
             writers = self.writers[key] = self._writers(self.trace.event_names[event], fields)
         for write in writers:
             text = write(fields)
@@ -87,28 +87,20 @@ class Arguments:
         shapes = _kernel_shapes(name, fields.keys())
         return [*(self._writer(shape) for shape in shapes), raw]
 
-    def _quick(self, name: str, kind: Kind) -> _Quick | None:
+    def _columns(self, name: str, kind: Kind) -> _Columns:
+        """Where an event's fields are all operands: decoding its rows is not needed."""
         form = self.trace.formats.get(name)
         if form is None or not form.complete:
-            return None
-        own = [field.name for field in form.fields if not field.name.startswith("common_")]
-        shape = next(iter(_kernel_shapes(name, own)), None)
-        if shape is None or shape.constants:
-            return None
-        columns = {}
-        for column, aliases in enumerate(OPERANDS.get(kind, ())):
-            columns.update({alias: column for alias in aliases if alias in own})
-        text, operands = "", []
-        for part in parts_of(shape.template):
-            if not part.type:
-                text += part.text.replace("%", "%%")
-                continue
-            if part.type not in _DIRECT or part.text not in columns:
-                return None
-            text += self._format(part)
+            return {}
+        own = {f.name: f for f in form.fields if not f.name.startswith("common_")}
+        found = [
             # A column holds 64 bits unsigned as their two's complement.
-            operands.append((columns[part.text], -1 if part.type == "dec" else _U64))
-        return _Quick(kind, text, tuple(operands))
+            (alias, column, -1 if own[alias].signed else _U64)
+            for column, aliases in enumerate(OPERANDS.get(kind, ()))
+            for alias in aliases
+            if alias in own
+        ]
+        return {kind: tuple(found)} if len(found) == len(own) else {}
 
     def _format(self, part: Part) -> str:
         """How ``%`` writes a field of the types in ``_DIRECT``."""
@@ -119,6 +111,7 @@ class Arguments:
     def _writer(self, shape: Shape) -> Writer:
         text = ""
         fields = []
+        constants = tuple(shape.constants.items())
         for part in parts_of(shape.template):
             if part.type:
                 fields.append((part.text, self._value_of(shape, part)))
@@ -127,18 +120,24 @@ class Arguments:
                 text += part.text.replace("%", "%%")
 
         def write(found: Fields) -> str | None:
-            if any(found[name] != value for name, value in shape.constants.items()):
+            if constants and any(found[name] != value for name, value in constants):
                 return None
             try:
-                return text % tuple([value_of(found, found[name]) for name, value_of in fields])
+                return text % tuple(
+                    [
+                        found[name] if value_of is None else value_of(found, found[name])
+                        for name, value_of in fields
+                    ]
+                )
             except (TypeError, ValueError, KeyError):
                 return None  # not the type or value the kernel has there: raw says it
 
         return write
 
-    def _value_of(self, shape: Shape, part: Part) -> Callable[[Fields, Any], Any]:
+    def _value_of(self, shape: Shape, part: Part) -> Callable[[Fields, Any], Any] | None:
+        """What ``%`` is given for a field; None: the field's value itself."""
         if part.type == "dec":
-            return lambda _, value: _number(value)
+            return None
         if part.type in _DIRECT:
             return lambda _, value: _number(value) & _U64
         if part.type == "state":
@@ -166,8 +165,8 @@ class Arguments:
 
         def write(fields: Fields) -> str:
             if "__probe_ret_ip" in fields:
-                caller = self._place(fields["__probe_ret_ip"])
-                place = f"{caller} <- {self._place(fields.get('__probe_func'))}"
+                function = self._place(fields.get("__probe_func")).removesuffix("+0x0")
+                place = f"{self._place(fields['__probe_ret_ip'])} <- {function}"
             else:
                 place = self._place(fields["__probe_ip"])
             arguments = raw({k: v for k, v in fields.items() if k not in PROBE_FIELDS})
@@ -232,10 +231,10 @@ def _exit_reason(fields: Fields, value: Any) -> str:
 
 def _number(value: Any) -> int:
     """Readers give pointers as hexadecimal text."""
-    if isinstance(value, str):
-        return int(value, 16)
     if isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return int(value, 16)
     raise TypeError
 
 

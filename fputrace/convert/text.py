@@ -26,7 +26,7 @@ from fputrace.parsers.textmeta import shown_names
 from fputrace.reports.escape import clean
 
 _COMMS = 1000  # names of tasks a line
-_LINES = 4096  # lines written at once
+_FRONTS = 1 << 16  # beginnings of lines kept
 
 
 def write_text(trace: Trace, out: IO[bytes]) -> None:
@@ -44,9 +44,7 @@ def write_text(trace: Trace, out: IO[bytes]) -> None:
         out.write(line + b"\n")
     writer = _Lines(trace)
     for block in trace.blocks():
-        lines = writer.of(block)
-        while some := list(islice(lines, _LINES)):
-            out.write("".join(some).encode())
+        out.write("".join(writer.of(block)).encode())
     out.write("".join(writer.rest()).encode())
     end = {"events": sum(trace.counts.values()), "head_crc32": crc}
     out.write(b"# end: " + _json(end).encode("ascii") + b"\n")
@@ -82,36 +80,42 @@ class _Lines:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.arguments = Arguments(trace)
-        self.tasks: dict[int, str] = {}
+        self.fronts: dict[tuple[int, int], str] = {}
         self.names = [f"{name + ':':<21}" for name in shown_names(trace.event_names)]
         self.dropped: dict[int, int] = {}
         """CPU -> events lost behind its last line, -1 when nobody counted them."""
 
-    def of(self, block: EventBlock) -> Iterator[str]:
+    def of(self, block: EventBlock) -> list[str]:
         """The lines of one block."""
+        lines: list[str] = []
         columns = (block.ts, block.cpu, block.pid, block.kind, block.event)
         rows = zip(*(column.tolist() for column in columns), block.op.tolist(), strict=True)
-        names, tasks, of_row = self.names, self.tasks, self.arguments.of_row
-        in_ns = self.trace.clock_in_ns
+        names, fronts, of_row = self.names, self.fronts, self.arguments.of_row
+        fields_of, in_ns = block.fields_of, self.trace.clock_in_ns
         for row, (ts, cpu, pid, kind, event, op) in enumerate(rows):
             if event < 0:
-                yield from self._mark(cpu, kind, op)
+                lines += self._mark(cpu, kind, op)
                 continue
-            task = tasks.get(pid) or self._task(pid)
-            seconds, ns = divmod(ts, 1_000_000_000)
-            time = f"{seconds:5d}.{ns:09d}" if in_ns else f"{ts:15d}"
-            args = of_row(block.fields_of, row, event, kind, op)
-            yield f"{task} [{cpu:03d}] {time}: {names[event]} {args}\n"
+            front = fronts.get((pid, cpu)) or self._front(pid, cpu)
+            args = of_row(fields_of, row, event, kind, op)
+            if in_ns:
+                seconds, ns = divmod(ts, 1_000_000_000)
+                lines.append(f"{front}{seconds:5d}.{ns:09d}: {names[event]} {args}\n")
+            else:
+                lines.append(f"{front}{ts:15d}: {names[event]} {args}\n")
+        return lines
 
     def rest(self) -> Iterator[str]:
         """What belongs behind the last line: losses that no event follows."""
         for cpu in sorted(self.dropped):
             yield _dropped(cpu, self.dropped[cpu])
 
-    def _task(self, pid: int) -> str:
+    def _front(self, pid: int, cpu: int) -> str:
+        if len(self.fronts) >= _FRONTS:
+            self.fronts.clear()
         comm = self.trace.comms.get(pid, "<idle>" if pid == 0 else "<...>")
-        self.tasks[pid] = f"{harmless(comm):>16}-{pid:<5d}"
-        return self.tasks[pid]
+        self.fronts[pid, cpu] = f"{harmless(comm):>16}-{pid:<5d} [{cpu:03d}] "
+        return self.fronts[pid, cpu]
 
     def _mark(self, cpu: int, kind: int, op: list[int]) -> Iterator[str]:
         if kind == Kind.LOSS:

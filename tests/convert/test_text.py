@@ -347,6 +347,30 @@ def test_other_events_are_raw(tmp_path: Path) -> None:
     assert arguments(w, tmp_path) == [r"mask=0xffffffffffffffff n=-3 s=a\nb arr=ARRAY[1, ff, 2]"]
 
 
+def test_probes_name_their_function(tmp_path: Path) -> None:
+    fields = ("unsigned long __probe_ip", "u64 fpu")
+    returned = ("unsigned long __probe_func", "unsigned long __probe_ret_ip", "u64 ret")
+    w = TraceWriter(
+        "6.12.1",
+        cpus=1,
+        kallsyms="ffffffff81000040 T save_fpregs_to_fpstate\nffffffff81000100 T kernel_fpu_begin\n",
+        extra_events=[
+            EventSpec("fpu", "save", fields, '"(%lx) fpu=0x%Lx", REC->__probe_ip, REC->fpu'),
+            EventSpec("fpu", "begun", returned),
+        ],
+    )
+    w.event(0, 1, 1, "save", __probe_ip=0xFFFFFFFF81000044, fpu=0xFFFF888000001000)
+    w.event(0, 2, 1, "save", __probe_ip=0xFFFFFFFF82000000, fpu=1)
+    w.event(0, 3, 1, "begun", __probe_func=0xFFFFFFFF81000100, __probe_ret_ip=0xFFFFFFFF83000000)
+    assert arguments(w, tmp_path) == [
+        "(save_fpregs_to_fpstate+0x4) fpu=0xffff888000001000",
+        "(ffffffff82000000) fpu=0x1",
+        "(ffffffff83000000 <- kernel_fpu_begin) ret=0",
+    ]
+    with open_trace(tmp_path / "trace.dat") as one, open_trace(tmp_path / "trace.txt") as other:
+        assert rows_of(one)["kind"].tolist() == rows_of(other)["kind"].tolist()
+
+
 def test_writing_fails_as_it_does(tmp_path: Path) -> None:
     class Full(io.RawIOBase):
         def writable(self) -> bool:

@@ -129,9 +129,10 @@ def test_raw_report(sample: Path) -> None:
 @pytest.mark.skipif(not text_of.PERF_INSTALLED, reason=text_of.PERF_MISSING)
 @pytest.mark.parametrize("path", PERF, ids=lambda path: path.parent.name)
 def test_perf_script(path: Path) -> None:
-    # perf drops samples taken while KVM had an interrupt of the guest in hand (a guest's cpumode
-    # without a guest's machine): a few switches of vCPU threads.
-    seen = compare(path, text_of.events_of(text_of.perf_script(path)), (Kind.SCHED_SWITCH,))
+    # perf script drops samples of interrupts that came while a guest ran: their cpumode is the
+    # guest's, and it knows no machine of that name (tools/perf/builtin-script.c).
+    lacks = (Kind.SCHED_MIGRATE_TASK, Kind.SCHED_PROCESS_FREE)
+    seen = compare(path, text_of.events_of(text_of.perf_script(path)), lacks)
     assert seen.pop("lacks", 0) < 10
     assert set(seen) == {"kernel"}
 
