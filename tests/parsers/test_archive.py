@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fputrace.cli import main
@@ -303,6 +303,7 @@ def test_a_zip_without_its_end_or_with_other_bytes(tmp_path: Path) -> None:
         open_trace(put(tmp_path, bytes(flipped)))
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(max_size=3000),
     wraps=st.lists(
@@ -334,6 +335,7 @@ def test_anything_in_anything_is_a_trace_or_a_typed_error(
             pass
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000), st.sampled_from(["tar", "zip"]))
 def test_extracting_any_bytes(data: bytes, name: str) -> None:
     kind = next(one for one in archive.ARCHIVES if one.name == name)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fputrace.analysis import analyze, exit_status
@@ -356,6 +356,7 @@ def test_what_a_reader_of_texts_decides_is_left_to_it(head: bytes) -> None:
     assert not any(other.begins.match(head) for other in OTHERS)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_bytes_that_nothing_knows(data: bytes) -> None:
     head = b"\0\xfe\0" + data
