@@ -87,6 +87,7 @@ class _Reader:
         self.machine: int | None = None
         self.head: list[tuple[bytes, int]] = []
         self.in_file = False
+        self.cut = ""
         self.plain = False
         """The first event stands in a form, and at a place, that needs no unwrapping."""
 
@@ -144,7 +145,9 @@ class _Reader:
 
     def breaks_off(self, number: int) -> None:
         """The file ends within this line; it is not looked at."""
-        if self.now is not None and not self.now.closed:
+        if self.now is None or self.now.closed:
+            self.cut = f"the file breaks off within line {number}, behind the dump"
+        else:
             self.now.settle()
             self.now.cut = f"line {number}: the file breaks off within a line"
 
@@ -375,5 +378,6 @@ def _result(reader: _Reader, dump: Dump) -> Unwrapped:
     read.notes += dump.notes(
         [place for place in reader.found if place.first != dump.first], reader.dumps - 1
     )
+    read.notes += [reader.cut] * bool(reader.cut)
     read.limits += dump.limits()
     return read

@@ -221,7 +221,14 @@ def _read_page(fd: int, path: str) -> Unwrapped:
         )
     if not whole:
         read.damaged = "the page breaks off inside the trace"
+    elif b"</html" not in _tail(fd).lower():
+        read.notes.append("the page breaks off behind the trace")
     return read
+
+
+def _tail(fd: int) -> bytes:
+    """The end of a file, without blanks."""
+    return os.pread(fd, 64, max(0, os.fstat(fd).st_size - 64)).rstrip()
 
 
 def _scripts(fd: int) -> Iterator[tuple[Copy, bool, bool]]:
@@ -311,6 +318,8 @@ def _read_json(fd: int, path: str) -> Unwrapped | None:
     read.notes.append('line numbers count the lines of the string "systemTraceEvents"')
     if not whole:
         read.damaged = 'the file breaks off inside the string "systemTraceEvents"'
+    elif not _tail(fd).endswith(b"}"):
+        read.notes.append('the file breaks off behind the string "systemTraceEvents"')
     return read
 
 

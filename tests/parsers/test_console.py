@@ -205,6 +205,13 @@ def test_a_file_that_ends_within_a_line_loses_that_event() -> None:
         assert read.damaged == "line 202: the file breaks off within a line"
 
 
+def test_a_file_that_ends_within_a_line_behind_the_dump_says_so() -> None:
+    read, copy = dumped(writer.log([*writer.dump(LINES), "Kernel panic"])[:-4])
+    assert copy == expected(LINES)
+    assert read.damaged == ""
+    assert read.notes[-1] == "the file breaks off within line 204, behind the dump"
+
+
 def test_every_cut_of_a_dump_is_damage() -> None:
     data = writer.log(writer.dump(LINES[:12]))
     whole = expected(LINES[:12])

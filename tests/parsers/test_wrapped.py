@@ -95,6 +95,8 @@ def test_a_page_that_breaks_off_is_damaged() -> None:
         assert read.damaged == "the page breaks off inside the trace"
         assert copy.strip()
         assert ("\n" + TEXT).startswith(copy)
+    read, _copy = opened(data[:-4])
+    assert (read.damaged, read.notes) == ("", ["the page breaks off behind the trace"])
 
 
 def test_pages_without_a_trace_are_refused() -> None:
@@ -144,6 +146,9 @@ def test_every_cut_of_the_string_is_damage() -> None:
         read, copy = opened(data[:cut])
         assert read.damaged
         assert TEXT.startswith(copy)
+    read, _copy = opened(data[:-2])
+    assert read.damaged == ""
+    assert "breaks off behind" in read.notes[-1]
 
 
 @pytest.mark.parametrize(
