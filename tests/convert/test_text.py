@@ -62,7 +62,9 @@ def report_of(path: Path) -> Any:
 def rows_of(trace: Trace) -> dict[str, Any]:
     blocks = list(trace.blocks())
     columns = ("ts", "cpu", "pid", "kind", "op")
-    rows = {c: np.concatenate([getattr(block, c) for block in blocks]) for c in columns}
+    rows: dict[str, Any] = {
+        column: np.concatenate([getattr(block, column) for block in blocks]) for column in columns
+    }
     rows["name"] = [block.names[i] if i >= 0 else "" for block in blocks for i in block.event]
     return rows
 
@@ -313,7 +315,7 @@ def arguments(w: TraceWriter, folder: Path) -> list[str]:
 
 def test_kernels_texts(tmp_path: Path) -> None:
     w = TraceWriter("6.12.1", cpus=1)
-    exit_ = {"guest_rip": 1, "vcpu_id": 3, "error_code": 0x182}
+    exit_: dict[str, Any] = {"guest_rip": 1, "vcpu_id": 3, "error_code": 0x182}
     w.event(0, 1, 1, "kvm_exit", exit_reason=0x80000030, isa=1, **exit_)
     w.event(0, 2, 1, "kvm_exit", exit_reason=0x40, isa=2, **exit_)
     w.event(0, 3, 1, "kvm_exit", exit_reason=0x4444, isa=2, **exit_)

@@ -130,7 +130,7 @@ def test_raw_report(sample: Path) -> None:
 @pytest.mark.parametrize("path", PERF, ids=lambda path: path.parent.name)
 def test_perf_script(path: Path) -> None:
     # perf script drops samples of interrupts that came while a guest ran: their cpumode is the
-    # guest's, and it knows no machine of that name (tools/perf/builtin-script.c).
+    # guest's, and it knows no such machine (tools/perf/util/session.c).
     lacks = (Kind.SCHED_MIGRATE_TASK, Kind.SCHED_PROCESS_FREE)
     seen = compare(path, text_of.events_of(text_of.perf_script(path)), lacks)
     assert seen.pop("lacks", 0) < 10
