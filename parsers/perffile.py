@@ -185,7 +185,7 @@ def _read_header(recording: Recording, source: Source) -> None:
             )
         ids = source.read(ids_at, ids_size // 8 * 8, "ids of an event")
         recording.attrs.append(parse_attr(raw[at : at + attr_size - 16], ids, order))
-    if data_size == 0:
+    if data_size == 0 and not _table_fits(source, data_at, bits, order):
         # perf writes the size, and what comes behind the records, when it ends.
         recording.container.notes.append(
             f"{source.path}: the header says that there are no records: perf record was killed "
@@ -203,6 +203,15 @@ def _feature_bits(words: bytes, order: str) -> list[int]:
     """Numbers of the features that are there, in the order in which their table has them."""
     values = struct.unpack(order + "4Q", words)
     return [64 * i + bit for i, value in enumerate(values) for bit in range(64) if value >> bit & 1]
+
+
+def _table_fits(source: Source, at: int, bits: list[int], order: str) -> bool:
+    """Whether the features' table is at `at`: its first section is right behind it."""
+    size = 16 * len(bits)
+    if not bits or at + size > source.size:
+        return False
+    (first,) = struct.unpack_from(order + "Q", source.read(at, size, "table of the features"))
+    return bool(first == at + size)
 
 
 def _read_features(recording: Recording, source: Source, at: int, bits: list[int]) -> None:

@@ -81,8 +81,8 @@ class Granule:
     ats: Any
     sizes: Any
     groups: Any
-    consumed: int
-    """Bytes not yet counted as read in this pass."""
+    length: int
+    """Bytes of its records."""
     waiting: int
     """CPUs that have something in it and have not come by."""
 
@@ -208,6 +208,7 @@ class Index:
         self.size = max(_LEAST_GRANULE, min(GRANULE, _ALL_GRANULES // many))
         self._segment = 0
         self._next = recording.segments[0].start
+        self._counted = bytearray()
         self._kept: OrderedDict[int, Granule] = OrderedDict()
         big = recording.container.big
         table = _hash_table(recording)
@@ -264,8 +265,18 @@ class Index:
             self._extend()
 
     def new_pass(self) -> None:
-        """Forget what was kept: a new pass counts what it reads."""
+        """Forget what was kept and counted: a pass reads anew."""
         self._kept.clear()
+        self._counted = bytearray()
+
+    def count(self, granule: Granule) -> int:
+        """Bytes that a pass has read when it comes to this granule, 0 where it was counted."""
+        missing = granule.number + 1 - len(self._counted)
+        self._counted += bytes(max(0, missing))
+        if self._counted[granule.number]:
+            return 0
+        self._counted[granule.number] = 1
+        return granule.length
 
     def _keep(self, granule: Granule) -> None:
         self._kept[granule.number] = granule

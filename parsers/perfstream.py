@@ -80,7 +80,7 @@ class Stream:
             position += 1
             ahead = self.index.next_share(self.slot, position)
             granule = share.granule
-            consumed, granule.consumed = granule.consumed, 0
+            consumed = self.index.count(granule)
             ordered = not self._carry and not share.disorder and self._seen <= share.earliest
             if ordered and (ahead is None or share.latest <= ahead.earliest):
                 self._seen = max(self._seen, share.latest)
