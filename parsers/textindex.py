@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fputrace.parsers import textlayout as layout
-from fputrace.parsers import textwalk
+from fputrace.parsers import textscan
 from fputrace.parsers.rows import Hole, Seen
 from fputrace.parsers.source import Source
 from fputrace.parsers.textlines import (
@@ -151,7 +151,7 @@ class Indexer:
                 continue
             state[layout.AT] = 0
             while True:
-                status = textwalk.index(chunk.data, chunk.end, chunk.base, geometry, view, cpus)
+                status = textscan.index(chunk.data, chunk.end, chunk.base, geometry, view, cpus)
                 if status == layout.NEED_CHUNK:
                     break
                 if status == layout.WAITED_FOR:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fputrace.events import Kind
+
+OTHER = int(Kind.OTHER)
+
 # What a call ends with.
 NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR, CHANGES_FULL = range(5)
 
@@ -66,7 +70,7 @@ STEP = 4
     OP_END,  # blanks and the end of the line
 ) = range(11)
 
-# tables of words: TABLE_ROOM words each, place and length in the pool and value, behind their count.
+# tables of words: a count, and TABLE_ROOM words each: place and length in the pool, and value.
 TABLE_ROOM = 32
 TABLE = 1 + 3 * TABLE_ROOM
 

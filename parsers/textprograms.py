@@ -220,7 +220,11 @@ class Programs:
         full = count == layout.TABLE_ROOM or len(self._tables) > layout.MOST_TABLES
         if place < 0 or not 0 < len(word) <= 64 or (place, len(word)) in pairs or full:
             return
-        table[1 + 3 * count : 4 + 3 * count] = (place, len(word), ABSENT if value is None else value)
+        table[1 + 3 * count : 4 + 3 * count] = (
+            place,
+            len(word),
+            ABSENT if value is None else value,
+        )
         table[0] = count + 1
 
     # The tables themselves
@@ -246,9 +250,7 @@ class Programs:
             steps.append((layout.OP_LITERAL, place, len(data), 0))
         return True
 
-    def _put_program(
-        self, name: bytes, number: int, order: int, kind: int, steps: _Steps
-    ) -> None:
+    def _put_program(self, name: bytes, number: int, order: int, kind: int, steps: _Steps) -> None:
         """Add a program to a name's, which are tried in the order of SHAPES."""
         known = self._known.setdefault(name, [])
         if any(old == steps and of == kind for _, old, of in known):

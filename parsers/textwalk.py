@@ -1,3 +1,4 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The hot loop of the text reader: lines to rows, and where in a text each CPU's events are.
 
 A Python file in Cython's pure-Python mode, as ``ringbuffer.py``: compiled when it can be, plain
@@ -21,78 +22,64 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
-if cython.compiled:
-    from cython.cimports.libc.string import memchr, memcmp, memcpy
-
 from fputrace import events
-from fputrace.parsers import textlayout as layout
 
-NEED_CHUNK = cython.declare(cython.longlong, layout.NEED_CHUNK)
-ROWS_FULL = cython.declare(cython.longlong, layout.ROWS_FULL)
-ASK = cython.declare(cython.longlong, layout.ASK)
-WAITED_FOR = cython.declare(cython.longlong, layout.WAITED_FOR)
-BRACKET = cython.declare(cython.longlong, layout.BRACKET)
-DASH = cython.declare(cython.longlong, layout.DASH)
-TICKS = cython.declare(cython.longlong, layout.TICKS)
-AT = cython.declare(cython.longlong, layout.AT)
-LINE = cython.declare(cython.longlong, layout.LINE)
-COLUMN = cython.declare(cython.longlong, layout.COLUMN)
-TIME = cython.declare(cython.longlong, layout.TIME)
-BACK = cython.declare(cython.longlong, layout.BACK)
-BACK_LINE = cython.declare(cython.longlong, layout.BACK_LINE)
-ROW = cython.declare(cython.longlong, layout.ROW)
-EVENTS = cython.declare(cython.longlong, layout.EVENTS)
-CHANGES = cython.declare(cython.longlong, layout.CHANGES)
-P_TS = cython.declare(cython.longlong, layout.P_TS)
-P_CPU = cython.declare(cython.longlong, layout.P_CPU)
-P_PID = cython.declare(cython.longlong, layout.P_PID)
-P_COMM = cython.declare(cython.longlong, layout.P_COMM)
-P_COMM_END = cython.declare(cython.longlong, layout.P_COMM_END)
-P_FLAGS = cython.declare(cython.longlong, layout.P_FLAGS)
-P_FLAGS_END = cython.declare(cython.longlong, layout.P_FLAGS_END)
-LAST_AT = cython.declare(cython.longlong, layout.LAST_AT)
-LAST_TS = cython.declare(cython.longlong, layout.LAST_TS)
-FIRST_AT = cython.declare(cython.longlong, layout.FIRST_AT)
-FIRST_TS = cython.declare(cython.longlong, layout.FIRST_TS)
-WAITING = cython.declare(cython.longlong, layout.WAITING)
-CPU = cython.declare(cython.longlong, layout.CPU)
-LARGEST_CPU = cython.declare(cython.longlong, layout.LARGEST_CPU)
-LARGEST_SECONDS = cython.declare(cython.longlong, layout.LARGEST_SECONDS)
-CHANGES_FULL = cython.declare(cython.longlong, layout.CHANGES_FULL)
-NAME_SLOTS = cython.declare(cython.longlong, layout.NAME_SLOTS)
-NAME = cython.declare(cython.longlong, layout.NAME)
-MOST_PROBES = cython.declare(cython.longlong, layout.MOST_PROBES)
-FLAG_SLOTS = cython.declare(cython.longlong, layout.FLAG_SLOTS)
-FLAG = cython.declare(cython.longlong, layout.FLAG)
-COMM_SLOTS = cython.declare(cython.longlong, layout.COMM_SLOTS)
-COMM = cython.declare(cython.longlong, layout.COMM)
-COMM_ROOM = cython.declare(cython.longlong, layout.COMM_ROOM)
-CHANGE = cython.declare(cython.longlong, layout.CHANGE)
-MOST_CHANGES = cython.declare(cython.longlong, layout.MOST_CHANGES)
-COMM_BYTES = cython.declare(cython.longlong, layout.COMM_BYTES)
-LEAST_TICKS = cython.declare(cython.longlong, layout.LEAST_TICKS)
-STEP = cython.declare(cython.longlong, layout.STEP)
-OP_LITERAL = cython.declare(cython.longlong, layout.OP_LITERAL)
-OP_DEC = cython.declare(cython.longlong, layout.OP_DEC)
-OP_HEX = cython.declare(cython.longlong, layout.OP_HEX)
-OP_NUMBER = cython.declare(cython.longlong, layout.OP_NUMBER)
-OP_WORD = cython.declare(cython.longlong, layout.OP_WORD)
-OP_FREE = cython.declare(cython.longlong, layout.OP_FREE)
-OP_TOKEN = cython.declare(cython.longlong, layout.OP_TOKEN)
-OP_NAMED = cython.declare(cython.longlong, layout.OP_NAMED)
-OP_SET = cython.declare(cython.longlong, layout.OP_SET)
-OP_REST = cython.declare(cython.longlong, layout.OP_REST)
-OP_END = cython.declare(cython.longlong, layout.OP_END)
-TABLE = cython.declare(cython.longlong, layout.TABLE)
-OTHER = cython.declare(cython.longlong, int(events.Kind.OTHER))
-ABSENT = cython.declare(cython.longlong, events.ABSENT)
+if cython.compiled:
+    from cython.cimports.fputrace.parsers.textprefix import prefix
+    from cython.cimports.libc.string import memchr, memcmp, memcpy
+else:
+    from fputrace.parsers.textprefix import prefix
+
+if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
+    from fputrace.parsers.textlayout import (
+        ASK,
+        AT,
+        BACK,
+        BACK_LINE,
+        CHANGE,
+        CHANGES,
+        CHANGES_FULL,
+        COMM,
+        COMM_ROOM,
+        COMM_SLOTS,
+        FLAG,
+        FLAG_SLOTS,
+        LINE,
+        MOST_CHANGES,
+        MOST_PROBES,
+        NAME,
+        NAME_SLOTS,
+        NEED_CHUNK,
+        OP_DEC,
+        OP_FREE,
+        OP_HEX,
+        OP_LITERAL,
+        OP_NAMED,
+        OP_NUMBER,
+        OP_REST,
+        OP_SET,
+        OP_TOKEN,
+        OP_WORD,
+        OTHER,
+        P_COMM,
+        P_COMM_END,
+        P_CPU,
+        P_FLAGS,
+        P_FLAGS_END,
+        P_PID,
+        P_TS,
+        ROW,
+        ROWS_FULL,
+        STEP,
+        TABLE,
+        TIME,
+    )
+
 # Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
+ABSENT = cython.declare(cython.longlong, events.ABSENT)
 WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
-BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
-NEWLINES = cython.declare(cython.ulonglong, 0x0A0A0A0A0A0A0A0A)
 ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
 HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
-ZEROS = cython.declare(cython.ulonglong, 0x3030303030303030)
 ABOVE_NINE = cython.declare(cython.ulonglong, 0x4646464646464646)  # carries from above '9'
 FROM_ZERO = cython.declare(cython.ulonglong, 0x5050505050505050)  # carries from '0'
 LOWER = cython.declare(cython.ulonglong, 0x2020202020202020)
@@ -102,39 +89,12 @@ NIBBLES = cython.declare(cython.ulonglong, 0x0F0F0F0F0F0F0F0F)
 PAIRS = cython.declare(cython.ulonglong, 0x00FF00FF00FF00FF)
 QUADS = cython.declare(cython.ulonglong, 0x0000FFFF0000FFFF)
 EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
-LEADING = cython.declare(cython.ulonglong, 0x3030)
-EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
-TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
-TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _newline(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
-) -> cython.longlong:
-    """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
-    if cython.compiled:
-        return cython.cast(
-            cython.longlong,
-            cython.cast(cython.p_uchar, memchr(cython.address(d[at]), 10, end - at))
-            - cython.cast(cython.p_uchar, cython.address(d[0])),
-        )
-    while d[at] != 10:
-        at += 1
-    return at
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulonglong:
     """The eight bytes at `at`; only where WIDE."""
     word: cython.ulonglong = 0
@@ -147,8 +107,6 @@ def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulo
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _same(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -175,8 +133,25 @@ def _same(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
+def _newline(
+    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+) -> cython.longlong:
+    """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
+    if cython.compiled:
+        return cython.cast(
+            cython.longlong,
+            cython.cast(cython.p_uchar, memchr(cython.address(d[at]), 10, end - at))
+            - cython.cast(cython.p_uchar, cython.address(d[0])),
+        )
+    while d[at] != 10:
+        at += 1
+    return at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
 def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
     """Whether this byte is what ``bytes.strip`` takes for white space."""
     return d[at] == 32 or (d[at] >= 9 and d[at] <= 13)
@@ -186,8 +161,6 @@ def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
     return d[at] >= 48 and d[at] <= 57
 
@@ -196,8 +169,6 @@ def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
     while d[at] == 32:
         at += 1
@@ -208,416 +179,6 @@ def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cyt
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _one_line(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
-) -> cython.bint:
-    """Whether these bytes (fewer than 16) hold no newline, nor white space at their ends."""
-    word: cython.ulonglong
-    other: cython.ulonglong
-    if at == end:
-        return True
-    if _blank(d, at) or _blank(d, end - 1):
-        return False
-    if WIDE:
-        word = _load(d, at) ^ NEWLINES
-        other = _load(d, at + 8) ^ NEWLINES
-        if ((word - ONES) & ~word & HIGHS | (other - ONES) & ~other & HIGHS) == 0:
-            return True
-    while at < end:
-        if d[at] == 10:
-            return False
-        at += 1
-    return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _task(
-    d: cython.const[cython.uchar][::1],
-    line: cython.longlong,
-    p: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-) -> cython.bint:
-    """Read comm and pid, backwards from the byte before the blanks that `p` ends."""
-    pid: cython.longlong = 0
-    scale: cython.longlong = 1
-    first: cython.longlong
-    stop: cython.longlong = p
-    while p > line and d[p] == 32:
-        p -= 1
-    if p == stop or stop - p > 40:
-        return False
-    if g[DASH] and d[p] == 41:  # a thread group, `(  123)` or `(-------)`
-        stop = p
-        p -= 1
-        if d[p] == 45:
-            while p > line and d[p] == 45:
-                p -= 1
-        else:
-            while p > line and _digit(d, p):
-                p -= 1
-            if p == stop - 1:
-                return False
-            while p > line and d[p] == 32:
-                p -= 1
-        if d[p] != 40 or stop - p > 9:
-            return False
-        p -= 1
-        stop = p
-        while p > line and d[p] == 32:
-            p -= 1
-        if p == stop or stop - p > 8:
-            return False
-    stop = p
-    while p >= line and _digit(d, p):
-        pid += (d[p] - 48) * scale
-        scale *= 10
-        p -= 1
-        if stop - p > 10:
-            return False
-    if p == stop:
-        return False
-    if g[DASH]:
-        if p < line or d[p] != 45 or stop - p > 7:
-            return False
-        p -= 1
-    else:
-        if p >= line and d[p] == 45:
-            if pid != 1 or stop - p != 1:
-                return False
-            pid = -1
-            p -= 1
-        if p >= line and d[p] == 47:
-            p -= 1
-            stop = p
-            while p >= line and _digit(d, p):
-                p -= 1
-            if p == stop or stop - p > 10:
-                return False
-            if p >= line and d[p] == 45:
-                p -= 1
-        if p >= line and not _blank(d, p):
-            return False
-    if pid > 0x7FFFFFFF:
-        return False
-    s[P_PID] = pid
-    while p >= line and d[p] == 32:
-        p -= 1
-    first = line
-    if WIDE:
-        while first + 8 <= p and _load(d, first) == BLANKS:
-            first += 8
-    while first <= p and d[first] == 32:
-        first += 1
-    # A longer one begins with the name of a buffer, or has room for what looks like all of this.
-    if p - first >= COMM_BYTES or not _one_line(d, first, p + 1):
-        return False
-    s[P_COMM] = first
-    s[P_COMM_END] = p + 1
-    return True
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _time(
-    d: cython.const[cython.uchar][::1],
-    p: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-) -> cython.longlong:
-    """Read the time at `p`; where its colon is, or -1."""
-    seconds: cython.longlong = 0
-    fraction: cython.longlong = 0
-    start: cython.longlong = p
-    word: cython.ulonglong
-    if g[TICKS]:
-        while _digit(d, p) and p - start < 18:
-            seconds = seconds * 10 + (d[p] - 48)
-            p += 1
-        if p == start or d[p] != 58:
-            return -1
-        s[P_TS] = seconds
-        return p
-    while _digit(d, p) and p - start < 10:
-        seconds = seconds * 10 + (d[p] - 48)
-        p += 1
-    if p == start or d[p] != 46 or seconds > LARGEST_SECONDS:
-        return -1
-    p += 1
-    start = p
-    if WIDE and d[p + 6] == 58:
-        word = _load(d, p) << 16 | LEADING
-        if ((word + ABOVE_NINE | word - ZEROS) & HIGHS) == 0:
-            word -= ZEROS
-            word = word * 10 + (word >> 8)
-            word = (word & EVERY_FOURTH) * TO_HUNDREDS + (word >> 16 & EVERY_FOURTH) * TO_TENS
-            s[P_TS] = seconds * 1000000000 + cython.cast(cython.longlong, word >> 32) * 1000
-            return p + 6
-    while _digit(d, p) and p - start < 10:
-        fraction = fraction * 10 + (d[p] - 48)
-        p += 1
-    if d[p] != 58:
-        return -1
-    if p - start == 6:
-        fraction *= 1000
-    elif p - start != 9:
-        return -1
-    s[P_TS] = seconds * 1000000000 + fraction
-    return p
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _text_after(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.longlong:
-    """Where the event's text begins behind the colon at `p`, or -1."""
-    q: cython.longlong
-    p += 1
-    if d[p] != 32:
-        return -1
-    p = _skip_blanks(d, p)
-    if d[p] == 40:  # (+123), of trace-cmd report --ts-diff
-        if d[p + 1] != 43:
-            return -1
-        q = p + 2
-        while _digit(d, q) and q - p < 20:
-            q += 1
-        if q == p + 2 or d[q] != 41 or d[q + 1] != 32:
-            return -1
-        p = _skip_blanks(d, q + 1)
-    if d[p] == 10 or d[p] == 13 or d[p] == 9 or d[p] == 40:
-        return -1
-    return p
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _bracketed(
-    d: cython.const[cython.uchar][::1],
-    line: cython.longlong,
-    q: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-) -> cython.longlong:
-    """What stands before an event's name, its CPU in brackets at `q`; -1 when that is none."""
-    cpu: cython.longlong = 0
-    p: cython.longlong = q + 1
-    behind: cython.longlong
-    while _digit(d, p) and p - q < 7:
-        cpu = cpu * 10 + (d[p] - 48)
-        p += 1
-    if d[p] != 93 or p - q < 4 or p - q > 6 or cpu > LARGEST_CPU:
-        return -1
-    p += 1
-    behind = p
-    if d[p] != 32:
-        return -1
-    p = _skip_blanks(d, p)
-    s[P_FLAGS] = p
-    s[P_FLAGS_END] = p
-    if not _digit(d, p):
-        if p - behind > 40:
-            return -1
-        while not _blank(d, p) and p - s[P_FLAGS] < 10:
-            p += 1
-        if p - s[P_FLAGS] < 3 or p - s[P_FLAGS] > 9 or d[p] != 32:
-            return -1
-        s[P_FLAGS_END] = p
-        behind = p
-        p = _skip_blanks(d, p)
-    if p - behind > 40:
-        return -1
-    p = _time(d, p, g, s)
-    if p < 0 or (g[TICKS] and p + 1 - behind < LEAST_TICKS):
-        return -1
-    p = _text_after(d, p)
-    if p < 0 or not _task(d, line, q - 1, g, s):
-        return -1
-    s[P_CPU] = cpu
-    return p
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _unbracketed(
-    d: cython.const[cython.uchar][::1],
-    line: cython.longlong,
-    colon: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-) -> cython.longlong:
-    """The same where the CPU stands bare, or before the flags; by the colon behind the time."""
-    cpu: cython.longlong = 0
-    end: cython.longlong
-    start: cython.longlong
-    p: cython.longlong = colon - 1
-    while p > line and (_digit(d, p) or d[p] == 46):
-        p -= 1
-    if d[p] != 32 or colon - p > 24 or _time(d, p + 1, g, s) != colon:
-        return -1
-    end = p
-    while p > line and d[p] == 32:
-        p -= 1
-    if end - p > 40 or (g[TICKS] and colon + 1 - (p + 1) < LEAST_TICKS):
-        return -1
-    end = p + 1
-    while p > line and not _blank(d, p) and end - p < 16:
-        p -= 1
-    start = p + 1
-    if d[p] != 32:
-        return -1
-    while _digit(d, start) and start - p < 7:
-        cpu = cpu * 10 + (d[start] - 48)
-        start += 1
-    if start == p + 1 or start - p > 6 or cpu > LARGEST_CPU:
-        return -1
-    s[P_FLAGS] = start
-    s[P_FLAGS_END] = end
-    if g[DASH]:
-        if end - start < 3 or end - start > 9:
-            return -1
-    elif start != end:
-        return -1
-    end = _text_after(d, colon)
-    if end < 0 or not _task(d, line, p, g, s):
-        return -1
-    s[P_CPU] = cpu
-    return end
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _prefix(
-    d: cython.const[cython.uchar][::1],
-    line: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-) -> cython.longlong:
-    """Where the text of an event begins in the line at `line`, with all before it in `s`.
-
-    -1 for a line to be asked about.  No comm has room for what is matched here, so that the only
-    place where it can match is the right one.
-    """
-    p: cython.longlong = line + s[COLUMN]
-    q: cython.longlong
-    mark: cython.longlong = 91 if g[BRACKET] else 58
-    if g[BRACKET] and d[p] == 91:
-        # Where the line before had its CPU.
-        q = _bracketed(d, line, p, g, s)
-        if q >= 0:
-            return q
-    p = line
-    while p - line < 256:
-        while d[p] != mark and d[p] != 10:
-            p += 1
-        if d[p] == 10:
-            return -1
-        q = _bracketed(d, line, p, g, s) if g[BRACKET] else _unbracketed(d, line, p, g, s)
-        if q >= 0:
-            s[COLUMN] = p - line
-            return q
-        p += 1
-    return -1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _perf_record(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.bint:
-    """Whether perf's own record is named here: ``PERF_RECORD_LOST``."""
-    return d[p] == 80 and d[p + 1] == 69 and d[p + 2] == 82 and d[p + 3] == 70 and d[p + 4] == 95
-
-
-def index(
-    d: cython.const[cython.uchar][::1],
-    end: cython.longlong,
-    base: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-    cpus: cython.longlong[::1],
-) -> int:
-    """Note every CPU's last and first event in a buffer that stands at `base` in the file.
-
-    Goes on at ``s[AT]``.  Ends with NEED_CHUNK, with ASK at a line that is none it knows, or with
-    WAITED_FOR behind an event of a CPU that somebody waits for.
-    """
-    status: cython.longlong
-    with cython.nogil:
-        status = _index(d, end, base, g, s, cpus)
-    return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _index(
-    d: cython.const[cython.uchar][::1],
-    end: cython.longlong,
-    base: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-    cpus: cython.longlong[::1],
-) -> cython.longlong:
-    line: cython.longlong = s[AT]
-    p: cython.longlong
-    c: cython.longlong
-    while line < end:
-        p = _prefix(d, line, g, s)
-        if p < 0 or _perf_record(d, p):
-            s[AT] = line
-            return ASK
-        c = s[P_CPU] * CPU
-        if cpus[c + FIRST_AT] < 0:
-            cpus[c + FIRST_AT] = base + line
-            cpus[c + FIRST_TS] = s[P_TS]
-        cpus[c + LAST_AT] = base + line
-        cpus[c + LAST_TS] = s[P_TS]
-        s[EVENTS] += 1
-        s[LINE] += 1
-        line = _newline(d, p, end) + 1
-        if cpus[c + WAITING]:
-            s[AT] = line
-            return WAITED_FOR
-    s[AT] = line
-    return NEED_CHUNK
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _nibble(c: cython.longlong) -> cython.longlong:
     """The value of a hexadecimal digit, 16 for another byte."""
     if c >= 48 and c <= 57:
@@ -632,8 +193,6 @@ def _nibble(c: cython.longlong) -> cython.longlong:
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _hex(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
     """The value of eight hexadecimal digits, -1 when one of the bytes is none; only where WIDE."""
     word: cython.ulonglong = _load(d, at)
@@ -652,8 +211,6 @@ def _hex(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.long
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _find(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -674,8 +231,6 @@ def _find(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _word(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -685,9 +240,9 @@ def _word(
     pool: cython.const[cython.uchar][::1],
 ) -> cython.longlong:
     """Where the value of this word stands in its table, or -1."""
-    i: cython.longlong
     w: cython.longlong = table * TABLE + 1
-    for i in range(words[table * TABLE]):
+    last: cython.longlong = w + 3 * words[table * TABLE]
+    while w < last:
         if words[w + 1] == length and _same(d, at, pool, words[w], length):
             return w + 2
         w += 3
@@ -697,8 +252,6 @@ def _word(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _match(
     d: cython.const[cython.uchar][::1],
     p: cython.longlong,
@@ -787,8 +340,11 @@ def _match(
                 op[row + slot] = words[value]
         elif code == OP_TOKEN:
             start = p
-            while _nibble(d[p]) < 16 or (d[p] | 32) >= 97 and (d[p] | 32) <= 122 or (
-                d[p] == 95 or d[p] == 124 or d[p] == 43
+            while (
+                _nibble(d[p]) < 16
+                or ((d[p] | 32) >= 97
+                and (d[p] | 32) <= 122)
+                or (d[p] == 95 or d[p] == 124 or d[p] == 43)
             ):
                 p += 1
             value = _word(d, start, p - start, programs[i + 2], words, pool)
@@ -817,8 +373,6 @@ def _match(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _flags(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -847,8 +401,6 @@ def _flags(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _named(
     d: cython.const[cython.uchar][::1],
     at: cython.longlong,
@@ -872,8 +424,6 @@ def _named(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _slot(
     d: cython.const[cython.uchar][::1], at: cython.longlong, length: cython.longlong
 ) -> cython.longlong:
@@ -902,8 +452,6 @@ def flag_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> in
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _comm(
     d: cython.const[cython.uchar][::1],
     s: cython.longlong[::1],
@@ -994,8 +542,6 @@ def walk(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _walk(
     d: cython.const[cython.uchar][::1],
     end: cython.longlong,
@@ -1038,7 +584,7 @@ def _walk(
             status = CHANGES_FULL
             break
         status = ASK
-        p = _prefix(d, line, g, s)
+        p = prefix(d, line, g, s)
         if p < 0:
             break
         value = _flags(d, s[P_FLAGS], s[P_FLAGS_END] - s[P_FLAGS], flags, pool)
