@@ -49,12 +49,8 @@ def fill(w: PerfWriter, events: int = 300, **how: Any) -> PerfWriter:
                 if number % 3:
                     w.event(cpu, ts, 40 + cpu, "kvm_fpu", load=number & 1, **how)
                 else:
-                    switch: dict[str, Any] = {
-                        "prev_pid": 40 + cpu,
-                        "next_pid": 0,
-                        "next_comm": "swapper",
-                    }
-                    w.event(cpu, ts, 40 + cpu, "sched_switch", **switch, **how)
+                    switch: dict[str, Any] = {"prev_pid": 40 + cpu, "next_comm": "swapper", **how}
+                    w.event(cpu, ts, 40 + cpu, "sched_switch", **switch)
         w.finished_round()
     return w
 

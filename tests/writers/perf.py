@@ -284,15 +284,14 @@ class PerfWriter:
                 out += self._pack("IHHQ", 83, 0, 16 + len(padded), len(packed)) + padded
             else:
                 out += self._pack("IHH", 81, 0, 8 + len(packed)) + packed
-            out += self._pack("IHH", 68, 0, 8)
+            out += self._pack("IHH", 82, 0, 8)  # FINISHED_INIT, which means nothing here
         return out
 
     def to_bytes(self, form: Form = "file", *, killed: bool = False, more: bytes = b"") -> bytes:
         """The file; ``killed`` as perf leaves it behind when it cannot end; ``more`` records."""
         if form in ("pipe", "zstd pipe"):
-            return (
-                self._magic() + self._pack("Q", 16) + self._pipe_head(form) + self.body(form) + more
-            )
+            head = self._magic() + self._pack("Q", 16) + self._pipe_head(form)
+            return head + self.body(form) + more
         ids = b"".join(self.ids(name) for name in self.events)
         each = len(self.ids(self.events[0]))
         attrs = b"".join(
