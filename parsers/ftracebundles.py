@@ -59,13 +59,19 @@ class Cpu:
         self.writer.lost(origin)
         self.current = self.leaving = self.awaited = None
 
-    def sees(self, pid: int) -> bool:
-        """Whether an event of a task, no compact switch, belongs to what can be followed."""
+    def sees(self, pid: int, runs: bool) -> bool:
+        """Whether an event of a task, no compact switch, belongs to what can be followed.
+
+        `runs`: events of this kind come only from who runs, never from who is leaving.
+        """
         if self.awaited is not None and pid != self.awaited:
             return False
         self.awaited = None
-        if pid != self.leaving:
-            self.current, self.leaving = pid, None
+        if pid == self.current:
+            self.leaving = None
+        elif pid != self.leaving:
+            # Nobody put it on: events are missing, also where nothing says so.
+            self.current, self.leaving = pid if runs else None, None
         return True
 
 
@@ -219,7 +225,7 @@ class Bundles:
                 cpu.writer.lost(at)
                 switches.doubtful = event.ts
                 return
-        if cpu.sees(event.pid):
+        if cpu.sees(event.pid, event.shape.runs):
             cpu.writer.record(event.ts, event.record, at)
             cpu.known += event.shape.known
         if event.shape.key == "sched:sched_switch":

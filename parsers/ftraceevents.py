@@ -62,6 +62,9 @@ TYPED: dict[int, tuple[str, tuple[str, ...]]] = {
 
 _SPECS = {name: spec for spec in KINDS for name in spec.names}
 _COMMS = frozenset(["comm", "prev_comm", "next_comm", "parent_comm", "child_comm"])
+_OF_WHO_LEAVES = frozenset(["x86_fpu_regs_activated", "x86_fpu_regs_deactivated", "kvm_fpu"])
+"""Events that the task which a sched_switch takes off may still print behind it (docs/model.md)."""
+
 _SIZES = {
     # C type -> bytes and signedness, of the types in KINDS.
     "bool": (1, False),
@@ -96,12 +99,16 @@ Value = int | bytes
 
 
 class Shape:
-    """One event with certain fields: its made-up format, and how its records are packed."""
+    """One event with certain fields: its made-up format, and how its records are packed.
+
+    ``known``: it is one of KINDS; ``runs``: only the task that runs prints it.
+    """
 
     def __init__(self, number: int, system: str, name: str, own: Sequence[FieldShape]) -> None:
         self.number = number
         self.key = f"{system}:{name}"
         self.known = name in _SPECS and _SPECS[name].system == system
+        self.runs = self.known and name not in _OF_WHO_LEAVES
         types: dict[str, str] = {}
         if self.known:
             types = {n: op.ctype for op in _SPECS[name].operands for n in op.fields}

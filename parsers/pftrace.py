@@ -54,14 +54,16 @@ def sniff(head: bytes) -> bool:
             size, start = varint(head, at + 1, len(head))
         except ProtobufError:
             break  # the head ends here
-        stop = min(start + size, len(head))
+        if size > LARGEST_PACKET:
+            break
+        body = head[start : start + size].ljust(size, b"\0")
         try:
-            for number, _, _ in fields(head, start, stop):
+            for number, _, _ in fields(body, 0, size):
                 found += 1
                 if number > _LARGEST_NUMBER:
                     return False
-        except ProtobufError:
-            if start + size <= len(head):
+        except ProtobufError as error:
+            if start + error.at < len(head):  # and not in what is not seen
                 return False
         at = start + size
     return found > 0

@@ -226,8 +226,8 @@ class PageWriter:
 
     def lost(self, origin: int) -> None:
         """Events are missing here."""
+        self._end_page()
         if not self._missed:
-            self._end_page()
             self._missed = True
             self._origin = origin
 

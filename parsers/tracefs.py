@@ -72,8 +72,8 @@ def open_tracefs(folder: str, path: str, instance: str | None) -> Trace:
         buffer = top.inside(f"instances/{instance}")
     forms, notes = _formats(top)
     about = _About(
-        forms,
-        _enabled(buffer if instance else top, forms),
+        list(forms.values()),
+        _enabled(buffer, forms),
         _uname(top),
         buffer.text("trace_clock").decode("ascii", "replace").strip(),
         _stats(buffer),
@@ -177,12 +177,12 @@ class _About:
     notes: list[str]
 
 
-def _formats(top: _Folder) -> tuple[list[EventFormat], list[str]]:
-    """The formats in ``events/``, and notes on those that cannot be read.
+def _formats(top: _Folder) -> tuple[dict[str, EventFormat], list[str]]:
+    """The formats in ``events/``, by their folder in there, and notes on what cannot be read.
 
     Raises FormatError when there is none.
     """
-    forms: list[EventFormat] = []
+    forms: dict[str, EventFormat] = {}
     empty = bad = 0
     for system in top.folders("events"):
         for event in top.folders(f"events/{system}"):
@@ -190,7 +190,7 @@ def _formats(top: _Folder) -> tuple[list[EventFormat], list[str]]:
             text = top.text(name)
             form = parse_format(text, system)
             if form is not None and len(forms) < _MOST_FORMATS:
-                forms.append(form)
+                forms[f"{system}/{event}"] = form
             elif text:
                 bad += 1
             elif os.path.exists(os.path.join(top.folder, name)):
@@ -208,13 +208,12 @@ def _formats(top: _Folder) -> tuple[list[EventFormat], list[str]]:
     return forms, notes
 
 
-def _enabled(buffer: _Folder, forms: list[EventFormat]) -> frozenset[str]:
+def _enabled(buffer: _Folder, forms: dict[str, EventFormat]) -> frozenset[str]:
     """Events that ``enable`` says are on; a copy without these files proves nothing of any."""
-    keys = {(form.system, form.name): form.key for form in forms}
     return frozenset(
-        key
-        for (system, name), key in keys.items()
-        if buffer.text(f"events/{system}/{name}/enable", 8).startswith(b"1")
+        form.key
+        for folder, form in forms.items()
+        if buffer.text(f"events/{folder}/enable", 8).startswith(b"1")
     )
 
 

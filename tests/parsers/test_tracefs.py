@@ -298,6 +298,18 @@ def test_damage_is_told_by_file_and_offset(tmp_path: Path) -> None:
         assert [loss.severity for loss in trace.losses] == ["damaged", "damaged"]
 
 
+def test_names_in_format_files_are_no_paths(tmp_path: Path) -> None:
+    folder = write_tracefs(tmp_path / "t", small().file())
+    (tmp_path / "enable").write_text("1\n")
+    for name in ("../../..", "\0", "a/b"):
+        text = (folder / "events/kvm/kvm_exit/format").read_text()
+        text = "name: " + name + text[text.index("\nID:") :]
+        (folder / "events/kvm/kvm_entry/format").write_text(text)
+        with open_trace(folder) as trace:
+            assert trace.enabled is not None
+            assert f"kvm:{name}" in trace.enabled
+
+
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """A FIFO would wait for ever, a device may never end."""
     folder = write_tracefs(tmp_path / "t", small().file(), pages=False)
