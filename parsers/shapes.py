@@ -1,6 +1,6 @@
 """The texts of event arguments: one table for reading them and for writing them.
 
-A row of :data:`SHAPES` is one text that one event has been seen to print, as a template of
+A row of :func:`all_shapes` is one text that one event has been seen to print, as a template of
 literals and ``{field:type}``.  Four sources print texts: the kernel itself (``print fmt`` of
 4.9 to 7.2, which ``perf script`` prints as well), trace-cmd's plugins where they differ,
 ``trace-cmd report -R`` (``field=value``), and tracefs with the option ``fields``
@@ -257,123 +257,146 @@ def _named(pattern: str, name: str) -> bool:
     return len(name) >= len(head) + len(tail) and name.startswith(head) and name.endswith(tail)
 
 
-def _shapes() -> tuple[Shape, ...]:
-    events = [(spec.kind, spec.system, name) for spec in KINDS for name in spec.names]
-    events.append((Kind.SYS_ENTER, "syscalls", "sys_enter_*"))
-    events.append((Kind.SYS_EXIT, "syscalls", "sys_exit_*"))
-    rows: list[Shape] = []
-    for kind, system, name in events:
-        for pattern, by, template, symbols, constants in _TEXTS:
-            if _named(pattern, name):
-                rows.append(Shape(kind, system, name, by, template, symbols, constants))
-        for pattern, fields in _FIELDS:
-            if _named(pattern, name):
-                texts = dict.fromkeys(_field_texts(fields))
-                rows += (Shape(kind, system, name, by, template) for by, template in texts)
-    # The fields of a system call differ from call to call; its number comes first.
-    for number in ("__syscall_nr", "nr"):
-        template = f"{number}={{{number}:dec}} {{_:rest}}"
-        rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "raw", template))
-    rows.append(Shape(Kind.SYS_ENTER, "syscalls", "sys_enter_*", "kernel", "{_:rest}"))
-    return tuple(rows)
-
-
-SHAPES: tuple[Shape, ...] = _shapes()
-"""Every known text, by event; of one event the first that matches is meant."""
+_SYSCALLS = ("sys_enter_*", "sys_exit_*")
 
 
 @cache
-def _by_name() -> dict[str, tuple[Shape, ...]]:
-    found: dict[str, tuple[Shape, ...]] = {}
-    for shape in SHAPES:
-        found[shape.name] = (*found.get(shape.name, ()), shape)
-    return found
+def _rows(kind: Kind, system: str, name: str) -> tuple[Shape, ...]:
+    """The texts of one event of the table, in order."""
+    rows = [
+        Shape(kind, system, name, by, template, symbols, constants)
+        for pattern, by, template, symbols, constants in _TEXTS
+        if _named(pattern, name)
+    ]
+    for pattern, fields in _FIELDS:
+        if _named(pattern, name):
+            texts = dict.fromkeys(_field_texts(fields))
+            rows += (Shape(kind, system, name, by, template) for by, template in texts)
+    if name == "sys_enter_*":
+        # The fields of a system call differ from call to call; its number comes first.
+        rows += (
+            Shape(kind, system, name, "raw", f"{number}={{{number}:dec}} {{_:rest}}")
+            for number in ("__syscall_nr", "nr")
+        )
+        rows.append(Shape(kind, system, name, "kernel", "{_:rest}"))
+    return tuple(rows)
+
+
+_EVENTS: Mapping[str, tuple[Kind, str]] = {
+    **{name: (spec.kind, spec.system) for spec in KINDS for name in spec.names},
+    "sys_enter_*": (Kind.SYS_ENTER, "syscalls"),
+    "sys_exit_*": (Kind.SYS_EXIT, "syscalls"),
+}
+
+
+def all_shapes() -> tuple[Shape, ...]:
+    """Every known text, by event; of one event the first that matches is meant."""
+    return tuple(row for name, event in _EVENTS.items() for row in _rows(*event, name))
 
 
 def shapes_of(name: str) -> tuple[Shape, ...]:
     """The rows of an event, in order; ``name`` with or without its system.  None: no rows."""
     system, _, event = name.rpartition(":")
-    rows = _by_name().get(event)
-    if rows is None:
-        for pattern in ("sys_enter_*", "sys_exit_*"):
-            if _named(pattern, event):
-                rows = _by_name()[pattern]
-    if rows is None or system not in ("", rows[0].system):
+    if event not in _EVENTS:
+        event = next((pattern for pattern in _SYSCALLS if _named(pattern, event)), "")
+    if event not in _EVENTS or system not in ("", _EVENTS[event][1]):
         return ()
-    return rows
+    return _rows(*_EVENTS[event], event)
 
 
 # -- reading --------------------------------------------------------------------------------------
 
 _PATTERNS = {
-    "dec": r"(-?[0-9]{1,20})",
-    "neg": r"([0-9]{1,19})",
-    "hex": r"(?:0x)?([0-9a-fA-F]{1,16})",
-    "ptr": r"((?:0x)?[0-9a-fA-F]{1,16}|\(null\)|\(____ptrval____\)|\(efault\))",
-    "word": r"(\S+)",
-    "state": r"([A-Za-z|+]{1,32})",
-    "plugin_state": r"([A-Za-z|+]{1,32})",
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "dec": r" {0,16}(-?[0-9]{1,20})",  # blanks where %3d pads with them
+        "neg": r"([0-9]{1,19})",
+        "hex": r"(?:0x)?([0-9a-fA-F]{1,16})",
+        "ptr": r"((?:0x)?[0-9a-fA-F]{1,16}|\(null\)|\(____ptrval____\)|\(efault\))",
+        "word": r"(\S+)",
+        "state": r"([A-Za-z|+]{1,32})",
+        "plugin_state": r"([A-Za-z|+]{1,32})",
+    }.items()
 }
-_PADDED = r" {0,16}" + _PATTERNS["dec"]
 _POINTERS = {"(null)": 0, "(____ptrval____)": None, "(efault)": None}
 
 
 class _Matcher:
-    """A template as patterns between its free fields.
+    """A template as the runs of parts between its free fields.
 
-    Nothing in such a pattern can match in two ways, so each is tried once at every place where
-    its first literal stands: time grows with the length of the text only.  The last one is
-    sought from the right, since it must reach the end.
+    Each part of a run ends where it ends, so a run is tried once at every place where its first
+    literal stands: time grows with the length of the text only.  The last run is sought from the
+    right, since it must reach the end.
     """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.segments: list[tuple[re.Pattern[str], str, list[Part]]] = []
+        self.runs: list[list[Part]] = [[]]
         self.free: list[Part] = []
-        pattern, first = "", ""
-        own: list[Part] = []
         for part in parts_of(shape.template):
             if part.type in FREE:
-                self.segments.append((re.compile(pattern), first, own))
                 self.free.append(part)
-                pattern, first, own = "", "", []
-            elif part.type:
-                padded = part.type == "dec" and part.width and not part.width.startswith("0")
-                if part.type == "one":
-                    pattern += f"({'|'.join(map(re.escape, shape.symbols[part.text]))})"
-                else:
-                    pattern += _PADDED if padded else _PATTERNS[part.type]
-                own = [*own, part]
+                self.runs.append([])
             else:
-                first = first or part.text
-                pattern += re.escape(part.text)
-        self.segments.append((re.compile(pattern), first, own))
+                self.runs[-1].append(part)
 
     def match(self, text: str) -> dict[str, Any] | None:
         """Every field's value, None when the text is another."""
-        found: list[tuple[Part, str]] = []
-        at = 0
-        last = len(self.segments) - 1
-        for i, (pattern, first, own) in enumerate(self.segments):
-            if i == last:
-                place = at if i == 0 else max(at, text.rfind(first, at)) if first else len(text)
-                hit = pattern.fullmatch(text, place)
-            else:
-                hit = pattern.match(text) if i == 0 else pattern.search(text, at)
-            if hit is None:
-                return None
-            if i:
-                found.append((self.free[i - 1], text[at : hit.start()]))
-            found += zip(own, hit.groups(), strict=True)
-            at = hit.end()
         values: dict[str, Any] = dict(self.shape.constants)
-        for part, word in found:
+        at = self._read(self.runs[0], text, 0, values)
+        for free, run in zip(self.free, self.runs[1:], strict=True):
+            if at < 0:
+                return None
+            start, end = self._find(run, text, at, values, run is self.runs[-1])
+            if end >= 0 and free.text != "_":
+                word = text[at:start]
+                values[free.text] = (
+                    symbol_number(self.shape.symbols[free.text], word)
+                    if free.type == "sym"
+                    else word
+                )
+            at = end
+        return values if at == len(text) else None
+
+    def _find(
+        self, run: list[Part], text: str, at: int, values: dict[str, Any], last: bool
+    ) -> tuple[int, int]:
+        """Where a run behind a free field begins and ends; an end of -1: nowhere."""
+        if not run:
+            return len(text), len(text)
+        if last:
+            start = text.rfind(run[0].text, at)
+            return start, self._read(run, text, start, values) if start >= 0 else -1
+        start = text.find(run[0].text, at)
+        while start >= 0:
+            end = self._read(run, text, start, values)
+            if end >= 0:
+                return start, end
+            start = text.find(run[0].text, start + 1)
+        return -1, -1
+
+    def _read(self, run: list[Part], text: str, at: int, values: dict[str, Any]) -> int:
+        """Read a run that begins at `at`; its end, or -1 when the text is another."""
+        for part in run:
+            if not part.type:
+                if not text.startswith(part.text, at):
+                    return -1
+                at += len(part.text)
+                continue
+            if part.type == "one":
+                words = self.shape.symbols[part.text]
+                word = max((w for w in words if text.startswith(w, at)), key=len, default="")
+                end = at + len(word)
+            else:
+                found = _PATTERNS[part.type].match(text, at)
+                word, end = (found[1], found.end()) if found is not None else ("", at)
+            value = self._value(part, word) if word else _IMPOSSIBLE
+            if value is _IMPOSSIBLE:
+                return -1
             if part.text != "_":
-                value = self._value(part, word)
-                if value is _IMPOSSIBLE:
-                    return None
                 values[part.text] = value
-        return values
+            at = end
+        return at
 
     def _value(self, part: Part, word: str) -> Any:
         if part.type == "dec":
@@ -391,8 +414,6 @@ class _Matcher:
             return plugin_state_number(word)
         if part.type == "one":
             return self.shape.symbols[part.text][word]
-        if part.type == "sym":
-            return symbol_number(self.shape.symbols[part.text], word)
         return word
 
 
