@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from fputrace.errors import FormatError
@@ -18,8 +19,8 @@ MAGIC = b"\x17\x08\x44tracing"
 LARGEST_TEXT = 1 << 26
 """Bytes of the largest block of formats or command lines this reads."""
 
-MOST_CPUS = 1 << 14
-"""Twice what x86 kernels can be built for (arch/x86/Kconfig, NR_CPUS_RANGE_END)."""
+MOST_CPUS = 1 << 13
+"""What x86 kernels can be built for (arch/x86/Kconfig, NR_CPUS_RANGE_END)."""
 
 # Option and section ids (trace-cmd: include/trace-cmd/trace-cmd-private.h).
 DONE, DATE, CPUSTAT, BUFFER, TRACECLOCK, UNAME, HOOK, OFFSET = range(8)
@@ -200,3 +201,29 @@ def read_buffer_option(container: Container, option: Option, latency: bool) -> B
             offset=option.offset,
         )
     return Buffer(name, cpus, clock, page_size, container.compression != "none")
+
+
+def apart(container: Container, buffer: Buffer) -> list[CpuData]:
+    """The CPUs' data without what two of them claim: it ends where the next CPU's begins.
+
+    Pages do not say whose they are; read twice, they would be events that never happened.  Raises
+    FormatError when a CPU is there twice.
+    """
+    count = 4 if buffer.compressed else 0  # the number of chunks, which the size leaves out
+    ordered = sorted((place for place in buffer.cpus if place.size), key=lambda place: place.offset)
+    if len({place.cpu for place in ordered}) < len(ordered):
+        raise FormatError("the table of CPUs has one of them twice", path=container.path)
+    sizes = {place.cpu: place.size for place in ordered}
+    cut: list[CpuData] = []
+    for place, following in pairwise(ordered):
+        room = following.offset - place.offset
+        if place.size + count > room:
+            sizes[place.cpu] = max(0, room - count)
+            cut.append(following)
+    if cut:
+        more = f", and so does that of {len(cut) - 1} more CPUs" if len(cut) > 1 else ""
+        container.note(
+            f"the data before CPU {cut[0].cpu}'s runs into it and is read up to there{more}",
+            cut[0].offset,
+        )
+    return [place._replace(size=sizes.get(place.cpu, 0)) for place in buffer.cpus]

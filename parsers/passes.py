@@ -12,10 +12,11 @@ import numpy as np
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Trace
 from fputrace.parsers import layout, merge, ringbuffer
 from fputrace.parsers.clocks import Correction
+from fputrace.parsers.compression import engine_for
 from fputrace.parsers.container import Buffer, Container, CpuData
 from fputrace.parsers.losses import CpuLosses, LossBook
 from fputrace.parsers.records import BlockRecords, RecordDecoder
-from fputrace.parsers.streams import Chunk, chunk_bytes, chunks
+from fputrace.parsers.streams import Chunk, chunk_bytes, chunks, largest_chunk
 from fputrace.parsers.tables import EventTable
 
 _COLUMNS = (
@@ -89,6 +90,9 @@ class Pass:
             (place, position) for position, place in enumerate(plan.buffer.cpus) if place.size > 0
         )
         most = chunk_bytes(len(places), plan.page_size)
+        # One engine for all CPUs: each needs some hundred KiB.
+        self.unpack = engine_for(plan.container.compression) if plan.buffer.compressed else None
+        self.largest = largest_chunk(len(places))
         self.cpus = [
             _Cpu(slot, position, place, self.stream(place, most))
             for slot, (place, position) in enumerate(places)
@@ -118,7 +122,7 @@ class Pass:
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
         """One CPU's pages, up to `most` bytes at once; :mod:`tracecmd` gets them elsewhere."""
         plan = self.plan
-        return chunks(plan.container, place, plan.page_size, plan.buffer.compressed, most)
+        return chunks(plan.container, place, plan.page_size, most, self.unpack, self.largest)
 
     def blocks(self) -> Iterator[EventBlock]:
         """All rows in global order, in blocks.  Raises ReadError when the file shrinks."""

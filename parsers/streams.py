@@ -10,12 +10,17 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fputrace.parsers.compression import DecompressError, engine_for
+from fputrace.parsers.compression import Decompress, DecompressError
 from fputrace.parsers.container import Container, CpuData
 from fputrace.parsers.source import Source
 
 LARGEST_CHUNK = 1 << 24
 """Bytes of the largest compressed chunk this unpacks (trace-cmd writes ten pages a chunk)."""
+
+ALL_PACKED = 1 << 28
+"""Bytes of one unpacked chunk of each CPU, which all are in memory at once."""
+
+_LEAST_CHUNK = 10 * 4096  # is unpacked with any number of CPUs
 
 _LARGEST_RATIO = 1024
 
@@ -71,17 +76,22 @@ def raw_chunks(source: Source, place: CpuData, page_size: int, most: int) -> Ite
 
 
 def packed_chunks(
-    container: Container, place: CpuData, page_size: int, most: int
+    container: Container,
+    place: CpuData,
+    page_size: int,
+    most: int,
+    unpack: Decompress,
+    largest: int,
 ) -> Iterator[Chunk]:
     """Chunks of compressed data, several of the file's own joined up to `most` bytes.
+
+    `largest` is how large one of the file's own may be.
 
     Layout: u32 number of chunks, then for each u32 compressed size, u32 uncompressed size, data
     (libtracecmd's trace-compress.c).  A chunk that does not decompress is a hole; a size that
     cannot be ends the CPU's data.  Raises ReadError when the file shrinks.
     """
     source = container.source
-    unpack = engine_for(container.compression)
-    assert unpack is not None
     order = ">" if container.big else "<"
     what = f"data of CPU {place.cpu}"
     end = min(place.offset + 4 + place.size, source.size)  # the size leaves out the count
@@ -107,7 +117,7 @@ def packed_chunks(
             packed, full = struct.unpack(order + "II", head)
             missing = full
         if not reason and (
-            full % page_size or full > LARGEST_CHUNK or full > max(1 << 20, packed * _LARGEST_RATIO)
+            full % page_size or full > largest or full > max(1 << 20, packed * _LARGEST_RATIO)
         ):
             reason = f"a chunk of {packed} bytes cannot have {full} bytes of pages in it"
         if not reason and at + 8 + packed > end:
@@ -151,11 +161,22 @@ def packed_chunks(
         yield Chunk(b"".join(parts), base, consumed)
 
 
+def largest_chunk(cpus: int) -> int:
+    """How many bytes one compressed chunk may unpack to, with so many CPUs."""
+    return min(LARGEST_CHUNK, max(_LEAST_CHUNK, ALL_PACKED // max(cpus, 1)))
+
+
 def chunks(
-    container: Container, place: CpuData, page_size: int, compressed: bool, most: int
+    container: Container,
+    place: CpuData,
+    page_size: int,
+    most: int,
+    unpack: Decompress | None,
+    largest: int,
 ) -> Iterator[Chunk]:
     """All chunks of one CPU; nothing when it has no data.
 
+    `unpack` is None for data that is not compressed, `largest` the largest compressed chunk.
     Raises ReadError when the file shrinks or fails meanwhile.
     """
     if place.size == 0:
@@ -163,6 +184,6 @@ def chunks(
     if place.offset > container.source.size:
         reason = "the file ends before this CPU's data"
         return iter([Chunk(b"", 0, 0, place.size, reason, place.offset)])
-    if compressed:
-        return packed_chunks(container, place, page_size, most)
+    if unpack is not None:
+        return packed_chunks(container, place, page_size, most, unpack, largest)
     return raw_chunks(container.source, place, page_size, most)

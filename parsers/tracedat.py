@@ -15,7 +15,7 @@ from fputrace.errors import FormatError, UsageError
 from fputrace.events import EventBlock, EventFormat, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.clocks import slack_of
-from fputrace.parsers.container import MAGIC, Buffer, Container, read_start
+from fputrace.parsers.container import MAGIC, Buffer, Container, apart, read_start
 from fputrace.parsers.container6 import read_v6
 from fputrace.parsers.container7 import read_v7
 from fputrace.parsers.formats import parse_fields, parse_format
@@ -26,7 +26,11 @@ from fputrace.parsers.source import Source
 from fputrace.parsers.symbols import find_symbols
 from fputrace.parsers.tables import EventTable
 
-LARGEST_PAGE = 1 << 24
+LARGEST_PAGE = 1 << 20
+"""Twice the largest sub-buffer of x86: 128 pages (kernel/trace/ring_buffer.c, order 7)."""
+
+ALL_PAGES = 1 << 28
+"""Bytes of one page of each CPU, which all are in memory at once."""
 
 
 def sniff(head: bytes) -> bool:
@@ -55,6 +59,7 @@ def open_tracedat(
         else:
             read_v7(container, cursor)
         buffer = _choose_buffer(container, instance)
+        buffer.cpus = apart(container, buffer)
         trace, plan = trace_of(container, buffer, _formats(container))
     except BaseException:
         source.close()
@@ -193,6 +198,12 @@ def _geometry(
     if not page_size:
         raise FormatError(
             f"pages of {container.page_size} bytes cannot be", path=container.path, offset=0
+        )
+    if page_size * sum(place.size > 0 for place in buffer.cpus) > ALL_PAGES:
+        raise FormatError(
+            f"pages of {page_size} bytes on {len(buffer.cpus)} CPUs are more than is kept in "
+            f"memory ({ALL_PAGES >> 20} MiB)",
+            path=container.path,
         )
     geometry = geometry_of(table, container.big, slack_of(clock))
     geometry[layout.PAGE_SIZE] = page_size

@@ -111,3 +111,33 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
         for at in range(len(data) - 4)
     ]
     assert run_all(huge, must_end, tmp_path, mebibytes=256) == []
+
+
+def test_data_of_two_cpus_in_one_place_is_read_once(tmp_path: Path) -> None:
+    """A CPU's data ends where the next one's begins, whatever the table says."""
+    w = TraceWriter()
+    for cpu in (0, 1):
+        w.event(cpu, 1000 + cpu, 7, "kvm_fpu", load=1)
+    whole = bytearray(w.file().to_bytes(6))
+    table = whole.index(b"flyrecord\0") + 10
+    size = int.from_bytes(whole[table + 8 : table + 16], "little")
+    whole[table + 8 : table + 16] = (2 * size).to_bytes(8, "little")
+    path = tmp_path / "trace.dat"
+    path.write_bytes(whole)
+    with open_trace(path) as trace:
+        assert sum(int((block.event >= 0).sum()) for block in trace.blocks()) == 2
+        assert any("runs into it" in note for note in trace.notes)
+
+
+def test_a_cpu_is_in_the_table_once(tmp_path: Path) -> None:
+    w = TraceWriter(cpus=[3, 4])
+    for cpu in (3, 4):
+        w.event(cpu, 1000 + cpu, 7, "kvm_fpu", load=1)
+    file = w.file()
+    data = file.to_bytes(7)
+    four = (4).to_bytes(4, "little") + data.rindex(file.buffers[0].cpus[4][0]).to_bytes(8, "little")
+    assert data.count(four) == 1
+    path = tmp_path / "trace.dat"
+    path.write_bytes(data.replace(four, (3).to_bytes(4, "little") + four[4:]))
+    with pytest.raises(TraceError, match="twice"):
+        open_trace(path)
