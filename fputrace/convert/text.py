@@ -25,6 +25,7 @@ from fputrace.metadata import comms_to_plain, format_to_plain, loss_to_plain, to
 from fputrace.parsers.textmeta import shown_names
 from fputrace.reports.escape import clean
 
+_U64 = (1 << 64) - 1
 _COMMS = 1000  # names of tasks a line
 _FRONTS = 1 << 16  # beginnings of lines kept
 
@@ -98,11 +99,12 @@ class _Lines:
                 continue
             front = fronts.get((pid, cpu)) or self._front(pid, cpu)
             args = of_row(fields_of, row, event, kind, op)
+            time = ts & _U64  # one before zero as trace-cmd prints it, which takes it for unsigned
             if in_ns:
-                seconds, ns = divmod(ts, 1_000_000_000)
+                seconds, ns = divmod(time, 1_000_000_000)
                 lines.append(f"{front}{seconds:5d}.{ns:09d}: {names[event]} {args}\n")
             else:
-                lines.append(f"{front}{ts:15d}: {names[event]} {args}\n")
+                lines.append(f"{front}{time:15d}: {names[event]} {args}\n")
         return lines
 
     def rest(self) -> Iterator[str]:
