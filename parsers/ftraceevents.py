@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from operator import and_
 from typing import NamedTuple
 
 from fputrace.events import KINDS, EventFormat, FormatField
@@ -138,6 +139,9 @@ class Shape:
 
     def pack(self, pid: int, flags: int, values: Sequence[Value]) -> bytes:
         """The record of one event."""
+        if not self._texts:
+            numbers = map(and_, values, self._masks)
+            return self._struct.pack(self.number, flags & 0xFF, 0, pid, *numbers)
         packed: list[Value] = [
             value if isinstance(value, bytes) else value & mask
             for value, mask in zip(values, self._masks, strict=True)
@@ -167,12 +171,16 @@ class Event(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What the messages of an event look like: field number -> its name in the kernel."""
+    """What the messages of an event look like: field number -> its name in the kernel.
+
+    ``shapes`` are those seen so far, by the numbers of their fields, negative ones of text.
+    """
 
     system: str
     name: str
     fields: dict[int, str]
     signed: frozenset[int]
+    shapes: dict[tuple[int, ...], Shape]
 
 
 _TYPED = {
@@ -185,6 +193,7 @@ _TYPED = {
             for i, field in enumerate(names, 1)
             if field not in ("start", "waited", "valid", "load")
         ),
+        {},
     )
     for number, (name, names) in TYPED.items()
 }
@@ -224,7 +233,7 @@ def described_by(data: bytes, at: int, end: int, group: str) -> Described:
             names[number] = name
             if kind in _SIGNED_TYPES:
                 signed.add(number)
-    return Described(group or system_of(event), event, names, frozenset(signed))
+    return Described(group or system_of(event), event, names, frozenset(signed), {})
 
 
 def system_of(event: str) -> str:
@@ -240,6 +249,7 @@ class Events:
     def __init__(self) -> None:
         self.shapes: dict[tuple[str, str, tuple[FieldShape, ...]], Shape] = {}
         self._generic: dict[tuple[bytes, tuple[tuple[bytes, int], ...]], Shape] = {}
+        self._typed = {number: event._replace(shapes={}) for number, event in _TYPED.items()}
 
     def shape(self, system: str, name: str, own: tuple[FieldShape, ...]) -> Shape:
         """The shape of an event.  Raises UnknownEventError when there are too many."""
@@ -275,8 +285,8 @@ class Events:
             pid -= 1 << 32
         if number == _GENERIC:
             shape, values = self._of_generic(data, start, stop)
-        elif number in _TYPED:
-            shape, values = self._of_message(_TYPED[number], data, start, stop)
+        elif number in self._typed:
+            shape, values = self._of_message(self._typed[number], data, start, stop)
         elif number in described:
             shape, values = self._of_message(described[number], data, start, stop)
         elif 0 < number < DESCRIBED_FROM:
@@ -288,19 +298,33 @@ class Events:
     def _of_message(
         self, event: Described, data: bytes, at: int, end: int
     ) -> tuple[Shape, list[Value]]:
-        own: list[FieldShape] = []
+        names = event.fields
+        own: list[int] = []
         values: list[Value] = []
         for number, value, stop in fields(data, at, end):
-            if number not in event.fields:
+            if number not in names:
                 continue
             if stop >= 0:
-                kind = TEXT
+                own.append(-number)
                 values.append(data[value:stop])
             else:
-                kind = INT if number in event.signed else UINT
+                own.append(number)
                 values.append(value)
-            own.append(FieldShape(event.fields[number], kind))
-        return self.shape(event.system, event.name, tuple(own)), values
+        key = tuple(own)
+        shape = event.shapes.get(key)
+        if shape is None:
+            shape = event.shapes[key] = self.shape(
+                event.system,
+                event.name,
+                tuple(
+                    FieldShape(
+                        names[abs(number)],
+                        TEXT if number < 0 else INT if number in event.signed else UINT,
+                    )
+                    for number in own
+                ),
+            )
+        return shape, values
 
     def _of_generic(self, data: bytes, at: int, end: int) -> tuple[Shape, list[Value]]:
         event = b""
