@@ -7,23 +7,25 @@ events: what printed them merged the CPUs by time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from fputrace.errors import FormatError
 from fputrace.events import EventBlock, Loss, Trace
 from fputrace.parsers.clocks import GLOBAL_CLOCKS, RAW_CLOCKS
-from fputrace.parsers.rows import Hole, Marks, Seen
+from fputrace.parsers.rows import Hole, Marks, losses_of
 from fputrace.parsers.source import Source
-from fputrace.parsers.textevents import EventTable, decode, split_name
+from fputrace.parsers.textevents import EventTable, split_name
 from fputrace.parsers.textindex import Index, Indexer
-from fputrace.parsers.textlines import FORMS, Form, Prefix, read_prefix, shown
+from fputrace.parsers.textlines import FORMS, Form, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
 from fputrace.parsers.textprograms import Programs
 from fputrace.parsers.wrapped import Unwrapped, unwrap
 
 _HEAD = 1 << 18  # bytes whose lines vote for a form
-_VOTES = 400  # lines of them that are enough
-_SAMPLE = 300  # events decoded before the first block
+_VOTES = 100  # lines of them that are enough
+_SAMPLE = 200  # events decoded before the first block
 _SEARCH = 1 << 22  # bytes looked through at a time when the head has no event
 _MOST_CPUS = 8192  # that a header may name
 
@@ -71,7 +73,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         )
     trace = Trace(path, outer.form if outer is not None else _name_of(form, found))
     trace.total_bytes = source.size
-    trace.cpus = sorted(found.last)
+    trace.cpus = sorted({*found.last, *(hole.cpu for hole in found.holes)})
     if 0 < found.cpus <= _MOST_CPUS:
         trace.cpus = sorted({*trace.cpus, *range(found.cpus)})
     trace.kernel = found.kernel
@@ -138,7 +140,8 @@ def _find_form(source: Source) -> tuple[Form, list[bytes]]:
                 break
         if seen:
             best = max(FORMS, key=lambda form: counts[form])
-            return best, [line for line in lines[: 8 * _VOTES] if read_prefix(best, line)]
+            own = (line for line in lines[: 8 * _SAMPLE] if read_prefix(best, line))
+            return best, list(islice(own, _SAMPLE))
         if at + len(piece) >= source.size:
             break
         # The last line goes on in the next piece; one without an end is not searched twice.
@@ -164,8 +167,6 @@ def _refuse(source: Source, lines: list[bytes]) -> None:
 
 
 def _lacks_cpu(head: bytes) -> bool:
-    import re
-
     return (
         re.search(rb"\s\d{1,10} {1,40}\d{1,10}\.\d{6}(?:\d{3})?: {1,80}\w+:\w+: ", head) is not None
     )
@@ -197,16 +198,23 @@ def _set_clock(trace: Trace, form: Form, clock: str | None, outer: Unwrapped | N
 
 def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes]) -> None:
     """Learn the first events and their fields: the generation is asked before the first block."""
-    for line in sample[:_SAMPLE]:
+    pointers: set[int] = set()
+    for line in sample:
         prefix = read_prefix(form, line)
         named = split_name(line, prefix.end) if prefix is not None else None
         if named is not None and not named.name.startswith("PERF_RECORD_"):
-            table.settle(table.decode(named, line[named.args :]))
+            event = table.settle(table.decode(named, line[named.args :]))
+            pointers.add(event.fields.get("fpu") or 0)
+    pointers.discard(0)
+    # %p prints 32 bits of a hash (lib/vsprintf.c); a kernel's addresses are above them.
+    trace.pointers_hashed = bool(pointers) and max(pointers) < 1 << 32
+    if trace.pointers_hashed:
+        trace.limits.append("Pointers are hashed: they tell one struct fpu from another, no more.")
 
 
 def _tell_limits(trace: Trace, form: Form, sample: list[bytes], found: Index) -> None:
     if not form.ticks:
-        prefixes = [read_prefix(form, line) for line in sample[:_SAMPLE]]
+        prefixes = [read_prefix(form, line) for line in sample]
         if all(prefix is None or prefix.ts % 1000 == 0 for prefix in prefixes):
             trace.limits.append(
                 "Times are in microseconds: events of different CPUs that are "
@@ -215,12 +223,13 @@ def _tell_limits(trace: Trace, form: Form, sample: list[bytes], found: Index) ->
     if trace.kernel is None:
         trace.limits.append("A text does not tell the kernel release; --kernel RELEASE does.")
     if not form.dash:
-        trace.losses_known = trace.losses_known and found.perf_losses > 0
-        if not trace.losses_known:
-            trace.limits.append(
-                "perf script shows no losses unless it is told to: nothing rests on an event that "
-                "is absent. Use perf script --show-lost-events, or give perf.data itself."
-            )
+        # It also drops samples that an interrupt took while KVM held it for the guest's.
+        trace.losses_known = False
+        trace.limits.append(
+            "perf script leaves out events of interrupts that KVM takes at a VM exit"
+            + ("" if found.perf_losses else ", and shows no losses unless --show-lost-events asks")
+            + ": nothing rests on an event that is absent. Give perf.data itself."
+        )
 
 
 def _all_holes(
@@ -247,8 +256,6 @@ def _losses(
     trace: Trace, holes: list[Hole], found: Index, where: Callable[[int], str]
 ) -> Iterator[Loss]:
     """``Trace.losses`` of what is known before a pass: every hole once."""
-    from fputrace.parsers.rows import losses_of
-
     if found.header.any:
         yield from found.header.losses
         yield from losses_of(hole for hole in holes if hole.severity == "damaged")
@@ -312,6 +319,3 @@ def _tell_odd(trace: Trace, form: Form, found: Index, where: Callable[[int], str
             f"Lines of several buffers ({', '.join(names)} and the top one): only those of "
             f"{shown(read) if read else 'the top one'} are read."
         )
-
-
-__all__ = ["Prefix", "Seen", "open_text"]

@@ -19,8 +19,8 @@ from fputrace.events import (
     KindSpec,
     Trace,
 )
-from fputrace.parsers.probes import function_in_name
-from fputrace.parsers.shapes import Shape, match_args, parts_of, raw_fields, shapes_of
+from fputrace.parsers.probes import RETURN, function_in_name
+from fputrace.parsers.shapes import Shape, match_args, parts_of, raw_fields
 from fputrace.parsers.symbols import base_name
 from fputrace.parsers.textmeta import Header
 
@@ -123,7 +123,7 @@ def decode(named: Named, args: str) -> Event:
     if spec is not None:
         return _known(name, spec, args)
     if name == "function":
-        return _function(args.split(" ")[0], args, raw_fields(args))
+        return _function(args.split(" ", maxsplit=1)[0], args, raw_fields(args))
     probe = _PROBE.match(args)
     if probe is not None:
         return _probe(name, probe["func"], probe["ret"], raw_fields(probe["args"] or ""))
@@ -176,7 +176,7 @@ def _function(name: str, args: str, told: dict[str, Any]) -> Event:
     kind = PROBED_FUNCTIONS.get(base_name(name.partition("+")[0]), Kind.PROBE_OTHER)
     fields: dict[str, Any] = {"ip": name}
     parent = told.get("parent_ip") or args.rpartition("<-")[2].strip("- ")
-    if parent and "<-" in args or "parent_ip" in told:
+    if (parent and "<-" in args) or "parent_ip" in told:
         fields["parent_ip"] = str(parent)
     return Event(FUNCTION, kind, _NOTHING, fields)
 
@@ -187,8 +187,10 @@ def _probe(name: str, place: str, returned: str | None, told: dict[str, Any]) ->
     ops = tuple(v - 2 * _I64 if v >= _I64 else v for v in (*values, *_NOTHING))[:4]
     function = probed_function(name, place)
     kind = Kind.PROBE_OTHER
-    if returned is None and function is not None:
+    if function is not None:
         kind = PROBED_FUNCTIONS[function]
+    if returned is not None:
+        kind = Kind.PROBE_KFPU_BEGUN if kind is Kind.PROBE_KFPU_BEGIN else Kind.PROBE_OTHER
     fields = {"__probe_ip" if returned is None else "__probe_func": place, **told}
     if returned is not None:
         fields["__probe_ret_ip"] = returned
@@ -273,7 +275,8 @@ class EventTable:
         known = self.told.setdefault(key, {})
         names = [part.text for part in parts_of(shape.template) if part.type and part.text != "_"]
         new = [name for name in (*names, *shape.constants) if name not in known]
-        if not new and key in self.trace.formats:
+        told = self.trace.formats.get(key)
+        if told is not None and (told.complete or not new):
             return
         known.update(dict.fromkeys(new))
         system, _, event = key.rpartition(":")
@@ -281,20 +284,17 @@ class EventTable:
         self.trace.formats[key] = EventFormat(system, event, 0, fields, complete=False)
 
     def _tell_probe(self, event: Event) -> None:
-        place = str(event.fields.get("__probe_ip", event.fields.get("ip", "")))
-        printed = base_name(place.partition("+")[0])
-        if printed in PROBED_FUNCTIONS:
-            function, evidence = printed, "name" if event.key == FUNCTION else "kallsyms"
-        else:
-            named = probed_function(event.key, place)
-            if named is None or event.kind is Kind.PROBE_OTHER:
-                return
-            function, evidence = named, "name"
+        fields = event.fields
+        place = str(fields.get("__probe_ip", fields.get("__probe_func", fields.get("ip", ""))))
+        function = probed_function(event.key, place)
+        if function is None:
+            return
+        printed = event.key != FUNCTION and base_name(place.partition("+")[0]) == function
+        evidence = "kallsyms" if printed else "name"
+        if "__probe_ret_ip" in fields:
+            function += RETURN
         known = self.trace.probes.get(event.key)
         if known is None:
             self.trace.probes[event.key] = (function, evidence)
         elif function not in known[0].split(", "):
             self.trace.probes[event.key] = (f"{known[0]}, {function}", evidence)
-
-
-__all__ = ["Event", "EventTable", "Named", "decode", "shapes_of", "spec_named", "split_name"]

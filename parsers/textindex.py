@@ -34,6 +34,8 @@ from fputrace.parsers.textmeta import Header
 CHUNK = 1 << 18
 """Bytes read at once: they stay in the second-level cache."""
 
+LARGEST_COMMENT = 1 << 23
+
 SHOWN = 5
 """Lines nobody understands that a note shows."""
 
@@ -44,13 +46,14 @@ _MOST_TOLD = 100_000  # lines that may tell something and are looked at in plain
 class Chunk(NamedTuple):
     """Whole lines in a buffer: ``data[:end]`` stands at ``base`` in the file.
 
-    ``skipped``: the line at `base` is longer than a chunk, and nothing of it is in the buffer.
+    ``skipped``: the length of the line at `base` when it is longer than a chunk; then the buffer
+    has nothing of it.
     """
 
     data: memoryview
     end: int
     base: int
-    skipped: bool = False
+    skipped: int = 0
 
 
 class Chunks:
@@ -80,7 +83,7 @@ class Chunks:
                 if self.at < 0:
                     self.at = base
                     return
-                yield Chunk(view, 0, base, skipped=True)
+                yield Chunk(view, 0, base, skipped=self.at - base)
 
     def _behind_line(self, at: int) -> int:
         """Where the line after the one that goes on at `at` begins; -1 when none does."""
@@ -135,18 +138,19 @@ class Indexer:
         self.table = np.full((LARGEST_CPU + 1, layout.CPU), -1, dtype=np.int64)
         self.table[:, layout.WAITING] = 0
         self.waiting: dict[int, list[int]] = {}
+        self.latest: dict[int, int] = {}
         self.told = 0
         self.buffer: bytes | None = None
 
     def run(self) -> Index:
         """The index; raises ReadError when the file fails."""
         state, found = self.state, self.found
-        geometry = memoryview(geometry_of(self.form))
-        view, cpus = memoryview(state), memoryview(self.table.reshape(-1))
+        geometry = layout.view(geometry_of(self.form))
+        view, cpus = layout.view(state), layout.view(self.table.reshape(-1))
         chunks = Chunks(self.source)
         for chunk in chunks:
             if chunk.skipped:
-                self._odd(b"a line of more than 256 KiB")
+                self._long_line(chunk)
                 state[layout.LINE] += 1
                 continue
             state[layout.AT] = 0
@@ -164,6 +168,15 @@ class Indexer:
                 state[layout.LINE] += 1
         self._finish(chunks.at)
         return found
+
+    def _long_line(self, chunk: Chunk) -> None:
+        """A line that is longer than a chunk: no event, but the head of a converted text may be."""
+        length = min(chunk.skipped, LARGEST_COMMENT)
+        line = self.source.read_known(chunk.base, length, "a long line")
+        if line.startswith(b"# ") and chunk.skipped <= LARGEST_COMMENT:
+            self._comment(line)
+        else:
+            self._odd(line)
 
     def source_newline(self, chunk: Chunk, at: int) -> int:
         """Where the line at `at` of a chunk ends."""
@@ -217,24 +230,19 @@ class Indexer:
 
     def _lose(self, lost: Lost, line: bytes) -> None:
         found = self.found
-        if len(found.holes) >= _MOST_HOLES:
+        last = self.latest.get(lost.cpu)
+        self.table[lost.cpu, layout.WAITING] = 1
+        if last is not None and len(found.holes) >= _MOST_HOLES:
             # One hole from here on, which every further line makes longer.
-            open_now = self.waiting.get(lost.cpu)
-            last = next(
-                (i for i in range(len(found.holes) - 1, -1, -1) if found.holes[i].cpu == lost.cpu),
-                None,
-            )
-            if last is not None:
-                found.holes[last] = found.holes[last]._replace(lost=None, before=None)
-                if not open_now or last not in open_now:
-                    self.waiting.setdefault(lost.cpu, []).append(last)
-                self.table[lost.cpu, layout.WAITING] = 1
-                return
-        where = f"{self.where(int(self.state[layout.LINE]))}: {line.strip()[:60].decode('ascii', 'replace')}"
+            found.holes[last] = found.holes[last]._replace(lost=None, before=None)
+            self.waiting[lost.cpu] = [last]
+            return
+        said = line.strip()[:60].decode("ascii", "backslashreplace")
+        where = f"{self.where(int(self.state[layout.LINE]))}: {said}"
         after = None if lost.started else self.seen(lost.cpu)
         self.waiting.setdefault(lost.cpu, []).append(len(found.holes))
+        self.latest[lost.cpu] = len(found.holes)
         found.holes.append(Hole(lost.cpu, after, None, lost.count, where))
-        self.table[lost.cpu, layout.WAITING] = 1
 
     def _other(self, line: bytes) -> None:
         """A line that is no event."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fputrace.events import Kind
 
 OTHER = int(Kind.OTHER)
@@ -77,3 +79,8 @@ TABLE = 1 + 3 * TABLE_ROOM
 POOL = 1 << 16
 MOST_STEPS = 1 << 13
 MOST_TABLES = 64
+
+
+def view(array: Any) -> memoryview:
+    """An array as the loops take it: plain Python gets plain integers out of it."""
+    return memoryview(array)

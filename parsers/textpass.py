@@ -53,12 +53,12 @@ class Pass:
         self.comms = np.full(layout.COMM_SLOTS * layout.COMM, -2, dtype=np.int64)
         self.changes = np.zeros(layout.MOST_CHANGES * layout.CHANGE, dtype=np.int64)
         self.tables = [
-            memoryview(geometry_of(plan.form)),
-            memoryview(self.state),
+            layout.view(geometry_of(plan.form)),
+            layout.view(self.state),
             *plan.programs.views,
-            memoryview(self.comms),
+            layout.view(self.comms),
             memoryview(bytearray(layout.COMM_SLOTS * layout.COMM_ROOM)),
-            memoryview(self.changes),
+            layout.view(self.changes),
         ]
         self._new_rows()
         self.broken = 0
@@ -104,9 +104,9 @@ class Pass:
         rows = self.rows = Columns.empty(BLOCK_ROWS)
         columns = (rows.ts, rows.cpu, rows.pid, rows.kind, rows.flags, rows.event)
         self.columns = [
-            *(memoryview(column) for column in columns),
-            memoryview(rows.op.reshape(-1)),
-            memoryview(rows.raw),
+            *(layout.view(column) for column in columns),
+            layout.view(rows.op.reshape(-1)),
+            layout.view(rows.raw),
         ]
 
     def _take(self) -> Columns:
@@ -188,6 +188,8 @@ class Pass:
             self.trace.losses.append(Loss(cpu, ts, ts, None, where, severity="damaged"))
 
     def _comm(self, pid: int, comm: bytes) -> None:
+        if self.table.header.any:
+            return  # the head of a converted text has them all
         if pid <= 0 or not comm or comm == b"<...>" or comm == b":%d" % pid:
             return
         text = comm.decode("utf-8", "backslashreplace")

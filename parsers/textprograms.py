@@ -42,7 +42,7 @@ class Programs:
         self._known: dict[bytes, list[tuple[int, _Steps, int]]] = {}
         self._slots: dict[bytes, int] = {}
         self.views = [
-            memoryview(table)
+            layout.view(table)
             for table in (self._pool, self._names, self._flags, self._steps, self._words)
         ]
 

@@ -342,8 +342,7 @@ def _match(
             start = p
             while (
                 _nibble(d[p]) < 16
-                or ((d[p] | 32) >= 97
-                and (d[p] | 32) <= 122)
+                or ((d[p] | 32) >= 97 and (d[p] | 32) <= 122)
                 or (d[p] == 95 or d[p] == 124 or d[p] == 43)
             ):
                 p += 1
@@ -382,13 +381,14 @@ def _flags(
 ) -> cython.longlong:
     """The value of a column of flags, -1 for one that was not met before."""
     i: cython.longlong
+    _: cython.longlong
     h: cython.longlong = length
     if length == 0:
         return 0
     for i in range(length):
         h = h * 31 + d[at + i]
     h &= FLAG_SLOTS - 1
-    for i in range(MOST_PROBES):
+    for _ in range(MOST_PROBES):
         if flags[h * FLAG + 1] == 0:
             return -1
         if flags[h * FLAG + 1] == length and _same(d, at, pool, flags[h * FLAG], length):
@@ -409,9 +409,9 @@ def _named(
     pool: cython.const[cython.uchar][::1],
 ) -> cython.longlong:
     """Where an event's name stands in the table, or -1."""
-    i: cython.longlong
+    _: cython.longlong
     h: cython.longlong = _slot(d, at, length)
-    for i in range(MOST_PROBES):
+    for _ in range(MOST_PROBES):
         if names[h * NAME + 1] == 0:
             return -1
         if names[h * NAME + 1] == length and _same(d, at, pool, names[h * NAME], length):
