@@ -40,6 +40,10 @@ _FRAGMENT = re.compile(
     rb"\dus[ +!#*@$]: |==> |(?:prev|next)_\w|_prio=|x86/fpu|xfeatures|xcomp_bv|kvm_\w{2,16}+: "
     rb"|-\d{1,10}+ {1,12}+\d{1,4}+[dDbX.][.\w]{3}"
 )
+_TOLD_BEFORE = re.compile(
+    # trace-cmd report; atrace; perf script --show-lost-events; uname -a
+    rb"Linux \S|cpus=|version = |CPU ?\d|##### CPU|TRACE:|capturing trace|.{0,80}PERF_RECORD_"
+)
 _NAME = re.compile(rb"[\w.:-]{1,64}")
 _HEAD = re.compile(rb".{0,8}|.{0,8}?-\d{1,10}+(?: {1,12}+\d{1,5}+.{0,40})?")
 """The beginning of an event's line, and no more."""
@@ -88,6 +92,8 @@ class _Reader:
         self.head: list[tuple[bytes, int]] = []
         self.in_file = False
         self.cut = ""
+        self.pasted = False
+        """Something stands before the first event that no tool prints there."""
         self.plain = False
         """The first event stands in a form, and at a place, that needs no unwrapping."""
 
@@ -170,7 +176,7 @@ class _Reader:
             return
         event = line_of(body) if b": " in body else None
         if event is None:
-            self.other(body, number, signs, whole)
+            self.other(body, number, signs, whole, line.startswith(b" "))
         elif not whole or _is_damaged(line, event):
             dump = self.now
             if dump is not None and not dump.closed:
@@ -183,7 +189,7 @@ class _Reader:
         absolute = event.time is None
         dump = self.now
         if dump is None or dump.closed or (dump.events and dump.absolute != absolute):
-            if absolute and not signs and not self.dumps and self.now is None:
+            if absolute and not signs and not self.pasted and not self.dumps and dump is None:
                 self.plain = True
                 return
             dump = self.begin()
@@ -199,7 +205,8 @@ class _Reader:
         dump.top = max(dump.top, event.order) if absolute else dump.top
         dump.pending = event, number
 
-    def other(self, body: bytes, number: int, signs: bytes, whole: bool) -> None:
+    def other(self, body: bytes, number: int, signs: bytes, whole: bool, indented: bool) -> None:
+        """A line that is no event."""
         dump = self.now
         if (found := _BEGIN.match(body)) is not None:
             dump = self.begin()
@@ -211,8 +218,10 @@ class _Reader:
             self.end()
         elif body.startswith(b"#") and OWN_LOSS.match(body) is None:
             self.comment(body, number, signs)
+            self.pasted = self.pasted or indented
         elif dump is None or dump.closed:
             self.learn(body)
+            self.pasted = self.pasted or _TOLD_BEFORE.match(body) is None
             self.graph += _GRAPH.match(body) is not None
             self.raw += _RAW.match(body) is not None
             self.bare += _BARE.match(body) is not None
@@ -314,8 +323,8 @@ def _is_damaged(line: bytes, event: Line) -> bool:
 def read_console(lines: Iterable[tuple[bytes, bool]], path: str) -> Unwrapped | None:
     """The longest dump, or quoted trace, among the lines of a file; None when there is none.
 
-    `lines` are those of :func:`~fputrace.parsers.wrapped.lines_of`.  None, too, when the first
-    event of the file stands there as tracefs, perf script or trace-cmd report prints it.
+    `lines` are those of :func:`~fputrace.parsers.wrapped.lines_of`.  None, too, when the file
+    begins as tracefs, perf script or trace-cmd report print it.
 
     Raises
     ------

@@ -389,6 +389,7 @@ def test_forms_without_tasks_are_refused_with_what_to_do(text: str, what: str) -
         "".join(PLAIN[:5]),
         "# tracer: nop\n#\n" + "".join(PLAIN[:5]),
         "cpus=2\n" + "".join(PLAIN[:5]),
+        "Linux vm 6.1.0 #1 SMP\n# tracer: nop\nCPU:1 [LOST 3 EVENTS]\n" + "".join(PLAIN[:5]),
         " CPU 0/KVM  1234 [001]   12.345678: kvm:kvm_fpu: load\n",
         "nothing of the kind\n" * 10,
         "",
@@ -409,6 +410,20 @@ def test_a_quoted_trace_keeps_its_lines() -> None:
     assert [line.lstrip() for line in copy] == wanted
     assert (read.form, read.relative, read.losses_known) == ("quoted text", False, False)
     assert read.line_of(1) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "Hi,\nthis is it:\n" + "".join(PLAIN),
+        "```\n" + "".join(PLAIN) + "```\n",
+        "    # tracer: nop\n    #\n" + "".join(f"    {line}" for line in PLAIN),
+    ],
+)
+def test_a_pasted_trace_need_not_be_all_of_it(data: str) -> None:
+    read, copy = dumped(data.encode())
+    assert len(events_of(copy)) >= len(PLAIN) - 1
+    assert (read.form, read.losses_known) == ("quoted text", False)
 
 
 def test_lines_a_mailer_has_broken_are_holes() -> None:
