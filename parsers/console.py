@@ -42,7 +42,7 @@ _FRAGMENT = re.compile(
 )
 _TOLD_BEFORE = re.compile(
     # trace-cmd report; atrace; perf script --show-lost-events; uname -a
-    rb"Linux \S|cpus=|version = |CPU ?\d|##### CPU|TRACE:|capturing trace|.{0,80}PERF_RECORD_"
+    rb"Linux \S|cpus=|version = |CPU[: ]\d|##### CPU|TRACE:|capturing trace|.{0,80}PERF_RECORD_"
 )
 _NAME = re.compile(rb"[\w.:-]{1,64}")
 _HEAD = re.compile(rb".{0,8}|.{0,8}?-\d{1,10}+(?: {1,12}+\d{1,5}+.{0,40})?")
