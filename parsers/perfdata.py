@@ -170,6 +170,15 @@ class _Book(LossBook):
         recording = self.plan.recording
         if self.plan.sorted is not None:
             self.trace.losses += self.plan.sorted.losses
+        for broken in self.plan.index.broken:
+            if broken.offset not in self.noted:  # no CPU was there to tell of it
+                place = f"byte {broken.offset}{self._unpacked}"
+                self.trace.notes.append(f"{self.path} at {place}: {broken.reason}")
+                if self.plan.sorted is None:
+                    where = f"records from {place}: {broken.reason}"
+                    self.trace.losses.append(
+                        Loss(None, None, None, None, where, placed=False, severity="damaged")
+                    )
         self._lost_samples({cpu.place.cpu: cpu.counted for cpu in cpus}, cpus)
         if recording.cut:
             where = f"the file ends {recording.cut}"
