@@ -46,6 +46,7 @@ _SLOT = {
     "end": Out.END,
     "swap": Out.SWAP,
     "saved": Out.SAVED,
+    "cause": Out.CAUSE,
 }
 
 _OPERANDS = {spec.kind: spec.operands for spec in KINDS}

@@ -65,6 +65,7 @@ class Kind(IntEnum):
     KVM_EXIT = 32
     KVM_USERSPACE_EXIT = 33
     KVM_VCPU_WAKEUP = 34
+    KVM_MSR = 35
     # sched:*
     SCHED_SWITCH = 40
     SCHED_MIGRATE_TASK = 41
@@ -94,6 +95,7 @@ class Kind(IntEnum):
     PROBE_MARK_ACTIVATE = 80
     PROBE_OTHER = 81
     PROBE_KFPU_BEGUN = 82
+    PROBE_PTRACE_WRITE = 83
 
 
 class Operand(NamedTuple):
@@ -176,6 +178,16 @@ KINDS: tuple[KindSpec, ...] = (
             _op("ns", "__u64", "ns"),
             _op("waited", "bool", "", False),
             _op("valid", "bool", "", False),
+        ),
+    ),
+    KindSpec(
+        Kind.KVM_MSR,
+        "kvm",
+        ("kvm_msr",),
+        (
+            _op("write", "unsigned", "bool"),
+            _op("ecx", "u32", "MSR"),
+            _op("data", "u64"),
         ),
     ),
     KindSpec(
@@ -263,6 +275,8 @@ PROBED_FUNCTIONS: Mapping[str, Kind] = {
     "vcpu_load": Kind.PROBE_VCPU_LOAD,
     "vcpu_put": Kind.PROBE_VCPU_PUT,
     "fpregs_mark_activate": Kind.PROBE_MARK_ACTIVATE,
+    "fpu__prepare_write": Kind.PROBE_PTRACE_WRITE,
+    "fpu_force_restore": Kind.PROBE_PTRACE_WRITE,
 }
 
 

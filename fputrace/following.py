@@ -13,12 +13,13 @@ import numpy as np
 
 from fputrace.checking import Collector
 from fputrace.events import Kind
-from fputrace.replay import Replay, judge, probed, view
+from fputrace.replay import Replay, judge, lives, probed, view
 from fputrace.replay.layout import (
     REF,
     Before,
     JudgeCpu,
     JudgeTask,
+    LivesTask,
     Out,
     ProbedCpu,
     ProbedTask,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _OUT_ROWS = 4096
 _SPANS_A_WITNESS = 400
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
+_BIRTHS = 256  # forks whose child has not been seen yet
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
 
 
@@ -100,6 +102,7 @@ class Followed(Follower):
         super().__init__((machine.cpu_rows, ProbedCpu.WIDTH), (machine.task_rows, ProbedTask.WIDTH))
         self.trace = owner.trace
         self.roles = Roles()
+        self.by_name = False
         self.loop = probed.Probed(
             view(self.cpus),
             view(self.tasks),
@@ -116,8 +119,54 @@ class Followed(Follower):
     def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:
         """What the next rows tell of the probes themselves, before they are judged by it."""
         self.roles.learn(block, start, facts, len(self.trace.event_names))
-        by_name = any(how == "name" for _function, how in self.trace.probes.values())
-        self.loop.know(view(self.roles.table), by_name)
+        self.by_name = any(how == "name" for _function, how in self.trace.probes.values())
+        self.loop.know(view(self.roles.table), self.by_name)
+
+
+class Lived(Follower):
+    """What forks, execs, signals and debuggers show (:mod:`fputrace.replay.lives`)."""
+
+    WATCHED = (
+        Kind.REGS_ACTIVATED,
+        Kind.REGS_DEACTIVATED,
+        Kind.DROPPED,
+        Kind.ACTIVATE_STATE,
+        Kind.COPY_SRC,
+        Kind.COPY_DST,
+        Kind.XSTATE_CHECK_FAILED,
+        Kind.KVM_ENTRY,
+        Kind.KVM_MSR,
+        Kind.SCHED_PROCESS_FORK,
+        Kind.SCHED_PROCESS_EXEC,
+        Kind.SYS_ENTER,
+        Kind.PAGE_FAULT_USER,
+        Kind.SIGNAL_DELIVER,
+        Kind.PROBE_PTRACE_WRITE,
+    )
+
+    def __init__(self, owner: Pass) -> None:
+        machine = owner.machine
+        super().__init__((0, 0), (machine.task_rows, LivesTask.WIDTH))
+        lazy = owner.candidates[0] == "G0"
+        watched = np.zeros(256, dtype=np.uint8)
+        watched[list(self.WATCHED)] = 1
+        watched[Kind.SCHED_SWITCH] = lazy
+        self.trace = owner.trace
+        self.loop = lives.Lives(
+            view(self.tasks),
+            view(self.out),
+            view(self.row),
+            view(np.zeros((_BIRTHS, 2 + REF), dtype=np.int64)),
+            view(watched),
+            owner.collector.wanted,
+            lazy,
+        )
+
+    def fit(self, cpus: int, tasks: int) -> None:
+        """Go on with room for that many tasks."""
+        if tasks > len(self.tasks):
+            self.tasks = _longer(self.tasks, tasks)
+            self.loop.grow(view(self.tasks))
 
 
 class Pass:
@@ -132,6 +181,7 @@ class Pass:
         self.machine = Replay(trace, candidates[0])
         self.evidence = np.zeros(Seen.WIDTH, dtype=np.int64)
         self._judged = Judged(self, candidates)
+        self._lived = Lived(self)
         self._probed: Followed | None = None
 
     @property
@@ -164,6 +214,7 @@ class Pass:
             table = view(facts)
             if self._probed is not None:
                 self._probed.learn(block, start, facts)
+                self._lived.loop.know(self._probed.by_name)
             for follower in self._followers():
                 done = start
                 while done < stop:
@@ -183,14 +234,15 @@ class Pass:
             self._collect(follower)
         self.collector.fill(lambda _first, _last: ())
 
-    def _followers(self) -> list[Judged | Followed]:
-        return [self._judged] if self._probed is None else [self._judged, self._probed]
+    def _followers(self) -> list[Follower]:
+        always: list[Follower] = [self._judged, self._lived]
+        return always if self._probed is None else [*always, self._probed]
 
     def _fit(self) -> None:
         for follower in self._followers():
             follower.fit(self.machine.cpu_rows, self.machine.task_rows)
 
-    def _collect(self, follower: Judged | Followed) -> None:
+    def _collect(self, follower: Follower) -> None:
         count = follower.loop.take()
         if count or self.collector.waiting:
             self.collector.add(follower.out[:count], self._last_seen)

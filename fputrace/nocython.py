@@ -19,6 +19,7 @@ LOOPS = (
     "fputrace.parsers.textwalk",
     "fputrace.replay.loop",
     "fputrace.replay.judge",
+    "fputrace.replay.lives",
     "fputrace.replay.probed",
 )
 """The modules with hot loops: the ext-modules of pyproject.toml."""

@@ -82,6 +82,17 @@ class Fact(IntFlag):
     SLEPT_SURE = 1 << 38  # the same, the begin had returned or the task blocked
     TOO_LONG = 1 << 39  # a section longer than the limit
     BY_NAME = 1 << 40  # only the name of an event says which function its probe sits on
+    # What the lives of tasks show (fputrace.replay.lives).
+    CHILD_SAVED = 1 << 41  # switch-out save of a forked task that never had its registers loaded
+    CHILD_USER = 1 << 42  # user mode of a forked task that never had its registers loaded
+    EXEC_USER = 1 << 43  # user mode after an exec, nothing restored since
+    EXEC_USER_EARLY = 1 << 44  # the same, and nothing restored since the system call either
+    SIGNAL_USER = 1 << 45  # user mode after a signal was delivered, nothing restored since
+    KTHREAD_ACTIVE = 1 << 46  # a kernel thread acquired registers as its own
+    PTRACE_LOST = 1 << 47  # a debugger wrote the registers, and the task went on with others
+    XFD_SET = 1 << 48  # a component in use that the guest's XFD switches off
+    SIGFRAME = 1 << 49  # xstate_check_failed
+    LAZY = 1 << 50  # registers acquired by use, long after the switch (G0)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ sched:sched_switch, and probes on `kernel_fpu_begin_mask` (`kernel_fpu_begin` in
 `kernel_fpu_end`; for a proof also a return probe on the begin.
 
 ## Example
-No recording shows it. The scenario in tests/rules/test_fpu301.py begins a section twice.
+No recording shows it. The scenario in tests/rules/test_probed.py begins a section twice.
 
 ## When it can be wrong
 A probe on the begin fires before preemption and softirqs are off: a softirq's own section may lie

@@ -15,7 +15,7 @@ sched:sched_switch, and probes on `kernel_fpu_begin_mask` (`kernel_fpu_begin` in
 `kernel_fpu_end`; a return probe on the begin proves more.
 
 ## Example
-No recording shows it. The scenario in tests/rules/test_fpu302.py lets a task sleep between
+No recording shows it. The scenario in tests/rules/test_probed.py lets a task sleep between
 `kernel_fpu_begin_mask` and `kernel_fpu_end`.
 
 ## When it can be wrong

@@ -15,7 +15,7 @@ Probes on `kernel_fpu_begin_mask` (`kernel_fpu_begin` in older kernels) and `ker
 sched:sched_switch.
 
 ## Example
-No recording shows it. The scenario in tests/rules/test_fpu303.py lets 60 microseconds pass between
+No recording shows it. The scenario in tests/rules/test_probed.py lets 60 microseconds pass between
 `kernel_fpu_begin_mask` and `kernel_fpu_end`.
 
 ## When it can be wrong

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError
-from fputrace.replay import judge, layout, loop, probed
+from fputrace.replay import judge, layout, lives, loop, probed
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -49,6 +49,7 @@ def _check_built() -> None:
         loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH)
         or judge.widths() != tuple(int(table.WIDTH) for table in judged)
         or probed.widths() != tuple(int(table.WIDTH) for table in followed)
+        or lives.widths() != (layout.LivesTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
     ):
         raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
 

@@ -58,7 +58,7 @@ cdef enum:
     T_WIDTH = 67
     C_WIDTH = 42
     B_WIDTH = 16
-    O_WIDTH = 123
+    O_WIDTH = 132
     E_WIDTH = 12
     F_BAD_FLAG = 2097152
     F_CLEAR_ELSEWHERE = 128

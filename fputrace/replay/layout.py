@@ -266,6 +266,30 @@ class ProbedTask(IntEnum):
     WIDTH = REF_UNSAVED + REF
 
 
+class LivesTask(IntEnum):
+    """Columns of a task's row in the follower of tasks' lives."""
+
+    SERIAL = 0
+    KNOW = 1
+    PID = 2
+    VCPU = 3  # vCPU id + 1 of its last kvm_entry, 0 none
+    CHILD = 4  # forked in sight, and no registers loaded since
+    KTHREAD = 5  # forked by kthreadd in sight, and no exec since
+    SYS = 6  # a sys_enter was seen
+    ACTED = 7  # registers loaded since the last sys_enter
+    EXEC = 8  # sched_process_exec, and no registers loaded since: 1, nor since the sys_enter: 2
+    SIGNAL = 9  # a handler's signal_deliver, and no registers loaded since
+    WRITTEN = 10  # a debugger wrote its registers, and none were loaded since
+    F_KNOWN = 11
+    F = 12
+    XFD_KNOWN = 13
+    XFD = 14  # MSR_IA32_XFD of its guest, as last written in sight
+    EXCUSED = 15  # drop, exec, signal, fork or first use since its switch-in (G0)
+    REF_BIRTH = 16  # its sched_process_fork, by the parent
+    REF_CAUSE = REF_BIRTH + REF  # the exec, signal, write or MSR write
+    WIDTH = REF_CAUSE + REF
+
+
 class Role(IntEnum):
     """What an argument that a probe fetched is; found from its values (fputrace.replay.roles)."""
 
@@ -276,6 +300,9 @@ class Role(IntEnum):
 
 PROBED_SHIFT = 23
 """The follower of probes counts Fact bits from here on: C has 32 bits for a constant."""
+
+LIVES_SHIFT = 40
+"""The follower of tasks' lives counts them from here on."""
 
 ONCE_A_STAY = (
     Fact.CLEAR_FOREIGN | Fact.CLEAR_ELSEWHERE,
@@ -354,4 +381,5 @@ class Out(IntEnum):
     END = BEGIN + REF
     SWAP = END + REF  # the task's last fpu_swap_kvm_fpstate()
     SAVED = SWAP + REF  # its last save by probe
-    WIDTH = SAVED + REF
+    CAUSE = SAVED + REF  # what made a restore due: fork, exec, signal, a debugger
+    WIDTH = CAUSE + REF

@@ -66,7 +66,7 @@ cdef enum:
     T_VCPU = 3
     T_WIDTH = 84
     B_WIDTH = 16
-    O_WIDTH = 123
+    O_WIDTH = 132
     F_BY_NAME = 131072
     F_KERNEL_ENTRY = 4
     F_KERNEL_LOADED_ENTRY = 8

@@ -18,7 +18,7 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge", "probed")
+MODULES = ("loop", "judge", "probed", "lives")
 
 
 def text(source: str) -> str:

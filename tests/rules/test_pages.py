@@ -101,10 +101,17 @@ def test_codes_are_unique() -> None:
     assert all(isinstance(page.RULE, (Rule, TraceRule)) for page in PAGES)
 
 
-def test_file_is_named_after_its_code() -> None:
+def test_file_is_named_after_its_code_and_a_test_speaks_of_it() -> None:
+    tests = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
     for page in PAGES:
         assert page.__name__.rpartition(".")[2] == page.RULE.code.lower()
-        assert Path(__file__).with_name(f"test_{page.RULE.code.lower()}.py").is_file()
+        assert any(f'"{page.RULE.code}"' in test for test in tests), page.RULE.code
+
+
+def test_scenarios_that_pages_name_are_there() -> None:
+    for page in PAGES:
+        for path in re.findall(r"tests/rules/[\w.]+", page.__doc__ or ""):
+            assert (Path(__file__).parents[2] / path.rstrip(".")).is_file(), page.RULE.code
 
 
 def test_generations_are_known() -> None:

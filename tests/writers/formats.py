@@ -304,6 +304,13 @@ class KernelSpec(NamedTuple):
 
 
 KERNELS: dict[str, KernelSpec] = {
+    "4.9": KernelSpec(
+        [
+            *_fpu(_FPU_4_14, "fpregs_active", "fpregs_active"),
+            *_kvm("unsigned int vcpu_id", _EXIT),
+            *_sched(),
+        ]
+    ),
     "4.14": KernelSpec(
         [
             *_fpu(_FPU_4_14, "initialized", "initialized"),
