@@ -390,7 +390,7 @@ class Trace:
     formats: dict[str, EventFormat] = field(default_factory=dict, repr=False)
     """``system:name`` -> format, of every event this recording describes."""
     enabled: frozenset[str] | None = None
-    """``system:name`` of the events known to have been switched on; None: all that are described."""
+    """``system:name`` of the events known to have been switched on; None: all described ones."""
     unusable: dict[str, list[str]] = field(default_factory=dict)
     """``system:name`` -> needed fields its format lacks; such events count as not recorded."""
     symbols: dict[str, int] = field(default_factory=dict, repr=False)
