@@ -47,7 +47,7 @@ def open_text(fd: int, path: str, *, clock: str | None = None) -> Trace:
     """
     source = Source(fd, path)
     try:
-        outer = None if _is_plain(source) else unwrap(fd, path)
+        outer = unwrap(fd, path)
         if outer is not None:
             source.close()
             source = Source(outer.fd, path)
@@ -83,15 +83,17 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         trace.limits += outer.limits
         trace.losses_known = outer.losses_known
     trace.comms = {0: "<idle>"}
-    _set_clock(trace, form, clock or found.clock, outer)
     table = EventTable(trace)
     table.header = found.header
-    _read_sample(trace, table, form, sample)
-    _tell_limits(trace, form, sample, found)
     found.header.apply(trace)
+    if found.header.any:
+        _read_sample(trace, table, form, sample)
+    else:
+        _set_clock(trace, form, clock or found.clock)
+        trace.pointers_hashed = _read_sample(trace, table, form, sample)
+        _tell_limits(trace, form, sample)
     holes = _all_holes(trace, found, where, outer)
     _tell_odd(trace, form, found, where)
-    table.trace = trace
     plan = Plan(
         source,
         form,
@@ -106,14 +108,6 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     )
     trace._blocks = _passes(plan)
     return trace
-
-
-def _is_plain(source: Source) -> bool:
-    """Whether a file begins with lines of events and comments, so that nothing wraps it."""
-    head = source.read_known(0, min(1 << 14, source.size), "the first lines")
-    lines = [line for line in head.split(b"\n")[:40] if line.strip() and line[:1] != b"#"]
-    events = sum(any(read_prefix(form, line) for form in FORMS) for line in lines)
-    return events > 0 and 10 * events >= 9 * (len(lines) - 1)
 
 
 def _passes(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
@@ -184,7 +178,7 @@ def _name_of(form: Form, found: Index) -> str:
     return form.name
 
 
-def _set_clock(trace: Trace, form: Form, clock: str | None, outer: Unwrapped | None) -> None:
+def _set_clock(trace: Trace, form: Form, clock: str | None) -> None:
     trace.clock = clock
     trace.clock_global = clock in GLOBAL_CLOCKS
     trace.clock_in_ns = not form.ticks and clock not in RAW_CLOCKS
@@ -196,8 +190,12 @@ def _set_clock(trace: Trace, form: Form, clock: str | None, outer: Unwrapped | N
         trace.limits.append("Times are integers of a clock whose unit the text does not tell.")
 
 
-def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes]) -> None:
-    """Learn the first events and their fields: the generation is asked before the first block."""
+def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes]) -> bool:
+    """Learn the first events and their fields: the generation is asked before the first block.
+
+    Returns whether pointers are hashed: %p prints 32 bits then (lib/vsprintf.c), and a kernel's
+    addresses are above them.
+    """
     pointers: set[int] = set()
     for line in sample:
         prefix = read_prefix(form, line)
@@ -206,29 +204,27 @@ def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes
             event = table.settle(table.decode(named, line[named.args :]))
             pointers.add(event.fields.get("fpu") or 0)
     pointers.discard(0)
-    # %p prints 32 bits of a hash (lib/vsprintf.c); a kernel's addresses are above them.
-    trace.pointers_hashed = bool(pointers) and max(pointers) < 1 << 32
-    if trace.pointers_hashed:
-        trace.limits.append("Pointers are hashed: they tell one struct fpu from another, no more.")
+    return bool(pointers) and max(pointers) < 1 << 32
 
 
-def _tell_limits(trace: Trace, form: Form, sample: list[bytes], found: Index) -> None:
+def _tell_limits(trace: Trace, form: Form, sample: list[bytes]) -> None:
     if not form.ticks:
         prefixes = [read_prefix(form, line) for line in sample]
         if all(prefix is None or prefix.ts % 1000 == 0 for prefix in prefixes):
             trace.limits.append(
-                "Times are in microseconds: events of different CPUs that are "
-                "closer than that may stand in the wrong order."
+                "Times are in microseconds: events of different CPUs that are closer than that may "
+                "stand in the wrong order."
             )
+    if trace.pointers_hashed:
+        trace.limits.append("Pointers are hashed: they tell one struct fpu from another, no more.")
     if trace.kernel is None:
         trace.limits.append("A text does not tell the kernel release; --kernel RELEASE does.")
     if not form.dash:
-        # It also drops samples that an interrupt took while KVM held it for the guest's.
         trace.losses_known = False
         trace.limits.append(
-            "perf script leaves out events of interrupts that KVM takes at a VM exit"
-            + ("" if found.perf_losses else ", and shows no losses unless --show-lost-events asks")
-            + ": nothing rests on an event that is absent. Give perf.data itself."
+            "perf script shows losses only with --show-lost-events, and leaves out events of "
+            "interrupts that KVM takes at a VM exit: nothing rests on an event that is absent. "
+            "Give perf.data itself."
         )
 
 

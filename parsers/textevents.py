@@ -153,9 +153,13 @@ def _known(name: str, spec: KindSpec, args: str) -> Event:
         ops.append(ABSENT)
         if operand.required and not _UNTOLD.intersection(operand.fields):
             lacks.append(" or ".join(operand.fields))
-    padded = (*ops, *_NOTHING)[:4]
     kind = Kind.OTHER if lacks else spec.kind
-    return Event(key, kind, _NOTHING if lacks else padded, fields, shape, tuple(lacks))
+    return Event(key, kind, _NOTHING if lacks else _padded(ops), fields, shape, tuple(lacks))
+
+
+def _padded(ops: list[int]) -> tuple[int, int, int, int]:
+    first, second, third, fourth = (*ops, *_NOTHING)[:4]
+    return first, second, third, fourth
 
 
 def _without_colon(named: Named, args: str) -> Event:
@@ -183,8 +187,8 @@ def _function(name: str, args: str, told: dict[str, Any]) -> Event:
 
 def _probe(name: str, place: str, returned: str | None, told: dict[str, Any]) -> Event:
     """A kprobe or fprobe: ``NAME: (FUNC+0x0/0x80) arg=1``; its kind is that of the function."""
-    values = [value if isinstance(value, int) else ABSENT for value in list(told.values())[:4]]
-    ops = tuple(v - 2 * _I64 if v >= _I64 else v for v in (*values, *_NOTHING))[:4]
+    values = [value if isinstance(value, int) else ABSENT for value in told.values()]
+    ops = _padded([value - 2 * _I64 if value >= _I64 else value for value in values])
     function = probed_function(name, place)
     kind = Kind.PROBE_OTHER
     if function is not None:
@@ -194,7 +198,7 @@ def _probe(name: str, place: str, returned: str | None, told: dict[str, Any]) ->
     fields = {"__probe_ip" if returned is None else "__probe_func": place, **told}
     if returned is not None:
         fields["__probe_ret_ip"] = returned
-    return Event(name[:LARGEST_NAME], kind, ops, fields)  # type: ignore[arg-type]
+    return Event(name[:LARGEST_NAME], kind, ops, fields)
 
 
 def probed_function(name: str, place: str) -> str | None:

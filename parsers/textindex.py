@@ -242,7 +242,7 @@ class Indexer:
         after = None if lost.started else self.seen(lost.cpu)
         self.waiting.setdefault(lost.cpu, []).append(len(found.holes))
         self.latest[lost.cpu] = len(found.holes)
-        found.holes.append(Hole(lost.cpu, after, None, lost.count, where))
+        found.holes.append(Hole(lost.cpu, after, None, lost.events, where))
 
     def _other(self, line: bytes) -> None:
         """A line that is no event."""

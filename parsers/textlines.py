@@ -20,7 +20,7 @@ LARGEST_PREFIX = 512
 """Bytes of a line in which its time must stand; names of instances are the longest before it."""
 
 LARGEST_CPU = 65535
-LARGEST_SECONDS = 9_000_000_000  # in ns this fits a signed 64-bit number
+LARGEST_SECONDS = (1 << 64) // 10**9
 COMM_BYTES = 15
 
 LEAST_TICKS = 10
@@ -100,6 +100,10 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
     if form.ticks and hit.end() - hit.end("flags" if hit["flags"] else "cpu") < LEAST_TICKS:
         return None
     ts = secs * 1_000_000_000 + int(frac) * (1 if len(frac) == 9 else 1000) if frac else secs
+    if ts >= 1 << 63:  # a time before zero, which trace-cmd prints without its sign
+        ts -= 1 << 64
+        if ts < -(1 << 62):
+            return None
     flags = hit["flags"] if form.pattern.groupindex.get("flags") else None
     comm = line[: hit.start()].strip()
     buffer = b""
@@ -144,7 +148,7 @@ class Lost(NamedTuple):
     """
 
     cpu: int
-    count: int | None
+    events: int | None
     started: bool = False
 
 
