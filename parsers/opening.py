@@ -164,9 +164,10 @@ def _explain(error: TraceError, budget: Budget | None) -> None:
 def _cut(trace: Trace, budget: Budget, placed: bool) -> Trace:
     """A trace whose container was cut off says so after every pass.
 
-    What a container loses is its end, so nothing between two events of the trace is missing; in a
-    folder (`placed` is False) whole files are.
+    What a container loses is its end, so nothing between two events of the trace is missing.  In
+    a folder (`placed` is False) whole files may be, and what no checksum proves may be wrong.
     """
+    placed = placed and not budget.unproven
     notes = [f"{budget.path}: {text}" for text in (*budget.notes, *budget.damage)]
     trace.notes += notes
     read = trace._blocks

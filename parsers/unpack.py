@@ -5,9 +5,10 @@ pipe is read once and nothing is held but a piece of each layer.
 
 What the tools do is done here too: members that follow each other are one stream (RFC 1952 2.2;
 xz(1), zstd(1), bzip2(1), lz4(1)), zeros behind a gzip or xz stream are padding, and what else
-follows a gzip or bzip2 stream is ignored.  A stream that breaks off gives what is there, which is
-right as far as it goes.  Bytes that contradict their own checksum or code give an error instead:
-decoders notice late, so what came before is as doubtful as what comes after.
+follows a gzip or bzip2 stream is ignored.  A stream that breaks off gives what is there, but the
+checksum that would prove it is not there: one flipped bit, too, may lead a decoder astray until the
+data ends.  Bytes that contradict their own checksum or code give an error instead: decoders notice
+late, so what came before is as doubtful as what comes after.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _SHORTEST = 10  # bytes: fewer may be the beginning of a member, cut off
 _READ = 1 << 18
 _FEED = 1 << 14
 _PIECE = 1 << 18  # bytes that an engine may give at once
-_FEED_ZSTD = 1 << 10  # its engine takes no limit: a block of 4 bytes gives 128 KiB at most
+_FEED_ZSTD = 1 << 11  # its engine takes no limit: a block of 4 bytes gives 128 KiB
 _WINDOW = 1 << 27  # bytes of history, as zstd(1) allows without --long
 _XZ_MEMORY = 1 << 28  # xz -9 needs 65 MiB
 
@@ -64,6 +65,8 @@ class Budget:
     unpacked: int = 0
     damage: list[str] = field(default_factory=list)
     """Sentences: where data breaks off.  The recording is not complete then."""
+    unproven: bool = False
+    """Data broke off before its checksum: what came out may be wrong anywhere."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -317,6 +320,7 @@ def unpack(source: Window, layer: Layer, budget: Budget) -> Iterator[bytes]:
         yield from _member(source, layer, engine, budget)
         if not engine.eof:
             budget.damage.append(f"the {layer.name} data breaks off at its byte {source.at:,}")
+            budget.unproven = True
             return
         source.unread(engine.unused)
         if layer.padded:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from fputrace.analysis import analyze, exit_status
 from fputrace.errors import FormatError, ReadError, TraceError, UsageError
 from fputrace.events import Trace
+from fputrace.findings import Verdict
 from fputrace.parsers import FOLDERS, FORMATS, open_trace, opening
 from fputrace.parsers.opening import EVENT_LINE
 from fputrace.parsers.unknown import OTHERS
@@ -32,7 +33,7 @@ from tests.tools.archives import PACKERS, pack, tar, zipped
 from tests.writers import TraceWriter
 from tests.writers.tracefs import write_tracefs
 
-BUG = SAMPLES / "4.14.0-rc8-pinned" / "trace.dat"
+BUG = SAMPLES / "5.2.1-pinned" / "trace.dat"
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +158,22 @@ def test_a_packed_file_that_breaks_off_never_looks_complete(name: str, tmp_path:
                 list(trace.blocks())
                 assert sum("breaks off" in loss.where for loss in trace.losses) == 1
                 assert sum(f"{name} data breaks off" in note for note in trace.notes) == 1
+
+
+def test_what_no_checksum_proves_is_never_confirmed(tmp_path: Path) -> None:
+    plain = analyze(BUG)
+    plain.trace.close()
+    confirmed = {one.code for one in plain.findings if one.verdict is Verdict.CONFIRMED}
+    assert any(code.startswith("FPU1") for code in confirmed)
+    # All events are there, and only the checksum is not.
+    analysis = analyze(put(tmp_path, pack(BUG.read_bytes(), ["gzip"])[:-1]))
+    analysis.trace.close()
+    verdicts = {one.verdict for one in analysis.findings if one.code.startswith("FPU1")}
+    assert verdicts == {Verdict.POSSIBLE}
+    # A tar has no checksum of its data: what is there is as right as in the file itself.
+    analysis = analyze(put(tmp_path, tar({"t": BUG.read_bytes()})[: -10240 - 512]))
+    analysis.trace.close()
+    assert confirmed <= {one.code for one in analysis.findings if one.verdict is Verdict.CONFIRMED}
 
 
 def test_what_is_ignored_behind_a_stream_is_noted_and_no_damage(tmp_path: Path) -> None:
