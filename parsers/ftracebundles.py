@@ -118,7 +118,7 @@ class Bundles:
     def lost(self, at: int, sequence: int | None = None) -> None:
         """Packets of a data source are missing before byte `at` of the file, or of any source."""
         self._lost_at = at
-        if sequence is None:
+        if sequence is None or len(self._lost_in) >= MOST_CPUS:
             self._lost_everywhere += 1
         else:
             self._lost_in[sequence] = self._lost_in.get(sequence, 0) + 1
@@ -149,6 +149,8 @@ class Bundles:
                 clock = value
             elif field_number == _COMPACT and limit >= 0:
                 compact.append((value, limit))
+                if len(compact) > MOST_SHAPES:
+                    raise ProtobufError(value, f"more than {MOST_SHAPES} of compact_sched")
             elif field_number == _DESCRIPTOR and limit >= 0:
                 self._describe(described, data, value, limit)
             elif field_number == _ERROR:
@@ -196,6 +198,8 @@ class Bundles:
             if len(self._descriptors) < MOST_SHAPES:
                 self._descriptors[raw] = known
         described[number] = known
+        if len(described) > MOST_SHAPES:
+            raise ProtobufError(start, f"more than {MOST_SHAPES} descriptors")
 
     def _event(
         self,

@@ -92,12 +92,17 @@ class LossBook:
 
     def damaged_at(self, cpu: CpuLosses, _hole: Chunk | None, at: int) -> str:
         """Where damage begins; `_hole` is what stands for it, where it is no page."""
+        if cpu.place.origin:
+            return cpu.place.place(at)
         return f"data from byte {at} of CPU {cpu.place.cpu}"
 
     def note(self, cpu: CpuLosses, hole: Chunk | None, at: int, reason: str) -> None:
         """A sentence about damage, for the first few places."""
         self.damaged += 1
         if self.damaged > NOTES:
+            return
+        if cpu.place.origin:
+            self.trace.notes.append(f"{self.path}, {cpu.place.place(at)}: {reason}")
             return
         if hole or not self.compressed:
             offset = hole.offset if hole else cpu.place.offset + at

@@ -27,17 +27,22 @@ LARGEST_PACKET = 1 << 23
 _SPOOL_FREE = 1 << 26
 _SPOOL_RATIO = 32  # bytes of pages for each byte of packets: a compact switch of 8 becomes 76
 _MOST_NOTES = 8
-_MOST_NAMES = 1 << 20  # of tasks
+_MOST_NAMES = 1 << 17  # of tasks, of each machine
+_MOST_MACHINES = 8
+_MOST_PARTS = 1 << 12  # of one packet that are read; Perfetto writes one or two
 _LARGEST_NUMBER = 4095  # of a packet's fields that sniff() believes; 200 exist
 
 # Fields of TracePacket (trace_packet.proto).
 _FTRACE_EVENTS, _PROCESS_TREE, _SEQUENCE = 1, 2, 10
-_FTRACE_STATS, _DROPPED, _SYSTEM_INFO = 34, 42, 45
-_READ = frozenset([_FTRACE_EVENTS, _PROCESS_TREE, _FTRACE_STATS, _SYSTEM_INFO])
+_TRACE_CONFIG, _FTRACE_STATS, _DROPPED, _SYSTEM_INFO, _MACHINE_ID = 33, 34, 42, 45, 98
+_READ = frozenset([_FTRACE_EVENTS, _PROCESS_TREE, _TRACE_CONFIG, _FTRACE_STATS, _SYSTEM_INFO])
 _PACKED = {50: "zlib", 133: "zstd"}
 
 _CLOCKS = {0: "boot", 2: "global", 3: "local", 4: "mono_raw"}
 """FtraceClock; where nothing is said it is boot (FtraceController's first choice)."""
+
+_TIDS_TO_TRACE = 35
+"""Of FtraceConfig."""
 
 # Of FtraceStats and FtraceCpuStats.
 _START_OF_TRACE, _END_OF_TRACE = 1, 2
@@ -106,7 +111,9 @@ class _Reader:
         self.budget = Budget(path, size)
         self.spool = Spool(path)
         self.bundles = Bundles(self.spool, self._note)
-        self.machine = _Machine()
+        self.machines: dict[int, _Machine] = {0: _Machine()}
+        self.machine_of: dict[int, _Machine] = {}
+        self.filtered = False
         self.losses: list[Loss] = []
         self.notes: list[str] = []
         self.damaged = 0
@@ -166,7 +173,7 @@ class _Reader:
             self.notes.append(f"{self.path}, packet at byte {at} (0x{at:x}): {what}")
 
     def _packet(self, data: bytes, at: int, may_unpack: bool) -> None:
-        sequence = dropped = 0
+        sequence = dropped = machine_id = 0
         ranges: list[tuple[int, int, int]] = []
         for number, value, stop in fields(data, 0, len(data)):
             if stop < 0:
@@ -174,21 +181,32 @@ class _Reader:
                     sequence = value
                 elif number == _DROPPED:
                     dropped = value
+                elif number == _MACHINE_ID:
+                    machine_id = value
             elif number in _READ or number in _PACKED:
                 ranges.append((number, value, stop))
+                if len(ranges) > _MOST_PARTS:
+                    raise ProtobufError(value, f"more than {_MOST_PARTS} parts")
         if dropped:
             self.bundles.lost(at, sequence)
+        if machine_id not in self.machines and len(self.machines) < _MOST_MACHINES:
+            self.machines[machine_id] = _Machine()
+        machine = self.machines.get(machine_id, self.machines[0])
         for number, start, stop in ranges:
             if number == _FTRACE_EVENTS:
+                if len(self.machine_of) < MOST_CPUS:
+                    self.machine_of.setdefault(sequence, machine)
                 self.bundles.read(data, start, stop, sequence, at)
             elif number in _PACKED and may_unpack:
                 self._unpack(_PACKED[number], data[start:stop], at)
             elif number == _PROCESS_TREE:
-                _read_names(self.machine, data, start, stop)
+                _read_names(machine, data, start, stop)
             elif number == _FTRACE_STATS:
-                _read_stats(self.machine, sequence, data, start, stop)
+                _read_stats(machine, sequence, data, start, stop)
             elif number == _SYSTEM_INFO:
-                _read_system(self.machine, data, start, stop)
+                _read_system(machine, data, start, stop)
+            elif number == _TRACE_CONFIG:
+                self.filtered |= _has_filter(data, start, stop)
 
     def _unpack(self, compression: str, data: bytes, at: int) -> None:
         def counted() -> Iterator[bytes]:
@@ -218,45 +236,36 @@ class _Reader:
             raise FormatError(
                 f"this Perfetto recording holds no ftrace events{why}", path=self.path, hint=_HINT
             )
+        machine = self.machine_of.get(chosen, self.machines[0])
         writers = {
             number: cpu.writer
             for (sequence, number), cpu in sorted(bundles.cpus.items(), key=lambda known: known[0])
             if sequence == chosen
         }
         source = MadePages(self.spool.finish(), self.path, writers)
-        silent = sorted(self.machine.cpus - set(writers))
+        silent = sorted(machine.cpus - set(writers))
         parts = Parts(
             self.path,
             "pftrace",
             [shape.form for shape in bundles.events.shapes.values()],
             [*source.places, *(CpuData(number, source.size, 0) for number in silent)],
-            cmdlines=b"".join(b"%d %s\n" % named for named in self.machine.names.items()),
-            kernel=self.machine.release,
+            cmdlines=b"".join(b"%d %s\n" % named for named in machine.names.items()),
+            kernel=machine.release,
             clock=_CLOCKS.get(max(bundles.clocks), "") if len(bundles.clocks) == 1 else "",
-            stats=self._statistics(chosen),
+            stats=_statistics(machine, chosen),
         )
         trace = open_parts(parts, source)
         # Events that are described and were never seen: nothing says that they were switched on.
         trace.enabled = frozenset()
         trace.limits += _LIMITS
-        self._finish_notes(sources, chosen)
+        if self.filtered:
+            trace.losses_known = False
+            trace.limits.append("only the events of some tasks were recorded (tids_to_trace)")
+        self._finish_notes(sources, chosen, machine)
         add_after_passes(trace, losses=self.losses, notes=self.notes)
         return trace
 
-    def _statistics(self, sequence: int) -> dict[int, bytes]:
-        """Each CPU's losses between the start and the end, worded as ``per_cpu/cpuN/stats``."""
-        texts: dict[int, bytes] = {}
-        for (told_by, cpu), phases in self.machine.stats.items():
-            end = phases.get(_END_OF_TRACE)
-            if told_by == sequence and end is not None:
-                start = phases.get(_START_OF_TRACE, {})
-                texts[cpu] = b"".join(
-                    b"%s: %d\n" % (name, max(0, end.get(number, 0) - start.get(number, 0)))
-                    for number, name in _COUNTERS.items()
-                )
-        return texts
-
-    def _finish_notes(self, sources: dict[int, list[int]], chosen: int) -> None:
+    def _finish_notes(self, sources: dict[int, list[int]], chosen: int, machine: _Machine) -> None:
         notes = self.notes
         if self.damaged > _MOST_NOTES:
             notes.append(f"{self.path}: {self.damaged - _MOST_NOTES} more places are damaged")
@@ -274,8 +283,8 @@ class _Reader:
                 f"{self.path}: {others} events of other ftrace data sources are left out; the one "
                 f"read has {sources[chosen][1]}"
             )
-        if self.machine.left_out:
-            names = list(self.machine.left_out)
+        if machine.left_out:
+            names = list(machine.left_out)
             more = f" and {len(names) - _MOST_NOTES} more" if len(names) > _MOST_NOTES else ""
             notes.append(
                 f"{self.path}: asked for and not recorded: {', '.join(names[:_MOST_NOTES])}{more}"
@@ -293,6 +302,20 @@ _LIMITS = (
     "of kvm events that Perfetto has a message for, x86's own fields are not recorded",
     "a compact sched_switch does not say whom it takes off: that is who was put on before",
 )
+
+
+def _statistics(machine: _Machine, sequence: int) -> dict[int, bytes]:
+    """Each CPU's losses between the start and the end, worded as ``per_cpu/cpuN/stats``."""
+    texts: dict[int, bytes] = {}
+    for (told_by, cpu), phases in machine.stats.items():
+        end = phases.get(_END_OF_TRACE)
+        if told_by == sequence and end is not None:
+            start = phases.get(_START_OF_TRACE, {})
+            texts[cpu] = b"".join(
+                b"%s: %d\n" % (name, max(0, end.get(number, 0) - start.get(number, 0)))
+                for number, name in _COUNTERS.items()
+            )
+    return texts
 
 
 def _read_names(machine: _Machine, data: bytes, start: int, stop: int) -> None:
@@ -349,3 +372,19 @@ def _read_system(machine: _Machine, data: bytes, start: int, stop: int) -> None:
                     machine.release = text(data, inner, min(end, inner + 200))
         elif number == 8 and limit < 0:
             machine.cpus |= set(range(min(value, MOST_CPUS)))
+
+
+def _has_filter(data: bytes, start: int, stop: int) -> bool:
+    """Whether a TraceConfig (trace_config.proto) asks for the events of some tasks only."""
+    ranges = [(start, stop)]
+    # TraceConfig.data_sources, DataSource.config, DataSourceConfig.ftrace_config
+    for wanted in (2, 1, 100):
+        ranges = [
+            (value, limit)
+            for at, end in ranges
+            for number, value, limit in fields(data, at, end)
+            if number == wanted and limit > value
+        ][:_MOST_PARTS]
+    return any(
+        number == _TIDS_TO_TRACE for at, end in ranges for number, _, _ in fields(data, at, end)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import zlib
 from functools import cache
@@ -354,6 +355,34 @@ def test_x86_fields_of_kvm_events_are_not_made_up(tmp_path: Path) -> None:
     assert [row.fields for row in mine.rows] == [{}, {"load": 0}]
 
 
+def test_a_recording_of_some_tasks_only(tmp_path: Path) -> None:
+    writer = PerfettoWriter()
+    writer.bundle(0, [(10, 5, ACTIVATED, activated(F))])
+    config = writer.packet().trace_config.data_sources.add().config
+    config.name = "linux.ftrace"
+    config.ftrace_config.ftrace_events.append("x86_fpu/*")
+    assert opened(tmp_path, writer).trace.losses_known
+    config.ftrace_config.tids_to_trace.append(5)
+    trace = opened(tmp_path, writer).trace
+    assert not trace.losses_known
+    assert any("tids_to_trace" in limit for limit in trace.limits)
+
+
+def test_another_machine_is_not_this_one(tmp_path: Path) -> None:
+    """A recording may hold a guest's packets too; sequences are different then."""
+    writer, guest = PerfettoWriter(), PerfettoWriter(sequence=2)
+    writer.system("6.1.0", 1)
+    writer.bundle(0, [(10, 5, ACTIVATED, activated(F)), (20, 5, ACTIVATED, activated(F))])
+    guest.system("5.4.9", 3)
+    guest.names({5: "in the guest"})
+    for packet_ in guest.packets:
+        packet_.machine_id = 77
+    writer.packets += guest.packets
+    trace = opened(tmp_path, writer).trace
+    assert (trace.kernel, trace.cpus) == ("6.1.0", [0])
+    assert 5 not in trace.comms
+
+
 def test_two_data_sources_are_not_mixed(tmp_path: Path) -> None:
     writer, other = PerfettoWriter(), PerfettoWriter(sequence=2)
     writer.bundle(0, [(10, 5, ACTIVATED, activated(F)), (20, 5, ACTIVATED, activated(F))])
@@ -373,6 +402,20 @@ def test_times_far_apart_and_backwards(tmp_path: Path) -> None:
     assert [row.ts for row in mine.rows if row.cpu == 0] == times
     assert [row.ts for row in mine.rows if row.cpu == 1] == [1000, 1000, 1100]
     assert any("went back (packet at byte" in note for note in mine.trace.notes)
+
+
+def test_a_wild_time_is_told_by_its_packet(tmp_path: Path) -> None:
+    writer = PerfettoWriter()
+    writer.bundle(0, [(1000, 5, ACTIVATED, activated(F))])
+    at = len(writer.to_bytes())
+    writer.bundle(0, [(1 << 60, 5, ACTIVATED, activated(F))] * 30)
+    writer.bundle(0, [(2000 + n, 5, ACTIVATED, activated(F)) for n in range(100)])
+    mine = opened(tmp_path, writer)
+    damaged = [loss for loss in mine.trace.losses if loss.severity == "damaged"]
+    assert damaged
+    told = [note for note in mine.trace.notes if "does not fit" in note]
+    assert re.search(rf"trace.pftrace, packet at byte ({at}|0) of CPU 0", told[0])
+    assert damaged[0].where.startswith("packet at byte")
 
 
 def test_texts_of_any_length(tmp_path: Path) -> None:
