@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 _U63, _U64 = 1 << 63, (1 << 64) - 1
 _MOST_CPU = (1 << 31) - 1
-_CONVERTED = re.compile(r"(?:jsonl|parquet) \((.*)\)", re.DOTALL)
+_CONVERTED = re.compile(r"(?:jsonl|parquet|text) \((.*)\)", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
