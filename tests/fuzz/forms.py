@@ -33,7 +33,7 @@ from tests.fuzz.cutting import (
     small_tracedat,
     split,
 )
-from tests.writers import Compression, TraceFile
+from tests.writers import Compression, TraceFile, pftrace
 from tests.writers.tracefs import write_tracefs
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_traces"
@@ -75,6 +75,20 @@ def in_a_record(data: bytes, at: int) -> bool:
     place = 16
     while place < at:
         place += max(8, int.from_bytes(data[place + 6 : place + 8], "little")) + beside(data, place)
+    return place != at
+
+
+def in_a_packet(data: bytes, at: int) -> bool:
+    """A file of protobuf packets (field 1, length-delimited) may end with any of them."""
+    place = 0
+    while place < at:
+        size = shift = 0
+        place += 1
+        while data[place] > 127:
+            size |= (data[place] & 127) << shift
+            shift += 7
+            place += 1
+        place += 1 + (size | data[place] << shift)
     return place != at
 
 
@@ -337,6 +351,27 @@ def _converted(form: str) -> list[Seed]:
     return seeds
 
 
+_PERFETTOS: tuple[tuple[pftrace.Generic, bool, pftrace.Compression], ...] = (
+    ("named", True, "none"),
+    ("described", False, "none"),
+    ("named", True, "deflate"),
+    ("described", True, "zstd"),
+)
+
+
+def _pftraces() -> list[Seed]:
+    seeds = []
+    for generic, compact, packing in _PERFETTOS:
+        with tempfile.TemporaryDirectory() as name:
+            source = Path(name) / "trace.dat"
+            source.write_bytes(_dat("6.1-storm-lost", 40, 2).to_bytes(6))
+            writer = pftrace.PerfettoWriter(generic=generic, compact=compact)
+            with open_trace(source) as trace:
+                pftrace.write_trace(writer, trace)
+            seeds.append(Seed({"": writer.to_bytes(packing)}, tells=in_a_packet))
+    return seeds
+
+
 FORMS: Mapping[str, Callable[[], list[Seed]]] = {
     "trace.dat v6": lambda: _dats(6),
     "trace.dat v7": lambda: _dats(7),
@@ -370,6 +405,7 @@ FORMS: Mapping[str, Callable[[], list[Seed]]] = {
     "tar.gz": lambda: _archived(lambda tree: _tar(tree, "w:gz")),
     "zip": lambda: _archived(_zip),
     "tracefs": _tracefs,
+    "pftrace": _pftraces,
     "jsonl": lambda: _converted("jsonl"),
     "parquet": lambda: _converted("parquet"),
     "text of convert": lambda: _converted("text"),
