@@ -322,6 +322,8 @@ def _match(
                 digit = _nibble(d[p])
             if p == start or digit < 16:
                 return -1
+            if not cython.compiled and value >> 63:
+                value -= 1 << 64
             if slot >= 0:
                 op[row + slot] = value
         elif code == OP_FREE:

@@ -1,0 +1,89 @@
+"""What trace-cmd and perf print of a recording, read back: never more than the recording tells."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import fputrace
+from fputrace.analysis import Analysis
+from tests.conftest import SAMPLES
+from tests.tools import text_of, trace_cmd
+
+REPORTS = ("", "-t", "-R -t", "-l")
+SCRIPTS = (
+    "",
+    "--ns",
+    "--ns --show-lost-events -F comm,tid,cpu,time,event,trace",
+    "-F comm,pid,tid,cpu,time,event,trace",
+    "-L",
+)
+DAT = sorted(path.parent.name for path in SAMPLES.glob("*/trace.dat"))
+PERF = sorted(path.parent.name for path in SAMPLES.glob("*/perf.data"))
+
+
+def findings(analysis: Analysis) -> tuple[Counter[str], Counter[str]]:
+    """(confirmed, all) counts of what is found about the kernel, by code."""
+    confirmed: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for finding in analysis.findings:
+        if finding.code < "FPU9":
+            found[finding.code] += finding.count
+            if finding.verdict == "confirmed":
+                confirmed[finding.code] += finding.count
+    return confirmed, found
+
+
+def assert_not_stronger(text: Analysis, binary: Analysis) -> None:
+    sure, found = findings(binary)
+    text_sure, text_found = findings(text)
+    assert text_sure <= sure
+    assert set(text_found) <= set(found)
+    assert set(binary.generation.candidates) <= set(text.generation.candidates)
+    ranks = ["not-applicable", "not-decidable", "partly", "checked"]
+    known = {row.code: ranks.index(str(row.status)) for row in binary.coverage}
+    for row in text.coverage:
+        if row.code < "FPU9":
+            assert ranks.index(str(row.status)) <= max(known[row.code], 1), row.code
+
+
+def analyze(path: Path) -> Analysis:
+    analysis = fputrace.analyze(str(path))
+    analysis.trace.close()
+    return analysis
+
+
+@pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
+@pytest.mark.parametrize("case", DAT)
+def test_trace_cmd_report(case: str, tmp_path: Path) -> None:
+    binary = analyze(SAMPLES / case / "trace.dat")
+    for options in REPORTS:
+        said = trace_cmd.run("report", *options.split(), "-i", SAMPLES / case / "trace.dat")
+        path = tmp_path / "report.txt"
+        path.write_text(said, encoding="utf-8", errors="surrogateescape")
+        text = analyze(path)
+        assert_not_stronger(text, binary)
+        assert sum(text.trace.counts.values()) == sum(binary.trace.counts.values())
+        lost = [sum(loss.count or 0 for loss in one.trace.losses) for one in (text, binary)]
+        assert lost[0] == lost[1]
+        assert set(findings(text)[1]) == set(findings(binary)[1]), options
+        assert text.trace.unusable == {}
+
+
+@pytest.mark.skipif(not text_of.PERF_INSTALLED, reason=text_of.PERF_MISSING)
+@pytest.mark.parametrize("case", PERF)
+def test_perf_script(case: str, tmp_path: Path) -> None:
+    binary = analyze(SAMPLES / case / "perf.data")
+    for options in SCRIPTS:
+        command = ["perf", "script", *options.split(), "-i", str(SAMPLES / case / "perf.data")]
+        path = tmp_path / "script.txt"
+        path.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+        text = analyze(path)
+        assert_not_stronger(text, binary)
+        if "--show-lost-events" in options:
+            lost = [sum(loss.count or 0 for loss in one.trace.losses) for one in (text, binary)]
+            assert lost[0] == lost[1]
+        assert not text.trace.losses_known

@@ -1,0 +1,229 @@
+"""The compiled walk over lines against plain Python that reads one line at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fputrace.parsers import textindex, textlayout, textpass, textprefix, textscan, textwalk
+from fputrace.parsers.text import open_text
+from tests.conftest import SAMPLES
+from tests.parsers.test_ringbuffer import plain
+from tests.tools import text_of, trace_cmd
+from tests.writers import text
+
+COLUMNS = ("ts", "cpu", "pid", "kind", "flags", "event", "op")
+TEXTS = sorted(SAMPLES.glob("*/trace.txt"))
+
+
+def open_bytes(data: bytes, folder: Path) -> Any:
+    path = folder / "trace.txt"
+    path.write_bytes(data)
+    return open_path(path)
+
+
+def open_path(path: Path) -> Any:
+    import os
+
+    return open_text(os.open(path, os.O_RDONLY), str(path))
+
+
+def everything(path: Path) -> dict[str, Any]:
+    """All that a pass gives, for comparison."""
+    with open_path(path) as trace:
+        blocks = list(trace.blocks())
+        told: dict[str, Any] = {
+            name: [getattr(block, name).tolist() for block in blocks] for name in COLUMNS
+        }
+        told["fields"] = [blocks[0].fields_of(row) for row in range(0, len(blocks[0]), 97)]
+        for about in ("comms", "counts", "losses", "notes", "limits", "unusable", "cpus",
+                      "formats", "probes", "event_names", "first_ns", "last_ns"):  # fmt: skip
+            told[about] = getattr(trace, about)
+        return told
+
+
+def line_by_line(d: Any, end: int, _base: int, _g: Any, s: Any, *_tables: Any) -> int:
+    """A walk that is sure of nothing."""
+    return textlayout.ASK if s[textlayout.AT] < end else textlayout.NEED_CHUNK
+
+
+def scan_nothing(_d: Any, end: int, _base: int, _g: Any, s: Any, _cpus: Any) -> int:
+    return textlayout.ASK if s[textlayout.AT] < end else textlayout.NEED_CHUNK
+
+
+def in_plain_python(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    with monkeypatch.context() as patch:
+        patch.setattr(textwalk, "walk", line_by_line)
+        patch.setattr(textscan, "index", scan_nothing)
+        return everything(path)
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for about, value in one.items():
+        assert value == other[about], about
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.parent.name)
+def test_every_line_of_the_samples(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+@pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
+@pytest.mark.parametrize("options", ["", "-t", "-R", "-l", "--ts-diff"])
+@pytest.mark.parametrize(
+    "case", ["4.14.177-pinned", "5.10-pinned", "6.12-kfpu-probes", "6.12-pinned-function",
+             "6.12-storm-usermode"]
+)  # fmt: skip
+def test_every_line_of_trace_cmd_report(
+    case: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = trace_cmd.run("report", *options.split(), "-i", SAMPLES / case / "trace.dat")
+    path = tmp_path / "report.txt"
+    lines = said.encode("utf-8", "surrogateescape").splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:12000]))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+@pytest.mark.skipif(not text_of.PERF_INSTALLED, reason=text_of.PERF_MISSING)
+@pytest.mark.parametrize(
+    "options",
+    ["", "--ns --show-lost-events -F comm,tid,cpu,time,event,trace",
+     "-F comm,pid,tid,cpu,time,event,trace", "-L"],
+)  # fmt: skip
+@pytest.mark.parametrize("case", ["5.2.1-pinned", "6.12-perf-lost"])
+def test_every_line_of_perf_script(
+    case: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["perf", "script", *options.split(), "-i", str(SAMPLES / case / "perf.data")]
+    said = subprocess.run(command, capture_output=True, check=True).stdout
+    path = tmp_path / "script.txt"
+    path.write_bytes(b"".join(said.splitlines(keepends=True)[:12000]))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+def patch_loops(monkeypatch: pytest.MonkeyPatch, load: Callable[[ModuleType], ModuleType]) -> None:
+    # The other two take the plain one's functions.
+    monkeypatch.setitem(sys.modules, textprefix.__name__, load(textprefix))
+    walk, scan = load(textwalk), load(textscan)
+    monkeypatch.setattr(textpass, "textwalk", walk)
+    monkeypatch.setattr(textindex, "textscan", scan)
+
+
+@pytest.mark.parametrize("cython", [True, False], ids=["with-cython", "without"])
+def test_uncompiled_gives_the_same(
+    cython: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_bytes().splitlines(keepends=True)
+    path = tmp_path / "trace.txt"
+    path.write_bytes(b"".join(lines[:3000]) + lines[28161] + b"".join(lines[29200:29400]))
+    compiled = everything(path)
+    patch_loops(monkeypatch, lambda loop: plain(monkeypatch, loop, cython))
+    assert_same(compiled, everything(path))
+
+
+@pytest.mark.parametrize("name", ["textprefix", "textscan", "textwalk"])
+def test_constants_of_the_c_compiler(name: str) -> None:
+    folder = Path(str(textlayout.__file__)).parent
+    for line in (folder / f"{name}.pxd").read_text().splitlines():
+        constant, equals, value = line.strip().partition(" = ")
+        if equals:
+            assert getattr(textlayout, constant) == int(value), constant
+
+
+# Made-up lines
+
+COMMS = st.one_of(
+    st.sampled_from(
+        ["sh", "<idle>", "CPU 0/KVM", "kworker/0:1-ev", "a b", "x-1 [000] 1.0:", "==> y",
+         "-", "a prev_pid=5", ":5 [1] R ==> b", "[001]", "1", "a: ", "(x)", "é"]
+    ),
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\n\r\x00"), min_size=1, max_size=15
+    ).filter(lambda comm: len(comm.encode()) <= 15 and comm.strip() and comm == comm.strip()),
+)  # fmt: skip
+FORMS: Sequence[Callable[[text.TextEvent, int], str]] = (
+    text.ftrace,
+    lambda event, digits: text.ftrace(event, digits, with_tgid=True),
+    text.report,
+    lambda event, digits: text.report(event, digits, flags=True),
+    text.report_latency,
+)
+ARGS = st.one_of(
+    st.tuples(st.integers(0, 1), st.integers(0, 2**64 - 1)).map(
+        lambda v: ("x86_fpu_regs_activated", text.fpu_args(f"{v[1]:016x}", v[0]))
+    ),
+    st.tuples(COMMS, COMMS, st.sampled_from(["R", "S", "R+", "D", "I"])).map(
+        lambda v: ("sched_switch", text.switch_args((v[0], 7, v[2]), (v[1], 9)))
+    ),
+    st.integers(0, 300).map(lambda v: ("kvm_entry", f"vcpu {v}, rip 0xffffffff81000000")),
+    st.sampled_from(
+        [("kvm_fpu", "load"), ("kvm_fpu", "unload"), ("kvm_userspace_exit", "reason error (-4)"),
+         ("some_event", "a=1 b=two"), ("tracing_mark_write", "x-1 [000] 1.000000: kvm_fpu: load")]
+    ),
+)  # fmt: skip
+EVENTS = st.builds(
+    lambda cpu, pid, comm, named, flags: text.TextEvent(cpu, 0, pid, comm, *named, flags),
+    st.integers(0, 300),
+    st.integers(1, 4194304),
+    COMMS,
+    ARGS,
+    st.sampled_from(["d..2.", ".....", "dNh1.", "DNs2a"]),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    events=st.lists(EVENTS, min_size=3, max_size=30),
+    form=st.sampled_from(FORMS),
+    digits=st.sampled_from([6, 9]),
+)
+def test_what_is_written_is_read(
+    events: list[text.TextEvent],
+    form: Callable[[text.TextEvent, int], str],
+    digits: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placed = [event._replace(ns=5 * 10**9 + i * 7000) for i, event in enumerate(events)]
+    plain_lines = [text.TextEvent(0, 10**9, 1, "sh", "kvm_fpu", "load")] * 60
+    lines = [form(event, digits) for event in [*plain_lines, *placed]]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of(lines))
+    told = everything(path)
+    assert_same(told, in_plain_python(path, monkeypatch))
+    rows = [(cpu, pid) for cpus, pids in zip(told["cpu"], told["pid"], strict=True)
+            for cpu, pid in zip(cpus, pids, strict=True) if pid != -1]  # fmt: skip
+    assert rows[60:] == [(event.cpu, event.pid) for event in placed]
+    stamps = [ts for part, pids in zip(told["ts"], told["pid"], strict=True)
+              for ts, pid in zip(part, pids, strict=True) if pid != -1]  # fmt: skip
+    assert stamps[60:] == [event.ns for event in placed]
+
+
+@given(data=st.binary(max_size=400), cut=st.integers(0, 2000))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_between_lines(
+    data: bytes, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_bytes()[:6000].splitlines(True)
+    middle = b"".join(lines[:30])
+    path = tmp_path / "trace.txt"
+    path.write_bytes(b"".join(lines[:20]) + middle[:cut] + data + middle[cut:])
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+def test_bad_literals_do_not_run_over_the_buffer(tmp_path: Path) -> None:
+    lines = [text.ftrace(text.TextEvent(0, 10**9, 1, "sh", *named))
+             for named in (("kvm_fpu", "load"), ("kvm_entry", "vcpu 0, rip 0x1"))]  # fmt: skip
+    with open_bytes(text.text_of(lines * 3)[:-9], tmp_path) as trace:
+        kinds = np.concatenate([block.kind for block in trace.blocks()]).tolist()
+    assert kinds.count(30) == 3
+    assert [loss.severity for loss in trace.losses] == ["damaged"]
