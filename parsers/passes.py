@@ -29,6 +29,7 @@ _COLUMNS = (
     ("raw", np.int64, 1),
 )
 _ROWS = 1 << 16  # of all CPUs together, waiting to be merged
+_HELD = 1 << 26  # bytes of pages that one block's rows may keep, should few events fill many
 _REPORTS = 64
 _CHANGES = 256
 _SWITCH = int(Kind.SCHED_SWITCH)  # an Enum's members are slow to reach
@@ -73,6 +74,7 @@ class _Cpu:
         self.words = memoryview(b"").cast("I")
         self.serial = -1
         self.live: dict[int, memoryview] = {}
+        self.held = 0
         self.ahead = next(stream, None)
         self.losses = CpuLosses(place)
         self.floor = -(1 << 63)
@@ -111,6 +113,8 @@ class Pass:
         self.tail = np.zeros(len(places), dtype=np.int64)
         self.comm_times: dict[int, int] = {}
         self.serials = 0
+        self.held = 0
+        self.most_held = _HELD // max(len(places), 1)
         self.block_buffers: dict[int, memoryview] = {}
         self.book = self.loss_book()
 
@@ -159,6 +163,8 @@ class Pass:
                 if status < 0:
                     break
                 self._refill(self.cpus[status])
+                if self.held > _HELD:
+                    break
             if count[1]:
                 yield self._finish_block(out, int(count[1]))
         self.book.finish([cpu.losses for cpu in self.cpus])
@@ -167,6 +173,7 @@ class Pass:
         self.block_buffers = {
             serial: data for cpu in self.cpus for serial, data in cpu.live.items()
         }
+        self.held = sum(len(data) for data in self.block_buffers.values())
         return [
             np.empty(BLOCK_ROWS, dtype=np.int64),
             np.empty(BLOCK_ROWS, dtype=np.int32),
@@ -210,6 +217,7 @@ class Pass:
         state[layout.ROW] = start
         state[layout.REPORTS] = 0
         cpu.live = {cpu.serial: cpu.data} if cpu.serial >= 0 else {}
+        cpu.held = len(cpu.data)
         while not cpu.done:
             work: tuple[Any, ...] = (
                 cpu.data,
@@ -237,7 +245,9 @@ class Pass:
                     bytes(cpu.data[at : at + length]),
                     self.plan.decoder.order,
                 )
-            elif status != layout.NEED_CHUNK:
+            elif status != layout.NEED_CHUNK or (
+                cpu.held > self.most_held and state[layout.ROW] > start
+            ):
                 break
             elif not self._next_chunk(cpu):
                 self._end(cpu)
@@ -260,6 +270,8 @@ class Pass:
                 state[layout.BAD] += 1
                 continue
             cpu.data = memoryview(chunk.data)
+            cpu.held += len(chunk.data)
+            self.held += len(chunk.data)
             cpu.words = cpu.data.cast("I")
             cpu.serial = self.serials
             self.serials += 1

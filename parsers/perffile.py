@@ -34,7 +34,7 @@ HEADER_FEATURE, COMPRESSED, COMPRESSED2 = 80, 81, 83
 # Features (tools/perf/util/header.h).
 FEATURE_TRACING_DATA, FEATURE_HOSTNAME, FEATURE_OSRELEASE = 1, 3, 4
 FEATURE_NRCPUS, FEATURE_CMDLINE = 7, 11
-FEATURE_DIR_FORMAT = 24
+FEATURE_DIR_FORMAT, FEATURE_COMPRESSED = 24, 27
 _WANTED = (
     FEATURE_TRACING_DATA,
     FEATURE_HOSTNAME,
@@ -42,6 +42,7 @@ _WANTED = (
     FEATURE_NRCPUS,
     FEATURE_CMDLINE,
     FEATURE_DIR_FORMAT,
+    FEATURE_COMPRESSED,
 )
 
 # Bits of the flags behind read_format.
@@ -54,6 +55,7 @@ _CLOCKID_AT = 92
 _MOST_ATTRS = 1 << 16
 _MOST_IDS = 1 << 22
 _LARGEST_FEATURE = 1 << 24
+_MOST_AHEAD = 1 << 17  # records of its own that perf writes before anything else
 
 RECORD_HINT = (
     "Record tracepoints: perf record -a -k mono -e 'x86_fpu:*' -e 'kvm:kvm_fpu' -e 'kvm:kvm_entry' "
@@ -277,12 +279,14 @@ def read_tracing_data(recording: Recording, source: Source, at: int, size: int) 
 def read_ahead(recording: Recording) -> bool:
     """What stands in front of the first sample: of a pipe everything, else ID_INDEX.
 
-    Returns False where it comes to a compressed record.  Raises FormatError for a pipe whose
+    Returns False where records are compressed.  Raises FormatError for a pipe whose
     attributes or formats cannot be.
     """
     for segment in list(recording.segments):
         at, window, window_at = segment.start, b"", segment.start
-        while at + 8 <= segment.end:
+        for _ in range(_MOST_AHEAD):
+            if at + 8 > segment.end:
+                break
             head = window[at - window_at : at - window_at + 8]
             if len(head) < 8:
                 window_at = at
@@ -298,7 +302,7 @@ def read_ahead(recording: Recording) -> bool:
                 body = segment.source.read_known(at + 8, size - 8, "record")
                 more = _read_record(recording, segment, at, kind, body)
             at += size + more
-    return True
+    return FEATURE_COMPRESSED not in recording.features
 
 
 def _read_record(recording: Recording, segment: Segment, at: int, kind: int, body: bytes) -> int:

@@ -133,6 +133,8 @@ class Stream:
                 place = marks[i + 1]
                 self.places[self._base + marks[i]] = place if place >= 0 else self._far[-place - 1]
             if length:
+                if length < len(out) // 2:
+                    out = out[:length].copy()
                 yield Chunk(view(out)[:length], self._base, consumed)
                 self._base += length
                 room -= min(room, length)
