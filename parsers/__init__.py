@@ -82,6 +82,8 @@ def _open_perfdata(fd: int, path: str, _options: Options) -> Trace:
 
 
 def _sniff_pftrace(head: bytes) -> bool:
+    if not head.startswith(b"\n"):  # the tag of a packet; spares all others the import
+        return False
     from fputrace.parsers.pftrace import sniff
 
     return sniff(head)

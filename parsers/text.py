@@ -39,6 +39,10 @@ _HINT = (
 )
 
 
+NO_RELEASE = "A text does not tell the kernel release; --kernel RELEASE does."
+"""A sentence of ``Trace.limits`` that holds until somebody knows better."""
+
+
 def open_text(fd: int, path: str, *, clock: str | None = None) -> Trace:
     """Open a text.  The descriptor belongs to the trace from now on.
 
@@ -218,7 +222,7 @@ def _tell_limits(trace: Trace, form: Form, sample: list[bytes]) -> None:
     if trace.pointers_hashed:
         trace.limits.append("Pointers are hashed: they tell one struct fpu from another, no more.")
     if trace.kernel is None:
-        trace.limits.append("A text does not tell the kernel release; --kernel RELEASE does.")
+        trace.limits.append(NO_RELEASE)
     if not form.dash:
         trace.losses_known = False
         trace.limits.append(

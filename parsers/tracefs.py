@@ -323,7 +323,7 @@ def _open_text(top: _Folder, buffer: _Folder, about: _About) -> Trace | None:
     first = next(pieces, b"")
     if all(line.startswith(b"#") or not line.strip() for line in first.split(b"\n")):
         return None
-    from fputrace.parsers.text import open_text
+    from fputrace.parsers.text import NO_RELEASE, open_text
 
     def copied() -> Iterator[bytes]:
         yield first
@@ -335,6 +335,8 @@ def _open_text(top: _Folder, buffer: _Folder, about: _About) -> Trace | None:
     trace.format = "tracefs text"
     release, host = about.uname
     trace.kernel = release or trace.kernel
+    if trace.kernel:
+        trace.limits = [said for said in trace.limits if said != NO_RELEASE]
     trace.host = host or trace.host
     trace.cpus = sorted({*trace.cpus, *_cpus(buffer)})
     trace.instances = list(about.instances)

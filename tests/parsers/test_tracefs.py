@@ -13,6 +13,7 @@ from fputrace.errors import FormatError, TraceError, UsageError
 from fputrace.events import Trace
 from fputrace.findings import Analysis
 from fputrace.parsers import open_trace
+from fputrace.parsers.text import NO_RELEASE
 from fputrace.parsers.tracefs import open_tracefs
 from tests.writers import TraceWriter
 from tests.writers.container import TraceFile, read
@@ -178,6 +179,23 @@ def test_the_text_with_what_the_folder_knows(tmp_path: Path) -> None:
         assert trace.formats["x86_fpu:x86_fpu_regs_activated"].complete
         assert trace.enabled is not None
         assert "kvm:kvm_entry" in trace.enabled
+
+
+def test_findings_of_a_real_text_are_those_of_the_file_or_weaker(
+    samples: Path, tmp_path: Path
+) -> None:
+    """Formats, names and the kernel from the folder, the events of the same run from its text."""
+    case = samples / "5.10-pinned"
+    text = (case / "trace.txt").read_bytes()
+    folder = write_tracefs(tmp_path / "t", read(case / "trace.dat"), pages=False, text=text)
+    analysis, alone = fputrace.analyze(folder), fputrace.analyze(case / "trace.txt")
+    whole = fputrace.analyze(case / "trace.dat")
+    assert analysis.trace.kernel == whole.trace.kernel
+    assert analysis.generation.candidates == whole.generation.candidates
+    assert NO_RELEASE in alone.trace.limits
+    assert NO_RELEASE not in analysis.trace.limits
+    found = {(one.code, one.verdict.value) for one in analysis.findings}
+    assert found <= {(one.code, one.verdict.value) for one in whole.findings}
 
 
 def test_events_that_a_cpu_dropped_are_in_no_text(tmp_path: Path) -> None:
