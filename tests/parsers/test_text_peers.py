@@ -41,17 +41,20 @@ def assert_not_stronger(text: Analysis, binary: Analysis) -> None:
     sure, found = findings(binary)
     text_sure, text_found = findings(text)
     assert text_sure <= sure
-    assert set(text_found) <= set(found)
+    # A text that hides losses, or does not tell which kernel it was, leaves more readings open.
+    hidden = bool(binary.trace.losses) and not text.trace.losses
+    if not hidden and text.generation.candidates == binary.generation.candidates:
+        assert text_found <= found
     assert set(binary.generation.candidates) <= set(text.generation.candidates)
     ranks = ["not-applicable", "not-decidable", "partly", "checked"]
-    known = {row.code: ranks.index(str(row.status)) for row in binary.coverage}
+    known = {row.code: ranks.index(row.status.value) for row in binary.coverage}
     for row in text.coverage:
         if row.code < "FPU9":
-            assert ranks.index(str(row.status)) <= max(known[row.code], 1), row.code
+            assert ranks.index(row.status.value) <= max(known[row.code], 1), row.code
 
 
-def analyze(path: Path) -> Analysis:
-    analysis = fputrace.analyze(str(path))
+def analyze(path: Path, kernel: str | None = None) -> Analysis:
+    analysis = fputrace.analyze(str(path), kernel=kernel)
     analysis.trace.close()
     return analysis
 
@@ -64,12 +67,14 @@ def test_trace_cmd_report(case: str, tmp_path: Path) -> None:
         said = trace_cmd.run("report", *options.split(), "-i", SAMPLES / case / "trace.dat")
         path = tmp_path / "report.txt"
         path.write_text(said, encoding="utf-8", errors="surrogateescape")
-        text = analyze(path)
+        assert_not_stronger(analyze(path), binary)
+        text = analyze(path, binary.trace.kernel)
         assert_not_stronger(text, binary)
         assert sum(text.trace.counts.values()) == sum(binary.trace.counts.values())
         lost = [sum(loss.count or 0 for loss in one.trace.losses) for one in (text, binary)]
         assert lost[0] == lost[1]
-        assert set(findings(text)[1]) == set(findings(binary)[1]), options
+        if not binary.trace.probes:  # their functions are known from kallsyms, which no text has
+            assert set(findings(text)[1]) == set(findings(binary)[1]), options
         assert text.trace.unusable == {}
 
 
@@ -81,7 +86,8 @@ def test_perf_script(case: str, tmp_path: Path) -> None:
         command = ["perf", "script", *options.split(), "-i", str(SAMPLES / case / "perf.data")]
         path = tmp_path / "script.txt"
         path.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
-        text = analyze(path)
+        assert_not_stronger(analyze(path), binary)
+        text = analyze(path, binary.trace.kernel)
         assert_not_stronger(text, binary)
         if "--show-lost-events" in options:
             lost = [sum(loss.count or 0 for loss in one.trace.losses) for one in (text, binary)]
