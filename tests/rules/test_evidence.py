@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def confirmed(analysis: Analysis) -> Counter[tuple[str, int | None]]:
 def opened_without(event: str) -> Callable[..., Trace]:
     """What ``open_trace`` gives of a recording made without ``event``."""
 
-    def opened(path: Path, **how: str | None) -> Trace:
+    def opened(path: Path, **how: Any) -> Trace:
         return without(open_trace(path, **how), event)
 
     return opened
