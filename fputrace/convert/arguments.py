@@ -152,10 +152,13 @@ class Arguments:
     def _function(self, fields: Fields) -> str | None:
         """``FUNC <-PARENT`` as the function tracer prints it; None where nobody knows FUNC."""
         address, parent = fields.get("ip"), fields.get("parent_ip")
-        if not isinstance(address, int) or not isinstance(parent, int):
+        if isinstance(address, int):
+            name = self.symbols.near(address & _U64)
+        else:
+            name = _word(address)
+        if not name or parent is None:
             return None
-        name = self.symbols.near(address & _U64)
-        return f"{name} <-0x{parent & _U64:x}" if name else None
+        return f"{name} <-{f'0x{parent & _U64:x}' if isinstance(parent, int) else _word(parent)}"
 
     def _probe_writer(self, raw: Callable[[Fields], str]) -> Writer:
         """``(FUNC+0x4) arg=1``, of a return ``(CALLER <- FUNC) arg=1``.
@@ -175,9 +178,9 @@ class Arguments:
         return write
 
     def _place(self, address: Any) -> str:
-        """An address as the kernel prints it, ``FUNC+0x4`` where it is known."""
+        """An address as the kernel prints it, ``FUNC+0x4`` where it is known; texts have words."""
         if not isinstance(address, int):
-            return "0"
+            return _word(address) or "0"
         name = self.symbols.near(address & _U64)
         if name is None:
             return f"{address & _U64:x}"
@@ -251,6 +254,11 @@ def _raw_writer(hexadecimal: Iterable[str]) -> Callable[[Fields], str]:
         )
 
     return write
+
+
+def _word(value: Any) -> str:
+    """What a text told in place of an address, as one word."""
+    return "".join(clean(value).split()) if isinstance(value, str) else ""
 
 
 def _plain(value: Any) -> str:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from fputrace.convert.arguments import Arguments
 from fputrace.events import EventBlock, Kind, Trace
-from fputrace.metadata import comms_to_plain, format_to_plain, loss_to_plain, to_plain
+from fputrace.metadata import comms_to_plain, format_to_plain, loss_to_plain, text_of, to_plain
 from fputrace.parsers.textmeta import shown_names
 from fputrace.reports.escape import clean
 
@@ -52,18 +52,31 @@ def write_text(trace: Trace, out: IO[bytes]) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
 def _head(trace: Trace) -> Iterator[str]:
-    yield f"# fputrace: {_json(to_plain(trace))}"
-    for form in trace.formats.values():
+    """The comments before the lines; the same for the same recording, whatever it was read from."""
+    plain = to_plain(trace)
+    plain["events"] = [
+        # Which function a probe sits on, and so its kind, stands in its lines.
+        [text_of(name), (kind if kind < Kind.PROBE_SAVE else Kind.PROBE_OTHER).name]
+        for name, kind in sorted(_seen(trace).items())
+    ]
+    yield f"# fputrace: {_json(plain)}"
+    for _, form in sorted(trace.formats.items()):
         yield f"# format: {_json(format_to_plain(form))}"
-    comms = iter(comms_to_plain(trace.comms).items())
+    comms = iter(sorted(trace.comms.items()))
     while part := dict(islice(comms, _COMMS)):
-        yield f"# comms: {_json(part)}"
+        yield f"# comms: {_json(comms_to_plain(part))}"
     for loss in trace.losses:
         yield f"# loss: {_json(loss_to_plain(loss))}"
+
+
+def _seen(trace: Trace) -> dict[str, Kind]:
+    """The events that occur, and their kinds."""
+    kinds = dict(zip(trace.event_names, trace.event_kinds, strict=True))
+    return {name: kind for name, kind in kinds.items() if trace.counts.get(name)}
 
 
 def harmless(comm: str) -> str:
@@ -82,7 +95,9 @@ class _Lines:
         self.trace = trace
         self.arguments = Arguments(trace)
         self.fronts: dict[tuple[int, int], str] = {}
-        self.names = [f"{name + ':':<21}" for name in shown_names(trace.event_names)]
+        seen = sorted(_seen(trace))
+        shown = dict(zip(seen, shown_names(seen), strict=True))
+        self.names = [f"{shown.get(name, name) + ':':<21}" for name in trace.event_names]
         self.dropped: dict[int, int] = {}
         """CPU -> events lost behind its last line, -1 when nobody counted them."""
 
