@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tarfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,15 @@ def test_a_recording_names_no_file_that_is_opened(tmp_path: Path) -> None:
         assert str(path) in str(error)
     assert not outside.exists()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["sent.tar"]
+
+
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def test_the_limits_in_the_document_are_those_of_the_code() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "security.md").read_text()
+    rows = re.findall(r"^\| .* \| (\d+) ?([KMG]iB)? \| `(\w+)\.(\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("` |\n") > 15
+    for number, unit, module, name in rows:
+        value = getattr(import_module(f"fputrace.parsers.{module}"), name)
+        assert value == int(number) * UNITS[unit], f"{module}.{name}"
