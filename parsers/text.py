@@ -71,6 +71,9 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
 
     form, sample = _find_form(source)
     found = Indexer(source, form, where).run()
+    if found.own and found.events > found.buffers[found.own]:
+        # The top buffer's first line came later.
+        found = Indexer(source, form, where, top=True).run()
     if not found.last:
         raise FormatError(
             f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
@@ -311,11 +314,9 @@ def _tell_odd(trace: Trace, form: Form, found: Index, where: Callable[[int], str
         )
     if found.header.any and found.header.count != found.events:
         notes.append("The file is truncated or was changed: its events are not those it tells of.")
-    if len(found.buffers) > 1 or any(found.buffers):
-        names = [name.decode("ascii", "backslashreplace") for name in found.buffers if name]
-        trace.instances = names
-        read = next(iter(found.buffers))
+    if found.buffers:
+        trace.instances = [name.decode("utf-8", "backslashreplace") for name in found.buffers]
         notes.append(
-            f"Lines of several buffers ({', '.join(names)} and the top one): only those of "
-            f"{shown(read) if read else 'the top one'} are read."
+            f"Lines of several buffers or files ({', '.join(map(shown, found.buffers))}): only "
+            f"those of {shown(found.own) if found.own else 'the one without a name'} are read."
         )

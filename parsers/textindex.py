@@ -40,6 +40,7 @@ SHOWN = 5
 """Lines nobody understands that a note shows."""
 
 _MOST_HOLES = 1 << 16  # lines about losses beyond these make one hole each CPU
+_MOST_BUFFERS = 64  # whose names are kept
 _MOST_TOLD = 100_000  # lines that may tell something and are looked at in plain Python
 
 
@@ -106,6 +107,8 @@ class Index:
     holes: list[Hole] = field(default_factory=list)
     buffers: dict[bytes, int] = field(default_factory=dict)
     """Names that trace-cmd prints before the comm, with their events."""
+    own: bytes = b""
+    """The one that is read: the top buffer, which has no name, if there is a line of it."""
     events: int = 0
     lines: int = 0
     perf_losses: int = 0
@@ -126,12 +129,15 @@ class Index:
 
 
 class Indexer:
-    """Goes through a text once."""
+    """Goes through a text once.  `top`: lines that name no buffer are the ones to read."""
 
-    def __init__(self, source: Source, form: Form, where: Callable[[int], str]) -> None:
+    def __init__(
+        self, source: Source, form: Form, where: Callable[[int], str], top: bool = False
+    ) -> None:
         self.source = source
         self.form = form
         self.where = where
+        self.top = top
         self.found = Index()
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.LINE] = 1
@@ -140,7 +146,6 @@ class Indexer:
         self.waiting: dict[int, list[int]] = {}
         self.latest: dict[int, int] = {}
         self.told = 0
-        self.buffer: bytes | None = None
 
     def run(self) -> Index:
         """The index; raises ReadError when the file fails."""
@@ -204,13 +209,14 @@ class Indexer:
             self._event(prefix.cpu, at, prefix.ts)
 
     def _own(self, buffer: bytes) -> bool:
-        """Whether a line is of the buffer that is read: the first one that is named."""
-        if self.buffer is None:
-            self.buffer = buffer if not self.state[layout.EVENTS] else b""
+        """Whether a line is of the buffer that is read."""
         names = self.found.buffers
-        if buffer in names or len(names) < 64:
-            names[buffer] = names.get(buffer, 0) + 1
-        return buffer == self.buffer
+        if buffer:
+            if not (names or self.top or self.state[layout.EVENTS]):
+                self.found.own = buffer
+            if buffer in names or len(names) < _MOST_BUFFERS:
+                names[buffer] = names.get(buffer, 0) + 1
+        return buffer == self.found.own
 
     def _event(self, cpu: int, at: int, ts: int) -> None:
         row = self.table[cpu]

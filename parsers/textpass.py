@@ -62,7 +62,7 @@ class Pass:
         ]
         self._new_rows()
         self.broken = 0
-        self.own = next(iter(plan.index.buffers), b"")
+        self.own = plan.index.own
 
     def blocks(self) -> Iterator[EventBlock]:
         """All rows in order, in blocks.  Raises ReadError when the file shrinks."""
