@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fputrace
-from fputrace.analysis import Analysis
+from fputrace.findings import Analysis
 from tests.conftest import SAMPLES
 from tests.tools import text_of, trace_cmd
 

@@ -171,7 +171,9 @@ ARGS = st.one_of(
     ),
 )  # fmt: skip
 EVENTS = st.builds(
-    lambda cpu, pid, comm, named, flags: text.TextEvent(cpu, 0, pid, comm, *named, flags),
+    lambda cpu, pid, comm, named, flags: text.TextEvent(
+        cpu, 0, pid, comm, named[0], named[1], flags
+    ),
     st.integers(0, 300),
     st.integers(1, 4194304),
     COMMS,
