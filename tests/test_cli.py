@@ -296,10 +296,10 @@ def test_only_selected_rules_are_said_to_be_checked() -> None:
     assert re.search(r"^not selected: +FPU101-121$", ignored, re.MULTILINE)
     none = fputrace("analyze", BUG, "--select", "FPU101", "--ignore", "FPU101")
     assert "Nothing was checked: no rule about FPU state was selected." in none.stdout.decode()
-    unchecked = fputrace("analyze", BUG, "--select", "FPU117")
+    unchecked = fputrace("analyze", BUG, "--select", "FPU203")
     assert unchecked.returncode == 2
-    assert unchecked.stderr.startswith(b"fputrace: FPU117 is not checked by this version\n")
-    assert fputrace("analyze", CLEAN, "--ignore", "FPU117").returncode == 0
+    assert unchecked.stderr.startswith(b"fputrace: FPU203 is not checked by this version\n")
+    assert fputrace("analyze", CLEAN, "--ignore", "FPU203").returncode == 0
 
 
 def test_errors_of_writing_and_reading_name_the_file(tmp_path: Path) -> None:
