@@ -151,6 +151,10 @@ _TEXTS: tuple[tuple[str, str, str, dict[str, Mapping[str, int]], dict[str, int]]
     ("kvm_userspace_exit", "kernel", "reason error ({errno:neg})", {}, {}),
     # The reason is printed when errno is not negative, and KVM_RUN returns nothing above 0.
     ("kvm_userspace_exit", "kernel", "reason {_:word} ({reason:dec})", {}, {"errno": 0}),
+    ("kvm_msr", "kernel", "msr_{write:one} {ecx:hex} = 0x{data:hex}",
+     {"write": {"read": 0, "write": 1}}, {"exception": 0}),
+    ("kvm_msr", "kernel", "msr_{write:one} {ecx:hex} = 0x{data:hex} (#GP)",
+     {"write": {"read": 0, "write": 1}}, {"exception": 1}),
     ("kvm_vcpu_wakeup", "kernel", "{waited:one} time {ns:dec} ns, polling {valid:one}",
      {"waited": {"poll": 0, "wait": 1}, "valid": {"invalid": 0, "valid": 1}}, {}),
     ("sched_switch", "kernel", ("prev_comm={prev_comm:comm} prev_pid={prev_pid:dec} "
@@ -203,6 +207,7 @@ _FIELDS: tuple[tuple[str, str], ...] = (
     ("kvm_exit", _EXIT_FIELDS + " intr_info:hex error_code:hex vcpu_id:dec"),
     ("kvm_exit", _EXIT_FIELDS + " intr_info:hex error_code:hex vcpu_id:dec requests:hex"),
     ("kvm_userspace_exit", "reason:dec errno:dec"),
+    ("kvm_msr", "write:dec ecx:hex data:hex exception:bool"),
     ("kvm_vcpu_wakeup", "ns:dec waited:bool valid:bool"),
     ("sched_switch", ("prev_comm:comm prev_pid:dec prev_prio:dec prev_state:dec "
      "next_comm:comm next_pid:dec next_prio:dec")),

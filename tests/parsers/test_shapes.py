@@ -180,6 +180,10 @@ CASES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("kvm_userspace_exit", "reason KVM_EXIT_IO (2)", "kernel", {"reason": 2, "errno": 0}),
     ("kvm_userspace_exit", "reason restart (4)", "kernel", {"errno": -4}),
     ("kvm_userspace_exit", "reason error (14)", "kernel", {"errno": -14}),
+    ("kvm_msr", "msr_write 1c4 = 0x40000", "kernel",
+     {"write": 1, "ecx": 0x1C4, "data": 0x40000, "exception": 0}),
+    ("kvm_msr", "msr_read 1c5 = 0x0 (#GP)", "kernel",
+     {"write": 0, "ecx": 0x1C5, "data": 0, "exception": 1}),
     ("kvm_vcpu_wakeup", "wait time 81233 ns, polling valid", "kernel",
      {"waited": 1, "ns": 81233, "valid": 1}),
     ("sched_switch", ("prev_comm=a ==> b prev_pid=7 prev_prio=-1 prev_state=D|K ==> next_comm= "
