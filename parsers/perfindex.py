@@ -39,7 +39,7 @@ from fputrace.parsers.perffile import (
     more_behind,
 )
 
-GRANULE = 1 << 19
+GRANULE = 1 << 20
 """Bytes read at once where there are few CPUs."""
 
 _LEAST_GRANULE = 1 << 17  # twice the largest record
@@ -138,6 +138,7 @@ def layout_of(attr: Attr) -> list[int]:
     row[at.READ_FORMAT] = attr.read_format & 0x1F if kind & READ else -1
     row[at.CHAIN] = int(bool(kind & CALLCHAIN))
     row[at.WANTED] = int(attr.type == TRACEPOINT and kind & (TIME | CPU | RAW) == TIME | CPU | RAW)
+    row[at.PLAIN] = int(not kind & (READ | CALLCHAIN))
     if attr.flag(SAMPLE_ID_ALL):
         trailer = [bit for bit in _TRAILER if kind & bit]
         row[at.TRAILER] = 8 * len(trailer)

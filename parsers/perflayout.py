@@ -27,7 +27,8 @@ CHAIN: Final = 5  # samples have a CALLCHAIN
 TRAILER: Final = 6  # bytes of the trailer (sample_id_all) of other records
 CPU_FROM_END: Final = 7  # where in it the CPU is, from the end; 0: it has none
 WANTED: Final = 8  # a tracepoint whose samples have TIME, CPU and RAW
-LAYOUT: Final = 9
+PLAIN: Final = 9  # nothing of variable size stands in front of RAW
+LAYOUT: Final = 10
 
 # State of `scan`.
 AT: Final = 0  # next record in the window

@@ -31,6 +31,7 @@ CHAIN = cython.declare(cython.longlong, perflayout.CHAIN)
 CPU_FROM_END = cython.declare(cython.longlong, perflayout.CPU_FROM_END)
 TRAILER = cython.declare(cython.longlong, perflayout.TRAILER)
 WANTED = cython.declare(cython.longlong, perflayout.WANTED)
+PLAIN = cython.declare(cython.longlong, perflayout.PLAIN)
 LAYOUT = cython.declare(cython.longlong, perflayout.LAYOUT)
 AT = cython.declare(cython.longlong, perflayout.AT)
 COUNT = cython.declare(cython.longlong, perflayout.COUNT)
@@ -301,7 +302,12 @@ def _scan(
             if id_at >= 0:
                 attr = -1
                 if id_at + 8 <= size:
-                    attr = _attr_of(_q(data, words, at + id_at, geo), geo, ids)
+                    # perf's own records and their fields are aligned; others need not be.
+                    if fast and at & 7 == 0:
+                        much = words[at + id_at >> 3]
+                    else:
+                        much = _q(data, words, at + id_at, geo)
+                    attr = _attr_of(much, geo, ids)
             if attr < -1:
                 state[GUESTS] += 1
                 at = end
@@ -314,15 +320,23 @@ def _scan(
             if layouts[o + WANTED] == 0:
                 at = end
                 continue
-            cpu = _u32(data, words, at + layouts[o + CPU_AT], geo)
+            if fast and at & 7 == 0:
+                cpu = words[at + layouts[o + CPU_AT] >> 3] & LOW_WORD
+                when = words[at + layouts[o + TIME_AT] >> 3]
+            else:
+                cpu = _u32(data, words, at + layouts[o + CPU_AT], geo)
+                when = _q(data, words, at + layouts[o + TIME_AT], geo)
             slot = slot_of[cpu] if cpu < slot_of.shape[0] else -2
             if slot < 0:
                 state[ASKED] = cpu
                 status = NEW_CPU if slot == -1 else STRAY
                 break
-            when = _q(data, words, at + layouts[o + TIME_AT], geo)
-            place = _raw_at(data, words, at + layouts[o + READ_AT], end, geo, layouts, o)
-            much = _u32(data, words, place, geo) if place >= 0 else 0
+            place = at + layouts[o + READ_AT]
+            if fast and at & 7 == 0 and layouts[o + PLAIN] and place + 8 <= end:
+                much = words[place >> 3] & LOW_WORD
+            else:
+                place = _raw_at(data, words, place, end, geo, layouts, o)
+                much = _u32(data, words, place, geo) if place >= 0 else 0
             slots[count] = cython.cast(cython.int, slot)
             if place >= 0 and (place + 4 + much > end or much > LARGEST_RAW):
                 place = -1

@@ -60,7 +60,7 @@ STEPS = st.lists(
     form=st.sampled_from(FORMS),
     endian=st.sampled_from(["little", "big"]),
     index=st.booleans(),
-    granule=st.sampled_from([512, 4096, 1 << 19]),
+    granule=st.sampled_from([512, 4096, 1 << 20]),
 )
 def test_what_is_written_is_read(
     steps: list[tuple[int, int, str]], form: Any, endian: Any, index: bool, granule: int
