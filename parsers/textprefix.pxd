@@ -18,7 +18,7 @@ cdef enum:
     LEAST_TICKS = 10
 
 
-cdef long long newline(const unsigned char[::1] d, long long at, long long end) noexcept nogil
+cdef long long newline(const unsigned char* d, long long at, long long end) noexcept nogil
 cdef long long prefix(
-    const unsigned char[::1] d, long long line, long long[::1] g, long long[::1] s
+    const unsigned char* d, long long line, long long* g, long long* s
 ) noexcept nogil

@@ -56,7 +56,7 @@ TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
 @cython.nogil
 @cython.exceptval(check=False)
 def newline(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, end: cython.longlong
 ) -> cython.longlong:
     """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
     if cython.compiled:
@@ -74,7 +74,7 @@ def newline(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulonglong:
+def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
     """The eight bytes at `at`; only where WIDE."""
     word: cython.ulonglong = 0
     if cython.compiled:
@@ -86,7 +86,7 @@ def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulo
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+def _blank(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
     """Whether this byte is what ``bytes.strip`` takes for white space."""
     return d[at] == 32 or (d[at] >= 9 and d[at] <= 13)
 
@@ -95,7 +95,7 @@ def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+def _digit(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
     return d[at] >= 48 and d[at] <= 57
 
 
@@ -103,7 +103,9 @@ def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+def _skip_blanks(
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong
+) -> cython.longlong:
     while d[at] == 32:
         at += 1
     return at
@@ -114,7 +116,7 @@ def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cyt
 @cython.inline
 @cython.exceptval(check=False)
 def _one_line(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, end: cython.longlong
 ) -> cython.bint:
     """Whether these bytes (fewer than 16) hold no newline, nor white space at their ends."""
     word: cython.ulonglong
@@ -140,11 +142,11 @@ def _one_line(
 @cython.inline
 @cython.exceptval(check=False)
 def _task(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     line: cython.longlong,
     p: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
 ) -> cython.bint:
     """Read comm and pid, backwards from the byte before the blanks that `p` ends."""
     pid: cython.longlong = 0
@@ -230,10 +232,10 @@ def _task(
 @cython.inline
 @cython.exceptval(check=False)
 def _time(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     p: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """Read the time at `p`; where its colon is, or -1."""
     seconds: cython.longlong = 0
@@ -280,7 +282,9 @@ def _time(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _text_after(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.longlong:
+def _text_after(
+    d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong
+) -> cython.longlong:
     """Where the event's text begins behind the colon at `p`, or -1."""
     q: cython.longlong
     p += 1
@@ -306,11 +310,11 @@ def _text_after(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cytho
 @cython.inline
 @cython.exceptval(check=False)
 def _bracketed(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     line: cython.longlong,
     q: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """What stands before an event's name, its CPU in brackets at `q`; -1 when that is none."""
     cpu: cython.longlong = 0
@@ -355,11 +359,11 @@ def _bracketed(
 @cython.inline
 @cython.exceptval(check=False)
 def _unbracketed(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     line: cython.longlong,
     colon: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """The same where the CPU stands bare, or before the flags; by the colon behind the time."""
     cpu: cython.longlong = 0
@@ -404,10 +408,10 @@ def _unbracketed(
 @cython.nogil
 @cython.exceptval(check=False)
 def prefix(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     line: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """Where the text of an event begins in the line at `line`, with all before it in `s`.
 

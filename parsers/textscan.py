@@ -41,7 +41,7 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _perf_record(d: cython.const[cython.uchar][::1], p: cython.longlong) -> cython.bint:
+def _perf_record(d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong) -> cython.bint:
     """Whether perf's own record is named here: ``PERF_RECORD_LOST``."""
     return d[p] == 80 and d[p + 1] == 69 and d[p + 2] == 82 and d[p + 3] == 70 and d[p + 4] == 95
 
@@ -60,8 +60,17 @@ def index(
     WAITED_FOR behind an event of a CPU that somebody waits for.
     """
     status: cython.longlong
+    if not cython.compiled:
+        return _index(d, end, base, g, s, cpus)
     with cython.nogil:
-        status = _index(d, end, base, g, s, cpus)
+        status = _index(
+            cython.address(d[0]),
+            end,
+            base,
+            cython.address(g[0]),
+            cython.address(s[0]),
+            cython.address(cpus[0]),
+        )
     return status
 
 
@@ -69,12 +78,12 @@ def index(
 @cython.nogil
 @cython.exceptval(check=False)
 def _index(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     end: cython.longlong,
     base: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-    cpus: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
+    cpus: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     line: cython.longlong = s[AT]
     p: cython.longlong

@@ -95,7 +95,7 @@ EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulonglong:
+def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
     """The eight bytes at `at`; only where WIDE."""
     word: cython.ulonglong = 0
     if cython.compiled:
@@ -108,9 +108,9 @@ def _load(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.ulo
 @cython.inline
 @cython.exceptval(check=False)
 def _same(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
-    pool: cython.const[cython.uchar][::1],
+    pool: cython.pointer[cython.const[cython.uchar]],
     place: cython.longlong,
     length: cython.longlong,
 ) -> cython.bint:
@@ -134,7 +134,7 @@ def _same(
 @cython.inline
 @cython.exceptval(check=False)
 def _newline(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, end: cython.longlong
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, end: cython.longlong
 ) -> cython.longlong:
     """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
     if cython.compiled:
@@ -152,7 +152,7 @@ def _newline(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+def _blank(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
     """Whether this byte is what ``bytes.strip`` takes for white space."""
     return d[at] == 32 or (d[at] >= 9 and d[at] <= 13)
 
@@ -161,7 +161,7 @@ def _blank(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bint:
+def _digit(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
     return d[at] >= 48 and d[at] <= 57
 
 
@@ -169,7 +169,9 @@ def _digit(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.bi
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _skip_blanks(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+def _skip_blanks(
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong
+) -> cython.longlong:
     while d[at] == 32:
         at += 1
     return at
@@ -193,7 +195,7 @@ def _nibble(c: cython.longlong) -> cython.longlong:
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _hex(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+def _hex(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.longlong:
     """The value of eight hexadecimal digits, -1 when one of the bytes is none; only where WIDE."""
     word: cython.ulonglong = _load(d, at)
     lower: cython.ulonglong = word | LOWER
@@ -212,9 +214,9 @@ def _hex(d: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.long
 @cython.inline
 @cython.exceptval(check=False)
 def _find(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
-    pool: cython.const[cython.uchar][::1],
+    pool: cython.pointer[cython.const[cython.uchar]],
     place: cython.longlong,
     length: cython.longlong,
 ) -> cython.longlong:
@@ -232,12 +234,12 @@ def _find(
 @cython.inline
 @cython.exceptval(check=False)
 def _word(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
     length: cython.longlong,
     table: cython.longlong,
-    words: cython.longlong[::1],
-    pool: cython.const[cython.uchar][::1],
+    words: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
 ) -> cython.longlong:
     """Where the value of this word stands in its table, or -1."""
     w: cython.longlong = table * TABLE + 1
@@ -253,14 +255,14 @@ def _word(
 @cython.nogil
 @cython.exceptval(check=False)
 def _match(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     p: cython.longlong,
     end: cython.longlong,
     at: cython.longlong,
-    programs: cython.longlong[::1],
-    pool: cython.const[cython.uchar][::1],
-    words: cython.longlong[::1],
-    op: cython.longlong[::1],
+    programs: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
+    words: cython.pointer[cython.longlong],
+    op: cython.pointer[cython.longlong],
     row: cython.longlong,
 ) -> cython.longlong:
     """Run the program at step `at` on the text at `p`; the end of the line, or -1.
@@ -375,11 +377,11 @@ def _match(
 @cython.inline
 @cython.exceptval(check=False)
 def _flags(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
     length: cython.longlong,
-    flags: cython.longlong[::1],
-    pool: cython.const[cython.uchar][::1],
+    flags: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
 ) -> cython.longlong:
     """The value of a column of flags, -1 for one that was not met before."""
     i: cython.longlong
@@ -404,11 +406,11 @@ def _flags(
 @cython.inline
 @cython.exceptval(check=False)
 def _named(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
     length: cython.longlong,
-    names: cython.longlong[::1],
-    pool: cython.const[cython.uchar][::1],
+    names: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
 ) -> cython.longlong:
     """Where an event's name stands in the table, or -1."""
     _: cython.longlong
@@ -427,7 +429,7 @@ def _named(
 @cython.inline
 @cython.exceptval(check=False)
 def _slot(
-    d: cython.const[cython.uchar][::1], at: cython.longlong, length: cython.longlong
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, length: cython.longlong
 ) -> cython.longlong:
     """Where to look for a name: by its length and some of its bytes."""
     h: cython.longlong = length * 97 + d[at]
@@ -438,6 +440,8 @@ def _slot(
 
 def name_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> int:
     """The first slot of the table of names for a name."""
+    if cython.compiled:
+        return _slot(cython.address(d[0]), 0, length)
     return _slot(d, 0, length)
 
 
@@ -455,11 +459,11 @@ def flag_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> in
 @cython.inline
 @cython.exceptval(check=False)
 def _comm(
-    d: cython.const[cython.uchar][::1],
-    s: cython.longlong[::1],
-    comms: cython.longlong[::1],
-    texts: cython.uchar[::1],
-    changes: cython.longlong[::1],
+    d: cython.pointer[cython.const[cython.uchar]],
+    s: cython.pointer[cython.longlong],
+    comms: cython.pointer[cython.longlong],
+    texts: cython.pointer[cython.uchar],
+    changes: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """Note a task's name when it is another than it was."""
     i: cython.longlong
@@ -514,8 +518,9 @@ def walk(
     :mod:`fputrace.parsers.textlayout`; the last eight are the columns of the rows.
     """
     status: cython.longlong
-    with cython.nogil:
-        status = _walk(
+    room: cython.longlong = len(ts)
+    if not cython.compiled:
+        return _walk(
             d,
             end,
             base,
@@ -537,6 +542,32 @@ def walk(
             event,
             op,
             raw,
+            room,
+        )
+    with cython.nogil:
+        status = _walk(
+            cython.address(d[0]),
+            end,
+            base,
+            cython.address(g[0]),
+            cython.address(s[0]),
+            cython.address(pool[0]),
+            cython.address(names[0]),
+            cython.address(flags[0]),
+            cython.address(programs[0]),
+            cython.address(words[0]),
+            cython.address(comms[0]),
+            cython.address(texts[0]),
+            cython.address(changes[0]),
+            cython.address(ts[0]),
+            cython.address(cpu[0]),
+            cython.address(pid[0]),
+            cython.address(kind[0]),
+            cython.address(flag[0]),
+            cython.address(event[0]),
+            cython.address(op[0]),
+            cython.address(raw[0]),
+            room,
         )
     return status
 
@@ -545,31 +576,31 @@ def walk(
 @cython.nogil
 @cython.exceptval(check=False)
 def _walk(
-    d: cython.const[cython.uchar][::1],
+    d: cython.pointer[cython.const[cython.uchar]],
     end: cython.longlong,
     base: cython.longlong,
-    g: cython.longlong[::1],
-    s: cython.longlong[::1],
-    pool: cython.const[cython.uchar][::1],
-    names: cython.longlong[::1],
-    flags: cython.longlong[::1],
-    programs: cython.longlong[::1],
-    words: cython.longlong[::1],
-    comms: cython.longlong[::1],
-    texts: cython.uchar[::1],
-    changes: cython.longlong[::1],
-    ts: cython.longlong[::1],
-    cpu: cython.int[::1],
-    pid: cython.int[::1],
-    kind: cython.uchar[::1],
-    flag: cython.ushort[::1],
-    event: cython.int[::1],
-    op: cython.longlong[::1],
-    raw: cython.longlong[::1],
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
+    names: cython.pointer[cython.longlong],
+    flags: cython.pointer[cython.longlong],
+    programs: cython.pointer[cython.longlong],
+    words: cython.pointer[cython.longlong],
+    comms: cython.pointer[cython.longlong],
+    texts: cython.pointer[cython.uchar],
+    changes: cython.pointer[cython.longlong],
+    ts: cython.pointer[cython.longlong],
+    cpu: cython.pointer[cython.int],
+    pid: cython.pointer[cython.int],
+    kind: cython.pointer[cython.uchar],
+    flag: cython.pointer[cython.ushort],
+    event: cython.pointer[cython.int],
+    op: cython.pointer[cython.longlong],
+    raw: cython.pointer[cython.longlong],
+    room: cython.longlong,
 ) -> cython.longlong:
     line: cython.longlong = s[AT]
     n: cython.longlong = s[ROW]
-    room: cython.longlong = ts.shape[0]
     number: cython.longlong = s[LINE]
     p: cython.longlong
     q: cython.longlong
