@@ -347,6 +347,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result goes to stdout, and the exit status is returned."""
+    # numpy's BLAS starts a thread for each core when it is loaded; nothing here uses them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     no_stdout = _open_closed_streams()
     parser = build_parser()
     args = parser.parse_args(argv)
