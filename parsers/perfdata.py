@@ -20,6 +20,7 @@ from fputrace.parsers.container import MOST_CPUS, Buffer, CpuData
 from fputrace.parsers.formats import parse_format
 from fputrace.parsers.losses import NOTES, CpuLosses, LossBook
 from fputrace.parsers.passes import Pass, Plan, geometry_of
+from fputrace.parsers.perffile import FEATURE_CMDLINE as CMDLINE
 from fputrace.parsers.perffile import TRACEPOINT, Recording
 from fputrace.parsers.perfindex import Index, layout_of
 from fputrace.parsers.perfpack import read_folder, unpack
@@ -47,6 +48,8 @@ _TASKS_ONLY = (
     "it; record with -a"
 )
 
+_FILTERED = "recorded with a filter: nobody knows which events it left out"
+_FILTERS = ("--filter", "--exclude-perf")
 _OVERWRITTEN = "recorded with --overwrite: nobody counted what was overwritten"
 
 
@@ -306,6 +309,9 @@ def _trace_of(recording: Recording) -> Trace:
     if ready is not None and backward(index):
         trace.losses_known = False
         trace.limits.append(_OVERWRITTEN)
+    if any(word.startswith(_FILTERS) for word in perffile.texts_of(recording, CMDLINE)):
+        trace.losses_known = False
+        trace.limits.append(_FILTERED)
     trace.cpus = _cpus(recording, index)
     if any(task >= 0 for _, task in recording.index.values()):
         trace.limits.append(_TASKS_ONLY)

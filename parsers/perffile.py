@@ -417,7 +417,7 @@ def refuse_without_formats(recording: Recording) -> None:
         )
     if not any(attr.type == TRACEPOINT for attr in attrs):
         raise TraceError(
-            f"this perf.data holds {len(attrs)} events, and none is a tracepoint",
+            "none of the events in this perf.data is a tracepoint",
             path=path,
             hint=RECORD_HINT,
         )

@@ -45,7 +45,6 @@ GRANULE = 1 << 20
 _LEAST_GRANULE = 1 << 17  # twice the largest record
 _ALL_GRANULES = 1 << 25
 _KEPT = 1 << 25  # bytes of granules kept besides those that a CPU is at
-_LARGEST_RECORD = 1 << 16
 _MOST_STRAYS = 256
 
 # Bits of sample_type (enum perf_event_sample_format).
@@ -63,7 +62,6 @@ class Share(NamedTuple):
     first: int
     stop: int
     room: int
-    holes: int
     earliest: int
     latest: int
     disorder: bool
@@ -94,7 +92,6 @@ class Granule:
             row[at.FIRST],
             row[at.GROUP + at.FIRST],
             row[at.BYTES],
-            row[at.HOLES],
             row[at.EARLIEST],
             row[at.LATEST_SEEN],
             bool(row[at.DISORDER]),

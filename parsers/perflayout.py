@@ -13,7 +13,6 @@ FAST: Final = 1  # the recording and this machine are little-endian
 ID_AT: Final = 2  # where in a sample the id of its event is; -1: all samples have one layout
 ID_FROM_END: Final = 3  # the same in other records, from their end; 0: they have none
 ID_MASK: Final = 4  # of the hash table of ids: pairs (id, layout), layout -1 where free
-GEOMETRY: Final = 5
 
 GUEST: Final = -2  # in the place of a layout: an event of a guest, which `perf inject` put in
 
@@ -56,11 +55,10 @@ BAD: Final = -4  # a sample that cannot be read
 # What `group` says of a slot.
 FIRST: Final = 0  # its first entry; the next slot's is behind its last
 BYTES: Final = 1  # bytes its samples take in pages, at most
-HOLES: Final = 2  # entries that are no sample
-EARLIEST: Final = 3
-LATEST_SEEN: Final = 4
-DISORDER: Final = 5  # a time is before its predecessor's, or an entry is BAD
-GROUP: Final = 6
+EARLIEST: Final = 2
+LATEST_SEEN: Final = 3
+DISORDER: Final = 4  # a time is before its predecessor's, or an entry is BAD
+GROUP: Final = 5
 
 # State of `pack`, one for each CPU.
 NEXT: Final = 0  # next entry

@@ -51,7 +51,6 @@ UNTHROTTLE = cython.declare(cython.longlong, perflayout.UNTHROTTLE)
 BAD = cython.declare(cython.longlong, perflayout.BAD)
 FIRST = cython.declare(cython.longlong, perflayout.FIRST)
 BYTES = cython.declare(cython.longlong, perflayout.BYTES)
-HOLES = cython.declare(cython.longlong, perflayout.HOLES)
 EARLIEST = cython.declare(cython.longlong, perflayout.EARLIEST)
 LATEST_SEEN = cython.declare(cython.longlong, perflayout.LATEST_SEEN)
 DISORDER = cython.declare(cython.longlong, perflayout.DISORDER)
@@ -457,7 +456,6 @@ def _group(
         own_ats[to] = ats[i]
         own_sizes[to] = sizes[i]
         if sizes[i] < 0:
-            groups[o + HOLES] += 1
             if sizes[i] == BAD:
                 groups[o + DISORDER] = 1
             continue

@@ -400,6 +400,15 @@ def test_every_so_many_th_event_proves_nothing(tmp_path: Path) -> None:
     assert FREQ == 10
 
 
+@pytest.mark.parametrize("word", ["--filter", "--filter=pid != 5", "--exclude-perf"])
+def test_a_filter_hides_events(tmp_path: Path, word: str) -> None:
+    w = fill(PerfWriter(), 20)
+    w.cmdline += ["-e", "kvm:kvm_fpu", word]
+    trace = read_all(w.write(tmp_path / "perf.data")).trace
+    assert not trace.losses_known
+    assert any("filter" in sentence for sentence in trace.limits)
+
+
 @pytest.mark.parametrize("version", ["0.5", "0.6"])
 def test_versions_of_the_formats(tmp_path: Path, version: str) -> None:
     w = fill(PerfWriter(tracing_version=version, kernel=None), 40)
@@ -416,7 +425,7 @@ def test_without_tracepoints(tmp_path: Path) -> None:
         struct.pack_into("<I", data, at + number * 144, 0)  # PERF_TYPE_HARDWARE
     path = tmp_path / "perf.data"
     path.write_bytes(data)
-    with pytest.raises(TraceError, match="none is a tracepoint") as raised:
+    with pytest.raises(TraceError, match="none of the events") as raised:
         open_trace(path)
     assert "perf record -a" in raised.value.hint
 
