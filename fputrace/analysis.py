@@ -56,6 +56,7 @@ def analyze(
     reader: str | None = None,
     format_in: str | None = None,
     member: str | None = None,
+    clock: str | None = None,
     max_unpacked: float | None = None,
     select: str | Sequence[str] | None = None,
     ignore: str | Sequence[str] | None = None,
@@ -75,6 +76,7 @@ def analyze(
         instance=instance,
         reader=reader,
         member=member,
+        clock=clock,
         max_unpacked=max_unpacked,
         progress=progress,
     )

@@ -207,6 +207,7 @@ def _add_input(parser: _Parser) -> None:
         "--reader", choices=["tracecmd"], help="read trace.dat through trace-cmd's Python bindings"
     )
     group.add_argument("--instance", metavar="NAME", help="the ftrace instance (default: the top)")
+    group.add_argument("--clock", metavar="NAME", help="the trace clock, where TRACE lacks it: mono")
 
 
 def _add_model(parser: _Parser) -> None:
@@ -445,6 +446,7 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
         "reader": args.reader,
         "format_in": args.format_in,
         "member": args.member,
+        "clock": args.clock,
         "max_unpacked": args.max_unpacked,
     }
 

@@ -15,6 +15,21 @@ from fputrace.errors import UsageError
 if TYPE_CHECKING:
     from fputrace.events import Trace
 
+TRACE_CLOCKS = (
+    "local",
+    "global",
+    "counter",
+    "uptime",
+    "perf",
+    "mono",
+    "mono_raw",
+    "boot",
+    "tai",
+    "x86-tsc",
+    "tsc2nsec",
+)
+"""Names that a recording's clock can have (Documentation/trace/ftrace.rst; trace-cmd)."""
+
 HEAD_BYTES = 4096
 """How much of a file a format may look at to know it."""
 
@@ -24,12 +39,14 @@ class Options:
     """How to open a recording.
 
     ``instance``: the ring buffer to read, None for the top one; ``reader``: who reads it;
-    ``member``: which recording of an archive or a folder.
+    ``member``: which recording of an archive or a folder; ``clock``: the trace clock, for
+    recordings that do not name theirs.
     """
 
     instance: str | None = None
     reader: str | None = None
     member: str | None = None
+    clock: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,10 +127,10 @@ def _sniff_text(head: bytes) -> bool:
     return head.count(0) * 64 < len(head)
 
 
-def _open_text(fd: int, path: str, _options: Options) -> Trace:
+def _open_text(fd: int, path: str, options: Options) -> Trace:
     from fputrace.parsers.text import open_text
 
-    return open_text(fd, path)
+    return open_text(fd, path, clock=options.clock)
 
 
 def _is_perf_folder(folder: str) -> bool:
@@ -173,6 +190,7 @@ def open_trace(
     instance: str | None = None,
     reader: str | None = None,
     member: str | None = None,
+    clock: str | None = None,
     max_unpacked: float | None = None,
     progress: Callable[[Trace], None] | None = None,
 ) -> Trace:
@@ -191,6 +209,8 @@ def open_trace(
         ``"tracecmd"`` reads through the trace-cmd Python bindings instead.
     member
         Which recording of an archive or a folder that holds several.
+    clock
+        The trace clock it was recorded with, for a text, which does not name its own.
     max_unpacked
         GiB that a packed recording may have unpacked; None: 256 MiB, beyond that 1000 times the
         size of the input and never more than 32 GiB.
@@ -217,8 +237,20 @@ def open_trace(
         raise UsageError(
             f"there is no format {format_in!r}", hint=f"Formats: {', '.join(formats)}."
         )
+    if clock is not None and clock not in TRACE_CLOCKS:
+        raise UsageError(
+            f"there is no trace clock {clock!r}", hint=f"Clocks: {', '.join(TRACE_CLOCKS)}."
+        )
     if max_unpacked is not None and not 0 < max_unpacked < 1 << 20:
         raise UsageError(f"max_unpacked: {max_unpacked!r} is no number of GiB")
     most = None if max_unpacked is None else int(max_unpacked * (1 << 30))
-    options = Options(instance, reader, member)
-    return open_path(os.fspath(path), Asked(options, format_in, most, progress))
+    options = Options(instance, reader, member, clock)
+    trace = open_path(os.fspath(path), Asked(options, format_in, most, progress))
+    if clock is not None and trace.clock != clock:
+        named = trace.clock or "no clock that could be another"
+        trace.close()
+        raise UsageError(
+            f"{trace.path}: the recording itself names {named}, not {clock}",
+            hint="A clock can be told for a text only.",
+        )
+    return trace

@@ -574,3 +574,16 @@ def test_what_help_says_to_record_is_what_the_coverage_asks_for() -> None:
 
     words = cli.RECORD.replace("\\\n", " ").split()
     assert tuple(b for a, b in pairwise(words) if a == "-e") == BASE_EVENTS
+
+
+def test_the_clock_of_a_text_can_be_told() -> None:
+    text = SAMPLES / "5.10-pinned" / "trace.txt"
+    told = fputrace("info", "--format", "json", "--clock", "mono", text)
+    assert json.loads(told.stdout)["clock_global"] is True
+    assert json.loads(fputrace("info", "--format", "json", text).stdout)["clock_global"] is False
+    other = fputrace("info", "--clock", "boot", SAMPLES / "5.10-pinned" / "trace.dat")
+    assert other.returncode == 2
+    assert b"the recording itself names mono, not boot" in other.stderr
+    unknown = fputrace("info", "--clock", "bot", text)
+    assert unknown.returncode == 2
+    assert b"Clocks: local, global" in unknown.stderr
