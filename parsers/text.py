@@ -17,7 +17,7 @@ from fputrace.parsers.clocks import GLOBAL_CLOCKS, RAW_CLOCKS
 from fputrace.parsers.rows import Hole, Marks, losses_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.textevents import EventTable, split_name
-from fputrace.parsers.textindex import Index, Indexer
+from fputrace.parsers.textindex import Index, look_through
 from fputrace.parsers.textlines import FORMS, Form, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
 from fputrace.parsers.textprograms import Programs
@@ -70,10 +70,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         return f"line {outer.line_of(number) if outer is not None else number}"
 
     form, sample = _find_form(source)
-    found = Indexer(source, form, where).run()
-    if found.own and found.events > found.buffers[found.own]:
-        # The top buffer's first line came later.
-        found = Indexer(source, form, where, top=True).run()
+    found = look_through(source, form, where)
     if not found.last:
         raise FormatError(
             f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
@@ -209,7 +206,8 @@ def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes
         named = split_name(line, prefix.end) if prefix is not None else None
         if named is not None and not named.name.startswith("PERF_RECORD_"):
             event = table.settle(table.decode(named, line[named.args :]))
-            pointers.add(event.fields.get("fpu") or 0)
+            fpu = event.fields.get("fpu")
+            pointers.add(fpu if isinstance(fpu, int) else 0)
     pointers.discard(0)
     return bool(pointers) and max(pointers) < 1 << 32
 

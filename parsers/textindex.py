@@ -19,6 +19,7 @@ from fputrace.parsers.source import Source
 from fputrace.parsers.textlines import (
     CPUS,
     LARGEST_CPU,
+    LARGEST_PREFIX,
     WRITTEN,
     Form,
     Lost,
@@ -128,11 +129,19 @@ class Index:
     header: Header = field(default_factory=Header)
 
 
+class ColumnsError(Exception):
+    """An event that was found by its columns is none, or another one."""
+
+
 class Indexer:
-    """Goes through a text once.  `top`: lines that name no buffer are the ones to read."""
+    """Goes through a text once.
+
+    `top`: lines that name no buffer are the ones to read.  `quick`: take a line for an event when
+    it has what it needs in the columns of the line before.
+    """
 
     def __init__(
-        self, source: Source, form: Form, where: Callable[[int], str], top: bool = False
+        self, source: Source, form: Form, where: Callable[[int], str], top: bool, quick: bool
     ) -> None:
         self.source = source
         self.form = form
@@ -141,6 +150,7 @@ class Indexer:
         self.found = Index()
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.LINE] = 1
+        self.state[layout.QUICK] = quick and form.bracket and not form.ticks
         self.table = np.full((LARGEST_CPU + 1, layout.CPU), -1, dtype=np.int64)
         self.table[:, layout.WAITING] = 0
         self.waiting: dict[int, list[int]] = {}
@@ -148,7 +158,7 @@ class Indexer:
         self.told = 0
 
     def run(self) -> Index:
-        """The index; raises ReadError when the file fails."""
+        """The index; raises ReadError when the file fails, ColumnsError when it must not be quick."""
         state, found = self.state, self.found
         geometry = layout.view(geometry_of(self.form))
         view, cpus = layout.view(state), layout.view(self.table.reshape(-1))
@@ -190,6 +200,14 @@ class Indexer:
     def seen(self, cpu: int, what: int = layout.LAST_AT) -> Seen | None:
         """A CPU's last event so far, or its first; None before there is one."""
         at, ts = self.table[cpu, what : what + 2].tolist()
+        if at >= 0 and ts == layout.UNREAD:
+            size = min(LARGEST_PREFIX, self.source.size - at)
+            line = self.source.read_known(at, size, "an event's line").partition(b"\n")[0]
+            prefix = read_prefix(self.form, line)
+            if prefix is None or prefix.cpu != cpu or prefix.buffer != self.found.own:
+                raise ColumnsError
+            ts = prefix.ts
+            self.table[cpu, what + 1] = ts
         return Seen(at, ts) if at >= 0 else None
 
     def _line(self, line: bytes, at: int) -> None:
@@ -311,6 +329,24 @@ class Indexer:
             found.cut = found.lines + 1
             found.cut_text = self.source.read_known(at, min(size - at, 200), "the last line")
             found.lines += 1
+
+
+def look_through(source: Source, form: Form, where: Callable[[int], str]) -> Index:
+    """What a text tells before its events are read; ``where`` names a line by its number.
+
+    Raises ReadError when the file fails.
+    """
+
+    def index(top: bool) -> Index:
+        try:
+            return Indexer(source, form, where, top, quick=True).run()
+        except ColumnsError:
+            return Indexer(source, form, where, top, quick=False).run()
+
+    found = index(top=False)
+    if found.own and found.events > found.buffers[found.own]:
+        return index(top=True)  # the top buffer's first line came later
+    return found
 
 
 def geometry_of(form: Form) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -21,7 +21,16 @@ GEOMETRY = 3
 # changes of comms are noted.  From P_TS on: what stands before the latest event's name.
 AT, LINE, COLUMN, TIME, BACK, BACK_LINE, ROW, EVENTS, CHANGES = range(9)
 P_TS, P_CPU, P_PID, P_COMM, P_COMM_END, P_FLAGS, P_FLAGS_END = range(9, 16)
-STATE = 16
+# For the first look: whether it may go by the columns of the line before (QUICK), and where that
+# one had the point of its time.
+QUICK, POINT = 16, 17
+STATE = 18
+
+UNREAD = -(1 << 62)
+"""A time that was not read yet."""
+
+USUAL_COLUMN = 25
+"""Where a CPU stands at most when nothing stands before the comm."""
 
 # cpus: for each CPU its last and first event (offset in the file, -1 for none, and time), and
 # whether somebody waits for its next one.

@@ -50,7 +50,7 @@ class Programs:
         """What a column of flags means."""
         if not word:
             return
-        slot = textwalk.flag_slot(word, len(word))
+        slot = textwalk.flag_slot(word + bytes(8), len(word))
         place = self._place(word)
         for _ in range(layout.MOST_PROBES):
             row = self._flags[slot * layout.FLAG : (slot + 1) * layout.FLAG]

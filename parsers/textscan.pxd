@@ -14,3 +14,8 @@ cdef enum:
     FIRST_TS = 3
     WAITING = 4
     CPU = 5
+    QUICK = 16
+    POINT = 17
+    COLUMN = 2
+    BRACKET = 0
+    USUAL_COLUMN = 25

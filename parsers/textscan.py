@@ -13,6 +13,8 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
+from fputrace.parsers import textlayout
+
 if cython.compiled:
     from cython.cimports.fputrace.parsers.textprefix import newline, prefix
 else:
@@ -22,6 +24,8 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
     from fputrace.parsers.textlayout import (
         ASK,
         AT,
+        BRACKET,
+        COLUMN,
         CPU,
         EVENTS,
         FIRST_AT,
@@ -32,6 +36,9 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         NEED_CHUNK,
         P_CPU,
         P_TS,
+        POINT,
+        QUICK,
+        USUAL_COLUMN,
         WAITED_FOR,
         WAITING,
     )
@@ -44,6 +51,10 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
 def _perf_record(d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong) -> cython.bint:
     """Whether perf's own record is named here: ``PERF_RECORD_LOST``."""
     return d[p] == 80 and d[p + 1] == 69 and d[p + 2] == 82 and d[p + 3] == 70 and d[p + 4] == 95
+
+
+# Wider than the numbers of an enum.
+UNREAD = cython.declare(cython.longlong, textlayout.UNREAD)
 
 
 def index(
@@ -88,11 +99,52 @@ def _index(
     line: cython.longlong = s[AT]
     p: cython.longlong
     c: cython.longlong
+    q: cython.longlong
+    stop: cython.longlong
     while line < end:
+        q = line + s[COLUMN]
+        p = line + s[POINT]
+        if (
+            s[QUICK]
+            and s[POINT]
+            and d[q] == 91
+            and d[q + 4] == 93
+            and d[q - 1] == 32
+            and d[p] == 46
+            and d[p + 7] == 58
+            and d[p + 8] == 32
+            and d[p + 9] != 80
+            and d[p + 9] != 40
+        ):
+            # A line like the one before; where it counts it is read again in plain Python.
+            c = (d[q + 1] - 48) * 100 + (d[q + 2] - 48) * 10 + (d[q + 3] - 48)
+            stop = newline(d, line, end)
+            if c >= 0 and c <= 999 and stop > p + 9:
+                s[P_CPU] = c
+                c *= CPU
+                if cpus[c + FIRST_AT] < 0:
+                    cpus[c + FIRST_AT] = base + line
+                    cpus[c + FIRST_TS] = UNREAD
+                cpus[c + LAST_AT] = base + line
+                cpus[c + LAST_TS] = UNREAD
+                s[EVENTS] += 1
+                s[LINE] += 1
+                line = stop + 1
+                if cpus[c + WAITING]:
+                    s[AT] = line
+                    return WAITED_FOR
+                continue
         p = prefix(d, line, g, s)
         if p < 0 or _perf_record(d, p):
             s[AT] = line
             return ASK
+        s[POINT] = 0
+        if g[BRACKET] and s[COLUMN] <= USUAL_COLUMN:
+            q = p - 2
+            while q > line and (d[q] == 32 or d[q] == 58):
+                q -= 1
+            if d[q - 6] == 46 and d[q + 1] == 58 and d[q + 2] == 32:
+                s[POINT] = q - 6 - line
         c = s[P_CPU] * CPU
         if cpus[c + FIRST_AT] < 0:
             cpus[c + FIRST_AT] = base + line

@@ -75,12 +75,15 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         TIME,
     )
 
+LONGEST_NAME = cython.declare(cython.longlong, 256)
 # Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
 WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
 ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
 HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
 ABOVE_NINE = cython.declare(cython.ulonglong, 0x4646464646464646)  # carries from above '9'
+SPREAD = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
+BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
 FROM_ZERO = cython.declare(cython.ulonglong, 0x5050505050505050)  # carries from '0'
 LOWER = cython.declare(cython.ulonglong, 0x2020202020202020)
 FROM_A = cython.declare(cython.ulonglong, 0x1F1F1F1F1F1F1F1F)  # carries from 'a'
@@ -376,6 +379,25 @@ def _match(
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
+def _flags_slot(
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, length: cython.longlong
+) -> cython.longlong:
+    """Where to look for a column of flags."""
+    i: cython.longlong
+    h: cython.longlong = length
+    word: cython.ulonglong
+    if WIDE and length < 8:
+        word = _load(d, at) << 8 * (8 - length)
+        return cython.cast(cython.longlong, word * SPREAD >> 56) & FLAG_SLOTS - 1
+    for i in range(length):
+        h = h * 31 + d[at + i]
+    return h & FLAG_SLOTS - 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
 def _flags(
     d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
@@ -384,14 +406,11 @@ def _flags(
     pool: cython.pointer[cython.const[cython.uchar]],
 ) -> cython.longlong:
     """The value of a column of flags, -1 for one that was not met before."""
-    i: cython.longlong
     _: cython.longlong
-    h: cython.longlong = length
+    h: cython.longlong
     if length == 0:
         return 0
-    for i in range(length):
-        h = h * 31 + d[at + i]
-    h &= FLAG_SLOTS - 1
+    h = _flags_slot(d, at, length)
     for _ in range(MOST_PROBES):
         if flags[h * FLAG + 1] == 0:
             return -1
@@ -399,6 +418,26 @@ def _flags(
             return flags[h * FLAG + 2]
         h = h + 1 & FLAG_SLOTS - 1
     return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _token_end(
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong
+) -> cython.longlong:
+    """Where the word at `at` ends; some place in it when it is longer than any that is known."""
+    stop: cython.longlong = at + LONGEST_NAME
+    word: cython.ulonglong
+    while WIDE and at < stop:
+        word = _load(d, at) ^ BLANKS
+        if (word - ONES) & ~word & HIGHS:
+            break
+        at += 8
+    while at < stop and not _blank(d, at):
+        at += 1
+    return at
 
 
 @cython.cfunc
@@ -446,12 +485,10 @@ def name_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> in
 
 
 def flag_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> int:
-    """The first slot of the table of flags for a column of flags."""
-    i: cython.longlong
-    h: cython.longlong = length
-    for i in range(length):
-        h = h * 31 + d[i]
-    return h & FLAG_SLOTS - 1
+    """The first slot of the table of flags; `d` has room for eight bytes more than the flags."""
+    if cython.compiled:
+        return _flags_slot(cython.address(d[0]), 0, length)
+    return _flags_slot(d, 0, length)
 
 
 @cython.cfunc
@@ -623,9 +660,7 @@ def _walk(
         value = _flags(d, s[P_FLAGS], s[P_FLAGS_END] - s[P_FLAGS], flags, pool)
         if value < 0:
             break
-        q = p
-        while not _blank(d, q):
-            q += 1
+        q = _token_end(d, p)
         name = _named(d, p, q - p, names, pool)
         if name < 0:
             break

@@ -182,7 +182,9 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     events=st.lists(EVENTS, min_size=3, max_size=30),
     form=st.sampled_from(FORMS),
@@ -211,7 +213,9 @@ def test_what_is_written_is_read(
 
 
 @given(data=st.binary(max_size=400), cut=st.integers(0, 2000))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_bytes_between_lines(
     data: bytes, cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
