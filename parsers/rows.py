@@ -110,6 +110,9 @@ class Marks:
         """The rows with the marks that belong before and behind them."""
         if not len(self._anchors) or not len(rows):
             return rows
+        first, last = np.searchsorted(self._anchors, (rows.raw.min(), rows.raw.max() + 1))
+        if first == last:
+            return rows  # most blocks have none
         at = np.searchsorted(self._anchors, rows.raw)
         at[at == len(self._anchors)] = 0
         hits = np.flatnonzero(self._anchors[at] == rows.raw)
@@ -119,9 +122,10 @@ class Marks:
         made: list[tuple[int, ...]] = []
         for row in hits.tolist():
             for behind in (0, 1):
-                for mark in self._rows.get((int(rows.raw[row]), behind), ()):
+                for _ts, *mark in self._rows.get((int(rows.raw[row]), behind), ()):
                     places.append(row + behind)
-                    made.append(mark)
+                    # The row's own time: a reader may show an event later than it says it was.
+                    made.append((int(rows.ts[row]), *mark))
         marks = _mark_columns(made)
         return Columns(
             *(

@@ -158,7 +158,7 @@ class Indexer:
         self.told = 0
 
     def run(self) -> Index:
-        """The index; raises ReadError when the file fails, ColumnsError when it must not be quick."""
+        """The index; raises ReadError when the file fails, ColumnsError when quick was wrong."""
         state, found = self.state, self.found
         geometry = layout.view(geometry_of(self.form))
         view, cpus = layout.view(state), layout.view(self.table.reshape(-1))

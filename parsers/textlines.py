@@ -20,6 +20,7 @@ LARGEST_PREFIX = 512
 """Bytes of a line in which its time must stand; names of instances are the longest before it."""
 
 LARGEST_CPU = 65535
+LARGEST_PID = (1 << 31) - 1
 LARGEST_SECONDS = (1 << 64) // 10**9
 COMM_BYTES = 15
 
@@ -94,8 +95,8 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
     hit = form.pattern.search(line, 0, LARGEST_PREFIX)
     if hit is None:
         return None
-    cpu, secs, frac = int(hit["cpu"]), int(hit["secs"]), hit["frac"]
-    if cpu > LARGEST_CPU or (frac and secs > LARGEST_SECONDS):
+    cpu, pid, secs, frac = int(hit["cpu"]), int(hit["pid"]), int(hit["secs"]), hit["frac"]
+    if cpu > LARGEST_CPU or pid > LARGEST_PID or (frac and secs > LARGEST_SECONDS):
         return None
     if form.ticks and hit.end() - hit.end("flags" if hit["flags"] else "cpu") < LEAST_TICKS:
         return None
@@ -113,7 +114,7 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
             buffer, comm = named[1], comm[named.end() :]
     after = _AFTER.match(line, hit.end())
     assert after is not None  # it can be empty
-    return Prefix(ts, cpu, int(hit["pid"]), comm, buffer, flags or b"", after.end())
+    return Prefix(ts, cpu, pid, comm, buffer, flags or b"", after.end())
 
 
 # Flags
