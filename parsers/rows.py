@@ -96,15 +96,15 @@ class Marks:
             if start is None:
                 continue  # a CPU without any event has no rows
             place = (start.raw, int(after is not None))
-            self._add(place, start.ts, cpu, Kind.LOSS, lost, known_after)
+            self._add(place, cpu, Kind.LOSS, lost, known_after)
             if before is not None:
-                self._add((before.raw, 0), before.ts, cpu, Kind.LOSS_END, ABSENT, ABSENT)
+                self._add((before.raw, 0), cpu, Kind.LOSS_END, ABSENT, ABSENT)
         for cpu, seen in last.items():
-            self._add((seen.raw, 1), seen.ts, cpu, Kind.CPU_END, ABSENT, ABSENT)
+            self._add((seen.raw, 1), cpu, Kind.CPU_END, ABSENT, ABSENT)
         self._anchors = np.array(sorted({raw for raw, _ in self._rows}), dtype=np.int64)
 
-    def _add(self, place: tuple[int, int], ts: int, cpu: int, kind: Kind, *op: int) -> None:
-        self._rows.setdefault(place, []).append((ts, cpu, int(kind), *op))
+    def _add(self, place: tuple[int, int], cpu: int, kind: Kind, *op: int) -> None:
+        self._rows.setdefault(place, []).append((cpu, int(kind), *op))
 
     def insert(self, rows: Columns) -> Columns:
         """The rows with the marks that belong before and behind them."""
@@ -122,7 +122,7 @@ class Marks:
         made: list[tuple[int, ...]] = []
         for row in hits.tolist():
             for behind in (0, 1):
-                for _ts, *mark in self._rows.get((int(rows.raw[row]), behind), ()):
+                for mark in self._rows.get((int(rows.raw[row]), behind), ()):
                     places.append(row + behind)
                     # The row's own time: a reader may show an event later than it says it was.
                     made.append((int(rows.ts[row]), *mark))
