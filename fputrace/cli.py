@@ -91,6 +91,22 @@ exit status:
 """
 
 
+_RECORD_EPILOG = """\
+examples:
+  sudo fputrace record --seconds 10              everything but probes
+  sudo fputrace record --probes --vm $(pidof qemu-system-x86_64) --seconds 10
+  sudo fputrace record --probes --kfpu -- ./workload
+  fputrace record --dry-run > record.sh          for a machine without fputrace
+
+It uses an ftrace instance and probes of its own and takes both away again; docs/record.md has more.
+
+exit status:
+  0  recorded, nothing lost
+  2  wrong usage, or it could not be recorded
+  3  recorded, but events were lost
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in two lines: what is wrong with the closest that exists, and where help is."""
 
@@ -207,7 +223,9 @@ def _add_input(parser: _Parser) -> None:
         "--reader", choices=["tracecmd"], help="read trace.dat through trace-cmd's Python bindings"
     )
     group.add_argument("--instance", metavar="NAME", help="the ftrace instance (default: the top)")
-    group.add_argument("--clock", metavar="NAME", help="the trace clock, where TRACE lacks it: mono")
+    group.add_argument(
+        "--clock", metavar="NAME", help="the trace clock, where TRACE lacks it: mono"
+    )
 
 
 def _add_model(parser: _Parser) -> None:
@@ -251,6 +269,53 @@ def _add_output(parser: _Parser, formats: Sequence[str] = ()) -> argparse._Argum
         help="auto: on a terminal, and as NO_COLOR and FORCE_COLOR say",
     )
     return group
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds such as 10")
+    return float(text)
+
+
+def _add_record(parser: _Parser) -> None:
+    parser.usage = "fputrace record [OPTION]... [-- COMMAND [ARG]...]"
+    parser.add_argument(
+        "-o", dest="output", metavar="FILE", help="default: trace.dat, perf.data or fputrace.tar"
+    )
+    parser.add_argument(
+        "--with",
+        dest="recorder",
+        choices=("trace-cmd", "perf", "tracefs"),
+        help="who records (default: trace-cmd where it is installed, else tracefs alone)",
+    )
+    parser.add_argument("--probes", action="store_true", help="where saves and restores go, too")
+    parser.add_argument(
+        "--kfpu", action="store_true", help="the kernel's own use of the FPU, too; can be frequent"
+    )
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--pid", metavar="P", type=_positive, help="user mode of this process only")
+    whose.add_argument(
+        "--vm", metavar="QEMU_PID", type=_positive, help="user mode of its vCPU threads only"
+    )
+    parser.add_argument("--seconds", metavar="N", type=_seconds, help="stop after this long")
+    parser.add_argument(
+        "--buffer-mb",
+        metavar="N",
+        type=_positive,
+        help="ring buffer of each CPU (default: 64, less where memory is short)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print the commands; without --with a script that needs nothing but a shell",
+    )
+    parser.add_argument("--tracefs", help=argparse.SUPPRESS)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -338,6 +403,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(sha256=False)
 
+    _add_record(
+        verb("record", _record, "record what the rules need, on this kernel", _RECORD_EPILOG)
+    )
+
     _add_output(verb("rules", _rules, "list the rules"), ("rich", "text", "json"))
 
     explain = verb("explain", _explain, "what a finding means, and when it can be wrong")
@@ -352,7 +421,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     no_stdout = _open_closed_streams()
     parser = build_parser()
-    args = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    command: list[str] = []
+    if words[:1] == ["record"] and "--" in words:
+        # What is COMMAND's own is no option of ours, and argparse drops a "--" of it.
+        command = words[words.index("--") + 1 :]
+        del words[words.index("--") :]
+    args = parser.parse_args(words)
+    args.command = command
     if args.verb is None:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
         return 2
@@ -690,6 +766,30 @@ def _convert(args: argparse.Namespace) -> int:
         trace = bar.enter_context(fputrace.open(paths[0], progress=progress, **_reading(args)))
         convert_trace(trace, args.to, args.output, force=args.force, progress=progress)
     return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    from fputrace.record.verb import asked, record_command, shown
+
+    if args.dry_run:
+        print(shown(asked(args)), end="")  # noqa: T201
+        return 0
+
+    def talk(message: str) -> None:
+        if not args.quiet:
+            _say(message)
+
+    def counted(path: str) -> tuple[dict[str, int], int, float]:
+        """The events of what was recorded, the holes in it and how many seconds it spans."""
+        import fputrace
+
+        with fputrace.open(path) as trace:
+            for _ in trace.blocks():
+                pass
+            span = (trace.last_ns or 0) - (trace.first_ns or 0)
+            return trace.counts, len(trace.losses), span / 1e9
+
+    return record_command(asked(args), talk, counted)
 
 
 def _show_all(
