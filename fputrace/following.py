@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fputrace.findings import Rule
 
 _OUT_ROWS = 4096
+_ROWS_AT_ONCE = 16384  # that the rules judge together
 _SPANS_A_WITNESS = 400
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
 _BIRTHS = 256  # forks whose child has not been seen yet
@@ -183,6 +184,8 @@ class Pass:
         self._judged = Judged(self, candidates)
         self._lived = Lived(self)
         self._probed: Followed | None = None
+        self._rows: list[NDArray[np.int64]] = []
+        self._waiting_rows = 0
 
     @property
     def seen(self) -> dict[str, int]:
@@ -207,10 +210,12 @@ class Pass:
         # Probes are followed from the first block on that has records of any.
         if self._probed is None and rows and bool((block.kind >= Kind.PROBE_SAVE).any()):
             self._probed = Followed(self)
+        state = np.empty((rows, 3), dtype=np.int64)
         while start < rows:
             facts = self.machine.part(block, start)
             self._fit()
             stop = start + len(facts)
+            state[start:stop] = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
             table = view(facts)
             if self._probed is not None:
                 self._probed.learn(block, start, facts)
@@ -221,9 +226,10 @@ class Pass:
                     rows_and_facts: tuple[Any, ...] = (start, done, stop, *columns, table)
                     done = follower.loop.run(*rows_and_facts)
                     self._collect(follower)
-            if self.collector.unfilled:
-                self.collector.fill(_around(block, start, facts))
             start = stop
+        self._check()
+        if self.collector.unfilled:
+            self.collector.fill(_around(block, state))
         self._family(block)
 
     def finish(self) -> None:
@@ -232,6 +238,7 @@ class Pass:
             while not follower.loop.finish():
                 self._collect(follower)
             self._collect(follower)
+        self._check()
         self.collector.fill(lambda _first, _last: ())
 
     def _followers(self) -> list[Follower]:
@@ -243,9 +250,20 @@ class Pass:
             follower.fit(self.machine.cpu_rows, self.machine.task_rows)
 
     def _collect(self, follower: Follower) -> None:
+        """Keep a follower's rows; the rules see them together, which costs once a block."""
         count = follower.loop.take()
-        if count or self.collector.waiting:
-            self.collector.add(follower.out[:count], self._last_seen)
+        if count:
+            self._rows.append(follower.out[:count].copy())
+            self._waiting_rows += count
+        if self._waiting_rows > _ROWS_AT_ONCE:
+            self._check()
+
+    def _check(self) -> None:
+        if self._rows or self.collector.waiting:
+            self._rows.append(np.zeros((0, Out.WIDTH), dtype=np.int64))
+            self.collector.add(np.concatenate(self._rows), self._last_seen)
+        self._rows.clear()
+        self._waiting_rows = 0
 
     def _last_seen(self, what: str) -> NDArray[np.int64]:
         """Time at which each CPU last showed a kind of event, int64[cpus]; 0 never."""
@@ -283,14 +301,10 @@ class Pass:
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
 
 
-def _around(
-    block: EventBlock, start: int, facts: NDArray[np.int64]
-) -> Callable[[int, int], tuple[Span, ...]]:
-    """Spans of the rows just replayed, for the witnesses found among them."""
-    rows = slice(start, start + len(facts))
-    state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+def _around(block: EventBlock, state: NDArray[np.int64]) -> Callable[[int, int], tuple[Span, ...]]:
+    """Spans of the block just replayed, for the witnesses found in it."""
     builder = SpanBuilder()
-    spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], block.op[rows, 2], state)
+    spans = builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
     spans = np.concatenate([spans, builder.finish()])
 
     def around(first: int, last: int) -> tuple[Span, ...]:
