@@ -212,6 +212,8 @@ class Programs:
             value = shape.symbols[part.text][text]
         else:
             value = symbol_number(shape.symbols[part.text], text)
+            if value is not None and value >= 1 << 63:
+                return  # asked about each time
         place = self._place(word)
         start = self._table(shape, part) * layout.TABLE
         table = self._words[start : start + layout.TABLE]

@@ -247,9 +247,9 @@ def _raw_writer(hexadecimal: Iterable[str]) -> Callable[[Fields], str]:
 
     def write(fields: Fields) -> str:
         return " ".join(
-            f"{name}=0x{value & _U64:x}"
+            f"{clean(name)}=0x{value & _U64:x}"
             if name in as_hex and isinstance(value, int)
-            else f"{name}={_plain(value)}"
+            else f"{clean(name)}={_plain(value)}"
             for name, value in fields.items()
         )
 
