@@ -102,10 +102,22 @@ class Places:
     def __init__(self) -> None:
         self._width = 1
         self._kept = np.zeros((0, 2), dtype=np.int64)
+        self._fresh: list[NDArray[np.int64]] = []
+        self._waiting = 0
 
     def add(self, cpu: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
         """Further occurrences, int64[n] each, ts in ns."""
-        fresh = np.stack([cpu, ts // self._width], axis=1)
+        self._fresh.append(np.stack([cpu, ts], axis=1))
+        self._waiting += len(cpu)
+        if self._waiting > self.LIMIT:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Put what came since the last time among what is kept; sorting is dear."""
+        fresh = np.concatenate([*self._fresh, np.zeros((0, 2), dtype=np.int64)])
+        fresh[:, 1] //= self._width
+        self._fresh.clear()
+        self._waiting = 0
         self._kept = np.unique(np.concatenate([self._kept, fresh]), axis=0)
         while len(self._kept) > self.LIMIT and self._width < 1 << 62:
             self._width *= 2
@@ -114,6 +126,7 @@ class Places:
 
     def marks(self, what: str) -> Iterator[Marked]:
         """All of them; each lies somewhere between the mark's start and end."""
+        self._settle()
         for cpu, step in self._kept.tolist():
             start = step * self._width
             yield Marked(cpu, start, start + self._width - 1, what)
