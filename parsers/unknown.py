@@ -60,8 +60,6 @@ OTHERS: tuple[Other, ...] = (
            " recording", _RECORD),
     _other(rb"\s*<(!doctype html|html)(?!.*trace)|\s*<(!DOCTYPE html|HTML|html)(?!.*[tT]race)",
            "a web page without a trace (a login page?)", "Download the file itself again."),
-    _other(rb"(#[^\n]*\n){0,3}# \w{1,32} latency trace v", "ftrace's latency format, whose times"
-           " begin anywhere", "echo 0 > options/latency-format in tracefs, and copy trace again."),
 )  # fmt: skip
 
 

@@ -333,7 +333,6 @@ FOREIGN = (
     (b'{\n "schema_version": 1,\n "tool"', "a report of fputrace", "recording itself"),
     (b'{"name": "left-pad", "version": "1"}', "JSON that is no recording", "Record"),
     (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "a web page", "Download"),
-    (b"# tracer: irqsoff\n#\n# irqsoff latency trace v1.1.5 on 6.1\n", "latency", "latency-format"),
 )
 
 
