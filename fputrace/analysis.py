@@ -242,6 +242,7 @@ def _conclude(
         coverage=rows,
         losses=list(trace.losses),
         record=cov.record_command(rows),
+        record_trace_cmd=cov.trace_cmd_command(rows),
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
         sha256=digest,

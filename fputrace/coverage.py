@@ -163,14 +163,23 @@ def cover_trace_rules(
 
 
 def record_command(rows: Sequence[Coverage]) -> str | None:
-    """The trace-cmd command that would record what undecided rules lack, or None."""
-    wanted: list[str] = []
-    for row in rows:
-        if row.status is Status.NOT_DECIDABLE:
-            for need in row.missing:
-                first = need.split("|")[0]
-                if ":" in first and first not in wanted:
-                    wanted.append(first)
+    """The command that would record what undecided rules lack, or None.
+
+    It chooses the events that the kernel there has; probes are asked for where a rule wants some,
+    those of the kernel's own FPU use apart, for they can be frequent.
+    """
+    wanted = _wanted(rows)
+    if not wanted:
+        return None
+    probed = [need for need in wanted if need.startswith(("probe:", "argument:"))]
+    kernel = [need for need in probed if need.startswith("probe:kernel_fpu")]
+    options = ["--probes"] * (len(probed) > len(kernel)) + ["--kfpu"] * bool(kernel)
+    return " ".join(["fputrace record", *options, "--seconds 10"])
+
+
+def trace_cmd_command(rows: Sequence[Coverage]) -> str | None:
+    """The same for trace-cmd, as far as it goes without probes; None when they are all there is."""
+    wanted = [need for need in _wanted(rows) if not need.startswith(("probe:", "argument:"))]
     if not wanted:
         return None
     events = list(BASE_EVENTS)
@@ -178,3 +187,15 @@ def record_command(rows: Sequence[Coverage]) -> str | None:
         if event not in events and event.split(":")[0] not in events:
             events.append(event)
     return "trace-cmd record -C mono -b 20000 " + " ".join(f"-e {event}" for event in events)
+
+
+def _wanted(rows: Sequence[Coverage]) -> list[str]:
+    """What undecided rules miss, each once; of alternatives the first."""
+    wanted: dict[str, None] = {}
+    for row in rows:
+        if row.status is Status.NOT_DECIDABLE:
+            for need in row.missing:
+                first = need.split("|")[0]
+                if ":" in first:
+                    wanted[first] = None
+    return list(wanted)

@@ -318,6 +318,8 @@ class Analysis:
     """Findings that a view of tasks, CPUs or times leaves out."""
     windowed: bool = False
     """The view is a window of time; counts of findings are of the whole trace all the same."""
+    record_trace_cmd: str | None = None
+    """``record`` for trace-cmd, as far as that goes: it makes no probes."""
 
     def to_pandas(self) -> pd.DataFrame:
         """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""

@@ -11,9 +11,10 @@ import pytest
 
 import fputrace
 from fputrace.analysis import exit_status, filter_view
+from fputrace.coverage import record_command, trace_cmd_command
 from fputrace.errors import TraceError, UsageError
 from fputrace.events import EventBlock, Kind, Trace
-from fputrace.findings import Analysis, Severity, Status, Verdict
+from fputrace.findings import Analysis, Coverage, Severity, Status, Verdict
 from fputrace.parsers import open_trace
 from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
 from tests.conftest import SAMPLES
@@ -425,8 +426,24 @@ def test_a_guests_trace(tmp_path: Path) -> None:
 def test_record_command_asks_for_what_is_missing(tmp_path: Path) -> None:
     analysis = tell(preempted, "G5", tmp_path, without=["kvm_fpu"])
     assert analysis.record is not None
-    assert "-e kvm:kvm_fpu" in analysis.record
-    assert analysis.record.startswith("trace-cmd record")
+    assert analysis.record.startswith("fputrace record")
+    assert analysis.record_trace_cmd is not None
+    assert "-e kvm:kvm_fpu" in analysis.record_trace_cmd
+
+
+def test_record_command_asks_for_probes_where_only_they_are_missing() -> None:
+    def rows(*needs: str) -> list[Coverage]:
+        return [Coverage("FPU101", "x", Status.NOT_DECIDABLE, needs, "")]
+
+    assert record_command(rows()) is None
+    assert record_command(rows("sched:sched_switch")) == "fputrace record --seconds 10"
+    assert trace_cmd_command(rows("probe:fpu_swap_kvm_fpstate")) is None
+    assert record_command(rows("argument:fpstate", "probe:kernel_fpu_end")) == (
+        "fputrace record --probes --kfpu --seconds 10"
+    )
+    assert record_command(rows("probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin")) == (
+        "fputrace record --kfpu --seconds 10"
+    )
 
 
 # ----- what weakens a proof

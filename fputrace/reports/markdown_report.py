@@ -54,12 +54,12 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
     yield "### Coverage"
     yield ""
     yield from _coverage(analysis, verbose)
-    if analysis.record:
+    for words, command in outline.recordings(analysis):
         yield ""
-        yield outline.RECORD_WORDS
+        yield words
         yield ""
-        command = command_lines(analysis.record, _COMMAND_WIDTH)
-        yield fenced("\n".join(clean(line) for line in command), "sh")
+        lines = command_lines(command, _COMMAND_WIDTH)
+        yield fenced("\n".join(clean(line) for line in lines), "sh")
 
 
 def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -> Iterator[str]:

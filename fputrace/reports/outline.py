@@ -6,7 +6,7 @@ Strings made here hold text from the trace as it is; whoever lays them out escap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.findings import Severity, Status, Verdict
@@ -402,6 +402,14 @@ def _needs(rows: Sequence[Coverage]) -> list[str]:
 
 
 RECORD_WORDS = "To record what is missing:"
+
+
+def recordings(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """Commands that would record what is missing, each with the words before it."""
+    if analysis.record:
+        yield RECORD_WORDS, analysis.record
+    if analysis.record and analysis.record_trace_cmd:
+        yield "or with trace-cmd, without probes:", analysis.record_trace_cmd
 
 
 def cpus(numbers: Sequence[int]) -> str:

@@ -82,11 +82,11 @@ class AnalysisView:
                 yield ink.prose(f"and {outline.number(group.hidden)} more, shown with -v", "dim")
         yield from ink.heading("Coverage", options)
         yield self._coverage(ink)
-        if analysis.record:
+        for words, command in outline.recordings(analysis):
             yield Text("")
-            yield ink.prose(outline.RECORD_WORDS)
+            yield ink.prose(words)
             yield Text("")
-            for line in command_lines(analysis.record, min(options.max_width, _PROSE) - 2):
+            for line in command_lines(command, min(options.max_width, _PROSE) - 2):
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
     def _finding(self, finding: Finding, ink: Ink, legend: str) -> Iterator[RenderableType]:

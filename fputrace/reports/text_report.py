@@ -52,11 +52,11 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield f"and {outline.number(group.hidden)} more, shown with -v"
     yield from _heading("Coverage", "=")
     yield from coverage(analysis, verbose)
-    if analysis.record:
+    for words, command in outline.recordings(analysis):
         yield ""
-        yield outline.RECORD_WORDS
+        yield words
         yield ""
-        for line in command_lines(analysis.record, WIDTH - 2):
+        for line in command_lines(command, WIDTH - 2):
             yield f"  {clean(line, ascii_only=True)}"
 
 
