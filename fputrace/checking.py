@@ -91,6 +91,14 @@ class Hits:
         return sorted(both, key=lambda pair: int(pair[0][Out.EVENT + Ref.TS]))
 
 
+def _distinct(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different rows of int64[n, 2], sorted; ``np.unique`` would import ``numpy.ma``."""
+    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return ordered[new]
+
+
 class Places:
     """Where findings of one severity occurred: every one, to a resolution that fits in memory.
 
@@ -118,11 +126,11 @@ class Places:
         fresh[:, 1] //= self._width
         self._fresh.clear()
         self._waiting = 0
-        self._kept = np.unique(np.concatenate([self._kept, fresh]), axis=0)
+        self._kept = _distinct(np.concatenate([self._kept, fresh]))
         while len(self._kept) > self.LIMIT and self._width < 1 << 62:
             self._width *= 2
             self._kept[:, 1] //= 2
-            self._kept = np.unique(self._kept, axis=0)
+            self._kept = _distinct(self._kept)
 
     def marks(self, what: str) -> Iterator[Marked]:
         """All of them; each lies somewhere between the mark's start and end."""
@@ -262,7 +270,7 @@ class Collector:
                 int(part[:, Out.COUNT].sum()),
                 int(ts[group].min()),
                 int(ts[group].max()),
-                set(np.unique(cpu[group]).tolist()),
+                set(cpu[group].tolist()),
                 int(np.bitwise_or.reduce(part[:, Out.FACTS])),
             )
             for row in part[: max(0, WITNESSES - len(hits.rows))]:
@@ -277,7 +285,7 @@ class Collector:
         rows: Rows,
         mask: NDArray[np.bool_],
     ) -> None:
-        for number in np.unique(out[mask, Out.SERIAL]).tolist():
+        for number in sorted(set(out[mask, Out.SERIAL].tolist())):
             mine = mask & (out[:, Out.SERIAL] == number)
             moved, spent = pricing.redundant_pair(rows.xfeatures[mine])
             total = self._prices.setdefault((rule.code, number), [0, 0])

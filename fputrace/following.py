@@ -102,7 +102,7 @@ class Followed(Follower):
         machine, candidates = owner.machine, owner.candidates
         super().__init__((machine.cpu_rows, ProbedCpu.WIDTH), (machine.task_rows, ProbedTask.WIDTH))
         self.trace = owner.trace
-        self.roles = Roles()
+        self.roles = Roles(owner.trace)
         self.by_name = False
         self.loop = probed.Probed(
             view(self.cpus),
@@ -139,6 +139,7 @@ class Lived(Follower):
         Kind.KVM_MSR,
         Kind.SCHED_PROCESS_FORK,
         Kind.SCHED_PROCESS_EXEC,
+        Kind.SCHED_PROCESS_EXIT,
         Kind.SYS_ENTER,
         Kind.PAGE_FAULT_USER,
         Kind.SIGNAL_DELIVER,
@@ -215,7 +216,8 @@ class Pass:
             facts = self.machine.part(block, start)
             self._fit()
             stop = start + len(facts)
-            state[start:stop] = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+            for i, column in enumerate((Before.CUR, Before.OWN_PID, Before.IMAGE)):
+                state[start:stop, i] = facts[:, column]
             table = view(facts)
             if self._probed is not None:
                 self._probed.learn(block, start, facts)
