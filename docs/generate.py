@@ -4,7 +4,8 @@
     python docs/generate.py --check    says what is out of date, exit status 1 if anything is
 
 Whole: ``docs/rules.md``, ``events.md`` and ``generations.md``, and ``docs/analyze.svg`` from a real
-run; in the READMEs the text between ``<!-- name -->`` and ``<!-- /name -->``.
+run; in the READMEs the text between ``<!-- name -->`` and ``<!-- /name -->``, the table of
+``docs/bugs`` from the heads of its pages.
 """
 
 from __future__ import annotations
@@ -29,6 +30,21 @@ from fputrace.rules import PAGES, UNCHECKED
 ROOT = Path(__file__).parent.parent
 PICTURED = "sample_traces/5.2.1-pinned/trace.dat"
 PICTURE_COLUMNS, PICTURE_LINES = 100, 53
+BUGS = (
+    "double-save",
+    "crc32c-in-kvm-run",
+    "double-load",
+    "guest-over-user-image",
+    "raw-save",
+    "entry-hole",
+    "cached-owner",
+    "mpx-put",
+    "failed-xrstor",
+    "xfd",
+    "lazy-fpu",
+    "pkru-xcr0-uabi",
+)
+"""The pages of ``docs/bugs``, in the order of its table."""
 MADE = "<!-- Made by docs/generate.py: do not edit. -->\n\n"
 
 EVENTS = """\
@@ -177,10 +193,32 @@ def sample_rows() -> str:
     return "\n".join(rows)
 
 
+def bug_head(name: str) -> dict[str, str]:
+    """The table at the top of a page of ``docs/bugs``, and its title."""
+    text = (ROOT / "docs" / "bugs" / f"{name}.md").read_text()
+    head = dict(re.findall(r"^\| (\w+) \| (.+) \|$", text.partition("\n## ")[0], re.MULTILINE))
+    return {"title": text.partition("\n")[0].removeprefix("# "), **head}
+
+
+def bug_rows() -> str:
+    """A row a page of ``docs/bugs``."""
+    rows = [
+        "| bug | kernels | tracepoints show | probes show | test |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in BUGS:
+        head = bug_head(name)
+        cells = [f"[{head['title']}]({name}.md)", head["kernels"]]
+        cells += [head["tracepoints"], head["probes"], head["proof"].partition(";")[0]]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def parts() -> dict[str, str]:
     """Marker in a README -> the text between it and its end."""
     statuses = [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
     return {
+        "bugs": f"\n{bug_rows()}\n",
         "cases": f"\n{sample_rows()}\n",
         "exit-statuses": "\n" + "\n".join(["| exit status | |", "| --- | --- |", *statuses]) + "\n",
         "formats": ", ".join(f"`{name}`" for name in FORMATS),
@@ -217,7 +255,7 @@ def made() -> dict[str, str]:
         "docs/rules.md": rules_page(),
         "docs/analyze.svg": picture(),
     }
-    for readme in ("README.md", "sample_traces/README.md"):
+    for readme in ("README.md", "docs/bugs/README.md", "sample_traces/README.md"):
         files[readme] = filled((ROOT / readme).read_text())
     return files
 

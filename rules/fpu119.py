@@ -1,8 +1,8 @@
 """# FPU119 xfd-conflicts-with-xstate-bv
 
 ## What
-A guest switched a register component off (`IA32_XFD`), and its registers were saved with that
-component in use (XSTATE_BV).
+A guest switched a register component off (`IA32_XFD`) while its image in memory had that
+component in use (XSTATE_BV), or was saved with it in use afterwards.
 
 ## Why it matters
 Loading such an image with XFD set raises #NM in the host's XRSTOR: the host panics (b45f72177594).
@@ -14,15 +14,18 @@ G5 and G6 (5.17 on: AMX in guests).
 kvm:kvm_msr, kvm:kvm_fpu, x86_fpu:x86_fpu_regs_deactivated, sched:sched_switch.
 
 ## Example
-No recording shows it. The scenario in tests/rules/test_lives.py writes bit 18 of `IA32_XFD`
-(0x1c4) and saves `xfeatures` with it while the guest is loaded.
+No recording shows it. The scenario in tests/bugs/test_xfd.py saves the guest with a component in
+use and writes its bit of `IA32_XFD` (0x1c4) before the registers are loaded again; the one in
+tests/rules/test_lives.py writes first.
 
 ## When it can be wrong
-Always `possible` only: after its first use XFD is passed through to the guest, whose later writes
-print no `kvm_msr`, so the value may be an old one.
+Always `possible` only: after the first write XFD is passed through to the guest, whose later ones
+print no `kvm_msr`, so the value may be an old one. A kernel with the fix corrects the image at the
+write: that shows in the `regs_activated` that follows, and a thread that loads its registers or
+enters the guest after the write is not reported for it; one whose recording ends between is.
 
 ## References
-* b45f72177594 "KVM: x86: Clear XSTATE_BV[i] in guest XSAVE state whenever XFD[i]=1".
+* b45f72177594 "x86/fpu: Clear XSTATE_BV[i] in guest XSAVE state whenever XFD[i]=1".
 * `kvm_set_msr_common()` in arch/x86/kvm/x86.c, MSR_IA32_XFD.
 """
 
@@ -43,7 +46,7 @@ def say(case: Case) -> str:
     """What may happen."""
     return (
         f"{case.comm}'s guest was saved {case.times} with a component in use that its IA32_XFD "
-        "switches off: loading that image raises #NM in the host."
+        "switches off: loading that image with it raises #NM in the host."
     )
 
 
@@ -57,7 +60,7 @@ RULE = Rule(
     facts=Fact.XFD_SET,
     check=check,
     proof=(
-        Step("cause", "the guest writes IA32_XFD"),
+        Step("cause", "the guest switches a component off (IA32_XFD)"),
         Step("event", "its registers are saved with the component in use"),
     ),
     say=say,

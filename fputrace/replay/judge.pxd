@@ -4,6 +4,7 @@ cdef enum:
     LAST_UNKNOWN = -2
     KVM_OUT = 0
     KVM_LOADED = 1
+    WIN_NONE = 0
     WIN_OPEN = 1
     OWN_NULL = 1
     OWN_TOKEN = 2

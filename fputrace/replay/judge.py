@@ -28,6 +28,7 @@ if not cython.compiled:
     LAST_UNKNOWN = layout.LAST_UNKNOWN
     KVM_OUT = layout.KVM_OUT
     KVM_LOADED = layout.KVM_LOADED
+    WIN_NONE = int(layout.Win.NONE)
     WIN_OPEN = int(layout.Win.OPEN)
     OWN_NULL = int(layout.Own.NULL)
     OWN_TOKEN = int(layout.Own.TOKEN)
@@ -606,6 +607,18 @@ class Judge:
                                 bits |= F_CLEAR_ELSEWHERE
                     if self.cpus[c, C_SW_UNLOADED]:
                         bits |= F_UNLOAD_THEN_SAVE
+                elif (
+                    not self.eager
+                    and op1 == 0
+                    and p > 0  # idle's flag says nothing (fpu_idle_fpregs() of old)
+                    and facts[f, B_WIN] == WIN_NONE
+                    and not self.tasks[s, T_DEAD]
+                ):
+                    # fpu__drop(): exit, and until 5.7 exec and signal delivery.
+                    if unlike:
+                        bits |= F_CLEAR_FOREIGN
+                    if elsewhere:
+                        bits |= F_CLEAR_ELSEWHERE
             elif kind == K_KVM_FPU:
                 self.cpus[c, C_LAST_KVM_FPU_TS] = ts
                 self.seen[E_KVM_FPUS] += 1

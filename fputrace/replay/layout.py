@@ -285,9 +285,12 @@ class LivesTask(IntEnum):
     XFD_KNOWN = 13
     XFD = 14  # MSR_IA32_XFD of its guest, as last written in sight
     EXCUSED = 15  # drop, exec, signal, fork or first use since its switch-in (G0)
-    REF_BIRTH = 16  # its sched_process_fork, by the parent
+    IN_USE = 16  # components in its guest's image in memory: saved, and not loaded since
+    SWITCHED_OFF = 17  # those of them that a write to MSR_IA32_XFD switched off meanwhile
+    REF_BIRTH = 18  # its sched_process_fork, by the parent
     REF_CAUSE = REF_BIRTH + REF  # the exec, signal, write or MSR write
-    WIDTH = REF_CAUSE + REF
+    REF_IN_USE = REF_CAUSE + REF  # the save
+    WIDTH = REF_IN_USE + REF
 
 
 class Role(IntEnum):

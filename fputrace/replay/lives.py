@@ -36,13 +36,16 @@ if not cython.compiled:
     T_EXEC = int(LivesTask.EXEC)
     T_F = int(LivesTask.F)
     T_F_KNOWN = int(LivesTask.F_KNOWN)
+    T_IN_USE = int(LivesTask.IN_USE)
     T_KNOW = int(LivesTask.KNOW)
     T_KTHREAD = int(LivesTask.KTHREAD)
     T_PID = int(LivesTask.PID)
     T_REF_BIRTH = int(LivesTask.REF_BIRTH)
     T_REF_CAUSE = int(LivesTask.REF_CAUSE)
+    T_REF_IN_USE = int(LivesTask.REF_IN_USE)
     T_SERIAL = int(LivesTask.SERIAL)
     T_SIGNAL = int(LivesTask.SIGNAL)
+    T_SWITCHED_OFF = int(LivesTask.SWITCHED_OFF)
     T_SYS = int(LivesTask.SYS)
     T_VCPU = int(LivesTask.VCPU)
     T_WIDTH = int(LivesTask.WIDTH)
@@ -73,6 +76,7 @@ if not cython.compiled:
     K_REGS_ACTIVATED = int(Kind.REGS_ACTIVATED)
     K_REGS_DEACTIVATED = int(Kind.REGS_DEACTIVATED)
     K_SCHED_PROCESS_EXEC = int(Kind.SCHED_PROCESS_EXEC)
+    K_SCHED_PROCESS_EXIT = int(Kind.SCHED_PROCESS_EXIT)
     K_SCHED_PROCESS_FORK = int(Kind.SCHED_PROCESS_FORK)
     K_SCHED_SWITCH = int(Kind.SCHED_SWITCH)
     K_SIGNAL_DELIVER = int(Kind.SIGNAL_DELIVER)
@@ -159,8 +163,25 @@ class Lives:
         return count
 
     def finish(self) -> bool:
-        """End of the trace: nothing waits here."""
+        """End of the trace: what still waits stays open. Call until it returns True."""
+        s: cython.Py_ssize_t
+        for s in range(self.tasks.shape[0]):
+            if self.tasks[s, T_SWITCHED_OFF]:
+                if self.nout >= self.out.shape[0]:
+                    return False
+                self.never_loaded(s)
         return True
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def never_loaded(self, s: cython.Py_ssize_t) -> cython.void:
+        """Task s was not seen to load the image whose components its guest switched off."""
+        j: cython.Py_ssize_t
+        for j in range(REF):
+            self.row[j] = self.tasks[s, T_REF_IN_USE + j]
+        self.emit(F_XFD_SET, s, T_REF_CAUSE)
+        self.tasks[s, T_SWITCHED_OFF] = 0
 
     @cython.cfunc
     @cython.nogil
@@ -306,6 +327,8 @@ class Lives:
                 self.tasks[s, T_SIGNAL] = 0
                 self.tasks[s, T_WRITTEN] = 0
                 self.tasks[s, T_ACTED] = 1
+                self.tasks[s, T_IN_USE] = 0
+                self.tasks[s, T_SWITCHED_OFF] = 0
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     if self.tasks[s, T_CHILD]:
@@ -320,6 +343,10 @@ class Lives:
                         and row[7] & self.tasks[s, T_XFD]
                     ):
                         self.emit(F_XFD_SET, s, T_REF_CAUSE)
+                    if facts[f, B_KVM] == KVM_LOADED and row[7] > 0:
+                        self.tasks[s, T_IN_USE] = row[7]
+                        for j in range(REF):
+                            self.tasks[s, T_REF_IN_USE + j] = row[j]
                 else:
                     # An exit's or an exec's: whatever comes, these registers are gone.
                     self.tasks[s, T_CHILD] = 0
@@ -373,9 +400,16 @@ class Lives:
                 if row[5] and row[6] == MSR_IA32_XFD:
                     self.tasks[s, T_XFD_KNOWN] = 1
                     self.tasks[s, T_XFD] = row[7]
+                    self.tasks[s, T_SWITCHED_OFF] = self.tasks[s, T_IN_USE] & row[7]
                     self.cause(s)
             elif kind == K_KVM_ENTRY:
+                # What was saved was still in the registers, or loading it did no harm.
                 self.tasks[s, T_VCPU] = row[5] + 1
+                self.tasks[s, T_IN_USE] = 0
+                self.tasks[s, T_SWITCHED_OFF] = 0
+            elif kind == K_SCHED_PROCESS_EXIT:
+                if self.tasks[s, T_SWITCHED_OFF]:
+                    self.never_loaded(s)
             elif kind == K_XSTATE_CHECK_FAILED:
                 self.emit(F_SIGFRAME, s, -1)
             elif kind == K_PROBE_PTRACE_WRITE:

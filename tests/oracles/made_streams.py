@@ -174,7 +174,7 @@ class Kernel:
     truth: list[Truth] = field(default_factory=list)
     tasks: dict[int, TrueTask] = field(default_factory=dict)
     ts: int = 0
-    born: int = 0
+    born: int = 2
 
     def __post_init__(self) -> None:
         self.deferred = self.generation not in EAGER

@@ -200,8 +200,9 @@ class Story:
 
     def drop(self, cpu: int = 0) -> None:
         """fpu__drop() of the current task: exit, and until 5.7 exec and signal delivery."""
-        self.fpu("regs_deactivated", cpu, flag=int(self.eager))
-        self.fpu("dropped", cpu, flag=0)
+        pending = self._current[cpu] not in self._live
+        self.fpu("regs_deactivated", cpu, flag=int(self.eager or pending))
+        self.fpu("dropped", cpu, flag=int(not self.eager and pending))
         self._owner[cpu] = 0
 
     def _acquire(self, task: Task, cpu: int) -> None:
