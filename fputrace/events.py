@@ -368,6 +368,31 @@ class EventBlock:
         return pd.concat([frame, decoded.drop(columns=["name"], errors="ignore")], axis=1)
 
 
+@dataclass(frozen=True)
+class ProbeDefinition:
+    """What a probe was made to be: its function, entry or return, and each argument's fetch.
+
+    ``fetches``: argument -> ``%di``, ``+16(%di)``, ``$arg1``: the kernel's words, without a type.
+    """
+
+    function: str
+    returns: bool
+    fetches: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a recorder wrote down beside the events.
+
+    ``probes``: ``group:event`` -> definition; ``kthreads``: tasks that are kernel threads;
+    ``xsave_sizes``: bytes of each state component (CPUID leaf 0xD), by its bit.
+    """
+
+    probes: Mapping[str, ProbeDefinition]
+    kthreads: frozenset[int] = frozenset()
+    xsave_sizes: Mapping[int, int] = field(default_factory=dict)
+
+
 @dataclass
 class Trace:
     """An opened recording: what it says about itself, and its events in blocks.
@@ -397,7 +422,9 @@ class Trace:
     """Kernel functions that tell a generation, as far as the recording's kallsyms has them."""
     has_kallsyms: bool = False
     probes: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Probe event -> (function it was seen on, "kallsyms" or "name": what says so)."""
+    """Probe event -> (function it was seen on, what says so: "kallsyms", "sidecar" or "name")."""
+    sidecar: Sidecar | None = None
+    """What the recorder wrote down besides, None where there is nothing of this recording."""
     comms: dict[int, str] = field(default_factory=dict, repr=False)
     guests: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Host TID -> (guest name, vCPU id), from the GUEST option."""

@@ -30,6 +30,9 @@ _LISTED = 12  # recordings that an error names
 _LINE_BYTES = 1 << 20  # of the last line of a text
 _TEXT_BYTES = 1 << 26  # of a stream of text; the first event stands in them
 
+SUFFIX = ".fputrace.json"
+"""Behind a recording's name: what fputrace record wrote down besides (parsers/sidecar.py)."""
+
 EVENT_LINE = re.compile(
     rb"^# (?:tracer|fputrace): |^cpus=\d{1,5}$|CPU:\d{1,5} \[(?:LOST|\d)"
     rb"|\[\d{3,5}\][ \t]{1,16}(?:[^\s:]{3,12}[ \t]{1,16})?\d{1,12}(?:\.\d{3,9})?:[ \t]",
@@ -71,7 +74,12 @@ def open_path(path: str, asked: Asked) -> Trace:
         return _open_input(_stdin(), "standard input", asked, None, 0)
     if os.path.isdir(path):
         return _open_folder(path, path, asked, None, 0)
-    return _open_input(_file(path), path, asked, None, 0)
+    trace = _open_input(_file(path), path, asked, None, 0)
+    if os.path.exists(path + SUFFIX):
+        from fputrace.parsers.sidecar import add_sidecar
+
+        add_sidecar(trace, path)
+    return trace
 
 
 def find(head: bytes, path: str) -> Format:

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fputrace.errors import FormatError, ReadError, UsageError
-from fputrace.events import KINDS, EventFormat, Loss, Trace
+from fputrace.events import KINDS, EventFormat, Loss, Sidecar, Trace
 from fputrace.parsers.container import LARGEST_TEXT, MOST_CPUS, CpuData
 from fputrace.parsers.formats import parse_format
 from fputrace.parsers.rebuild import Parts, add_after_passes, open_parts, pieces_of, spooled
+from fputrace.parsers.sidecar import parse_definitions
 from fputrace.parsers.source import Source
 from fputrace.parsers.symbols import find_symbols
 from fputrace.parsers.tracedat import cmdlines
@@ -86,6 +87,10 @@ def open_tracefs(folder: str, path: str, instance: str | None) -> Trace:
     if trace is None:
         raise _without_events(top, buffer, names)
     trace.enabled = about.enabled
+    made = top.text("kprobe_events") + top.text("dynamic_events")
+    if made:
+        lines = made.decode("ascii", "backslashreplace").splitlines()
+        trace.sidecar = Sidecar(parse_definitions(lines))
     _tell_filters(buffer, trace)
     return trace
 

@@ -1,6 +1,7 @@
-"""What the arguments are that probes fetched: from their values, for nothing else tells.
+"""What the arguments are that probes fetched: as the recorder says, else from their values.
 
-A recording names a probe's arguments but not what they fetch, and people call them anything.  The
+A recording names a probe's arguments but not what they fetch, and people call them anything; only
+a sidecar has the definitions, and values that are none of the kind prove it wrong.  The
 first argument of save_fpregs_to_fpstate() is the task's own ``struct fpu *`` (a child's in
 fpu_clone()), which x86_fpu events print too.  ``struct fpstate *`` is what
 restore_fpregs_from_fpstate() gets: inside fpu_swap_kvm_fpstate() one value when the guest is loaded
@@ -21,7 +22,7 @@ from fputrace.replay.layout import Before, Role
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fputrace.events import EventBlock
+    from fputrace.events import EventBlock, Trace
 
 _ENOUGH = 4
 """Saves of known tasks that must agree before an argument is called their fpu."""
@@ -35,12 +36,23 @@ below 0 (Documentation/arch/x86/x86_64/mm.rst)."""
 
 Argument = tuple[int, int]  # event, operand
 
+_FETCHED = {
+    # struct fpu has its fpstate pointer at 16 since 5.16; before, padding is there, no address.
+    ("save_fpregs_to_fpstate", "$arg1"): Role.FPU,
+    ("save_fpregs_to_fpstate", "+16($arg1)"): Role.FPSTATE,
+    ("copy_fpregs_to_fpstate", "$arg1"): Role.FPU,
+    ("restore_fpregs_from_fpstate", "$arg1"): Role.FPSTATE,
+}
+"""(function, fetch) -> what the argument is (arch/x86/include/asm/fpu/types.h)."""
+
 
 class Roles:
     """Learns as records come; ``table``: int64[events, 4] of :class:`Role`."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
         self.table = np.zeros((0, 4), dtype=np.int64)
+        self._trace = trace
+        self._told: set[Argument] = set()
         self.fpstates = False
         """Whether it is known to which fpstate a save goes."""
         self._left = _ROWS
@@ -54,8 +66,10 @@ class Roles:
         """Look at the part of a block that begins at ``start``; facts as the loop gave them."""
         if len(self.table) < events:
             grown = np.zeros((events, 4), dtype=np.int64)
-            grown[: len(self.table)] = self.table
+            first = len(self.table)
+            grown[:first] = self.table
             self.table = grown
+            self._seed(first)
         if self._left <= 0:
             return
         stop = start + len(facts)
@@ -75,6 +89,25 @@ class Roles:
                 self._probe(what, int(block.event[row]), pid, values, facts[i])
         self._conclude()
 
+    def _seed(self, first: int) -> None:
+        """What the definitions of the events from number `first` on say of their arguments."""
+        trace = self._trace
+        if trace is None or trace.sidecar is None:
+            return
+        for event in range(first, len(self.table)):
+            key = trace.event_names[event]
+            made = trace.sidecar.probes.get(key)
+            if made is None or made.returns or key not in trace.formats:
+                continue
+            fields = [form.name for form in trace.formats[key].fields]
+            own = [name for name in fields if not name.startswith(("common_", "__probe_"))]
+            for operand, name in enumerate(own[:4]):
+                fetch = made.fetches.get(name, "").replace("%di", "$arg1").replace("0x10", "16")
+                role = _FETCHED.get((made.function, fetch), Role.NONE)
+                if role is not Role.NONE:
+                    self.table[event, operand] = role
+                    self._told.add((event, operand))
+
     def _probe(
         self, kind: Kind, event: int, pid: int, values: list[int], facts: NDArray[np.int64]
     ) -> None:
@@ -87,6 +120,10 @@ class Roles:
                 tally[0] += value == facts[Before.F]
                 tally[1] += 1
             if not _HALF <= value < -4096:
+                if argument in self._told and self.table[argument] == Role.FPSTATE:
+                    # No pointer: whoever wrote the definition down was wrong.
+                    self.table[argument] = Role.NONE
+                    self._told.discard(argument)
                 continue
             if kind is Kind.PROBE_SAVE:
                 self._saved[argument].add(value)
@@ -104,6 +141,8 @@ class Roles:
         for (event, operand), (equal, total) in self._same.items():
             if total >= _ENOUGH and equal * 10 >= total * 9:
                 self.table[event, operand] = Role.FPU
+            elif total >= _ENOUGH and self.table[event, operand] == Role.FPU:
+                self.table[event, operand] = Role.NONE
         known: set[int] = set()
         for (event, operand), tasks in self._swapped.items():
             both = [(put, loaded) for put, loaded in tasks.values() if put and loaded]
@@ -113,6 +152,9 @@ class Roles:
             elif self.table[event, operand] == Role.FPSTATE:
                 self.table[event, operand] = Role.NONE
         self.fpstates = False
+        for argument in self._told:
+            values = self._saved.get(argument, ())
+            self.fpstates |= bool(values) and self.table[argument] == Role.FPSTATE
         for event in {event for event, _ in self._saved}:
             shared = {
                 operand: len(values & known)

@@ -1,0 +1,128 @@
+"""Recording on this very kernel, where root may: a short look at what its CPUs do anyway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fputrace
+from fputrace.cli import main
+from fputrace.errors import UsageError
+from fputrace.record.kernel import find_tracefs
+from tests.record.test_live import until
+
+try:
+    TOP = Path(find_tracefs())
+except UsageError as error:
+    pytest.skip(str(error), allow_module_level=True)
+if not (TOP / "events/x86_fpu").is_dir():
+    pytest.skip("this kernel has no x86_fpu events", allow_module_level=True)
+
+pytestmark = pytest.mark.root
+WHAT = (
+    "tracing_on",
+    "trace_clock",
+    "set_event",
+    "buffer_size_kb",
+    "current_tracer",
+    "trace_options",
+)
+
+
+def state() -> dict[str, object]:
+    """What others see of tracefs."""
+    texts: dict[str, object] = {name: (TOP / name).read_text() for name in WHAT}
+    for control in ("kprobe_events", "dynamic_events"):
+        if (TOP / control).exists():
+            texts[control] = (TOP / control).read_text()
+    return texts | {"instances": sorted(os.listdir(TOP / "instances"))}
+
+
+def start(output: Path, *command: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "fputrace", "record", "--with", "tracefs", "--probes"]
+    words += ["--buffer-mb", "4", "-o", str(output), "--", *command]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+
+
+def test_recorded_and_analysed(tmp_path: Path) -> None:
+    before = state()
+    output = tmp_path / "out.tar"
+    child = start(output, "sh", "-c", "for i in 1 2 3 4 5; do sleep 0.02; done")
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    assert state() == before
+    assert "expected: " in said
+    assert "recorded: " in said
+    analysis = fputrace.analyze(output)
+    assert analysis.trace.counts["sched:sched_switch"] > 5
+    assert analysis.trace.clock == "mono"
+    assert analysis.trace.kernel == os.uname().release
+    assert analysis.losses == []
+    assert analysis.trace.sidecar is not None
+    assert not [f for f in analysis.findings if f.verdict == "confirmed" and f.code < "FPU2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    before = state()
+    child = start(tmp_path / "out.tar", "sh", "-c", f"touch {tmp_path}/runs; exec sleep 60")
+    until(tmp_path / "runs")
+    time.sleep(0.2)
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    assert state() == before
+    assert fputrace.analyze(tmp_path / "out.tar").trace.counts
+
+
+def test_killed_and_started_again(tmp_path: Path) -> None:
+    before = state()
+    child = start(tmp_path / "out.tar", "sh", "-c", f"touch {tmp_path}/runs; exec sleep 2")
+    until(tmp_path / "runs")
+    child.kill()
+    child.communicate(timeout=60)
+    assert state() != before
+    again = start(tmp_path / "again.tar", "true")
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert f"fputrace-{child.pid}, which a killed run left" in said
+    assert state() == before
+
+
+def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state()
+    words = ["record", "--dry-run", "--probes", "--buffer-mb", "4", "--seconds", "0.3"]
+    assert main(words) == 0
+    script = tmp_path / "record.sh"
+    script.write_text(capsys.readouterr().out)
+    output = tmp_path / "customer's own.tar"
+    subprocess.run(["sh", script, output], check=True, timeout=60, cwd=tmp_path)
+    assert state() == before
+    assert sorted(os.listdir(tmp_path)) == [output.name, "record.sh"]
+    analysis = fputrace.analyze(output)
+    assert analysis.trace.counts["sched:sched_switch"] > 5
+    assert analysis.losses == []
+    assert analysis.trace.sidecar is not None or not (TOP / "kprobe_events").exists()
+
+
+def test_the_script_killed_and_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state()
+    assert main(["record", "--dry-run", "--buffer-mb", "1", "--", "sleep", "1.5"]) == 0
+    script = tmp_path / "record.sh"
+    script.write_text(capsys.readouterr().out)
+    child = subprocess.Popen(["sh", script, tmp_path / "a.tar"])
+    until(TOP / f"instances/fputrace-{child.pid}")
+    time.sleep(0.3)
+    child.kill()
+    child.wait()
+    assert state() != before
+    subprocess.run(["sh", script, tmp_path / "b.tar"], check=True, timeout=60)
+    assert state() == before
