@@ -1,7 +1,7 @@
 """The command line: arguments in, exit status out.
 
-argparse and exit codes live here and nowhere else.  stdout is the result, stderr the talk.  What a
-verb needs is imported when it runs, so that ``fputrace --help`` costs no more than Python itself.
+argparse and exit codes live here and nowhere else; what a verb does with its arguments is in
+:mod:`fputrace.verbs`.  stdout is the result, stderr the talk.
 """
 
 from __future__ import annotations
@@ -11,27 +11,18 @@ import os
 import re
 import signal
 import sys
-from contextlib import ExitStack
 from decimal import Decimal
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from fputrace import __version__
-from fputrace.errors import FputraceError, TraceError, UsageError
+from fputrace import __version__, verbs
+from fputrace.errors import FputraceError, closest
 from fputrace.reports.escape import clean
-from fputrace.screen import Progress, Screen
+from fputrace.screen import say
+from fputrace.verbs import DEFAULT_TRACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-
-    from rich.console import RenderableType
-
-    from fputrace.events import Trace
-    from fputrace.findings import Analysis
-    from fputrace.lanes import LaneGrid
-
-DEFAULT_TRACES = ("trace.dat", "perf.data")
-"""What is read when no TRACE is given: the first of these in the current folder."""
+    from collections.abc import Callable, Sequence
 
 EXIT_STATUSES = (
     (0, "nothing found at or above --fail-on (default: error)"),
@@ -50,8 +41,6 @@ trace-cmd record -C mono -b 20000 -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry \\
 
 FORMATS = ("rich", "text", "markdown", "json")
 """``analyze --format``."""
-
-_RULES_HINT = "fputrace rules lists them"
 
 _STATUS_TABLE = "exit status:\n" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES)
 
@@ -140,17 +129,6 @@ class _Verb(_Parser):
             unknown = [word for word in unknown if word.startswith("-")] or unknown
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """The closest names that exist for an unknown word; all of them when none is close."""
-    import difflib
-
-    by_fold = {name.casefold(): name for name in known}
-    found = difflib.get_close_matches(word.casefold(), by_fold, n=3, cutoff=0.5)
-    if found:
-        return "; the closest that exist: " + ", ".join(by_fold[name] for name in found)
-    return "; there are: " + ", ".join(by_fold.values())
 
 
 def _cpu_list(text: str) -> frozenset[int]:
@@ -331,12 +309,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fputrace {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=_Verb)
+    known = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=_Verb)
 
     def verb(
         name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
     ) -> _Parser:
-        made = verbs.add_parser(
+        made = known.add_parser(
             name,
             parents=[talk],
             help=text,
@@ -348,7 +326,7 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    analyze = verb("analyze", _analyze, "find what went wrong, and prove it", _ANALYZE_EPILOG)
+    analyze = verb("analyze", verbs.analyze, "find what went wrong, and prove it", _ANALYZE_EPILOG)
     _add_input(analyze)
     _add_model(analyze)
     _add_vm_view(_add_view(analyze))
@@ -369,7 +347,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     status.add_argument("--exit-zero", action="store_true", help="0 instead of 1 and 3")
 
-    timeline = verb("timeline", _timeline, "draw who held the FPU registers of each CPU, when")
+    timeline = verb("timeline", verbs.timeline, "draw who held the FPU registers of each CPU, when")
     _add_input(timeline)
     _add_model(timeline)
     _add_view(timeline)
@@ -377,14 +355,14 @@ def build_parser() -> argparse.ArgumentParser:
     timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None)
     timeline.add_argument("--width", metavar="COLUMNS", type=_width, help="default: the terminal's")
 
-    info = verb("info", _info, "what a recording holds and says about itself")
+    info = verb("info", verbs.info, "what a recording holds and says about itself")
     _add_input(info)
     info.set_defaults(sha256=False)
     _add_output(info, ("rich", "text", "json"))
 
     convert = verb(
         "convert",
-        _convert,
+        verbs.convert,
         "write a recording as JSON lines, Parquet tables or text",
         _CONVERT_EPILOG,
     )
@@ -404,12 +382,12 @@ def build_parser() -> argparse.ArgumentParser:
     convert.set_defaults(sha256=False)
 
     _add_record(
-        verb("record", _record, "record what the rules need, on this kernel", _RECORD_EPILOG)
+        verb("record", verbs.record, "record what the rules need, on this kernel", _RECORD_EPILOG)
     )
 
-    _add_output(verb("rules", _rules, "list the rules"), ("rich", "text", "json"))
+    _add_output(verb("rules", verbs.rules, "list the rules"), ("rich", "text", "json"))
 
-    explain = verb("explain", _explain, "what a finding means, and when it can be wrong")
+    explain = verb("explain", verbs.explain, "what a finding means, and when it can be wrong")
     explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or its name")
     _add_output(explain)
     return parser
@@ -433,21 +411,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
         return 2
     if no_stdout and args.output is None:
-        _say("standard output is closed", "-o FILE writes the result to a file")
+        say("standard output is closed", "-o FILE writes the result to a file")
         return 2
     try:
         status: int = args.run(args)
         sys.stdout.flush()
         return status
     except FputraceError as error:
-        _say(error.message, error.hint)
+        say(error.message, error.hint)
         return 2
     except BrokenPipeError:
         # Whoever read us has seen enough.
         _drop_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        _say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         if error.filename is None:
             _drop_stdout()
         return 2
@@ -471,403 +449,3 @@ def _open_closed_streams() -> bool:
 def _drop_stdout() -> None:
     """What stdout still holds is lost: Python must not complain again when it closes it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(message: str, hint: str = "") -> None:
-    """Talk to the user; a hint may have several lines.  Both may quote a file and its name."""
-    lines = [clean(message), *(f"  {clean(line)}" for line in hint.splitlines())]
-    print("fputrace:", "\n".join(lines), file=sys.stderr)  # noqa: T201
-
-
-def _notice_plain_loops(args: argparse.Namespace) -> None:
-    from fputrace.nocython import uncompiled
-
-    if not args.quiet and uncompiled():
-        _say(
-            "running without its compiled loops, which is slow; to have them:",
-            "apt install gcc python3-dev, then install fputrace again",
-        )
-
-
-# Traces
-
-
-def _default_traces() -> list[str]:
-    for name in DEFAULT_TRACES:
-        if os.path.exists(name):
-            return [name]
-    raise UsageError(
-        f"no TRACE given, and neither {' nor '.join(DEFAULT_TRACES)} is in this folder",
-        hint="fputrace analyze --help shows how to record one",
-    )
-
-
-def _traces(args: argparse.Namespace) -> list[str]:
-    """Every TRACE, before any of them is read."""
-    if "-" in args.traces:
-        if sys.stdin is None or sys.stdin.isatty():
-            what = "closed" if sys.stdin is None else "a terminal"
-            raise UsageError(f"TRACE is - but standard input is {what}", hint="Name a file.")
-        if args.sha256:
-            raise UsageError("--sha256 needs a file: standard input can be read only once")
-    if args.sha256 and any(os.path.isdir(path) for path in args.traces):
-        raise UsageError("--sha256 needs a file: a folder has no hash")
-    return args.traces or _default_traces()
-
-
-def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`_add_input`, as ``fputrace.open`` takes them."""
-    return {
-        "instance": args.instance,
-        "reader": args.reader,
-        "format_in": args.format_in,
-        "member": args.member,
-        "clock": args.clock,
-        "max_unpacked": args.max_unpacked,
-    }
-
-
-def _progress(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
-    return None if args.quiet or not sys.stderr.isatty() else Progress(stack)
-
-
-def _analyses(
-    args: argparse.Namespace, stack: ExitStack, drawing: bool = False
-) -> tuple[list[Analysis], bool]:
-    """Every TRACE analysed; the flag says that one could not be read (stderr says why).
-
-    Nor, for a drawing, one that has nothing of the chosen CPUs or times.
-    """
-    from fputrace.analysis import analyze, filter_view
-    from fputrace.relatives import relations
-
-    _notice_plain_loops(args)
-    done: list[Analysis] = []
-    unreadable = False
-    for path in _traces(args):
-        try:
-            with ExitStack() as bar:
-                analysis = analyze(
-                    path,
-                    generation=args.generation,
-                    kernel=args.kernel,
-                    select=args.select,
-                    ignore=args.ignore,
-                    sha256=args.sha256,
-                    progress=_progress(args, bar),
-                    **_reading(args),
-                )
-        except (TraceError, OSError) as error:
-            _say(*_what_failed(error, path))
-            unreadable = True
-            continue
-        stack.callback(analysis.trace.close)
-        notices = list(_absent(args, analysis))
-        empty = drawing and any(nothing for _, nothing in notices)
-        for notice, nothing in notices:
-            if (nothing and drawing) or not (empty or args.quiet):
-                _say(f"{path}: {notice}")
-        if empty:
-            unreadable = True
-            continue
-        window = _in_clock(args.time, analysis.trace)
-        done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))
-    for analysis, said in zip(done, relations([one.trace for one in done]), strict=True):
-        analysis.notes.extend(said)
-    return done, unreadable
-
-
-def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[str, bool]]:
-    """A sentence for each option that names what this trace does not have.
-
-    The flag says that no event is of those CPUs or times.
-    """
-    from fputrace.reports.outline import clock_of, cpu_list
-
-    trace = analysis.trace
-    cpus = (args.cpu or set()) - set(trace.cpus)
-    if cpus and trace.cpus:
-        missing = f"--cpu: there is no CPU {cpu_list(cpus)}, only {cpu_list(trace.cpus)}"
-        yield missing, cpus == args.cpu
-    low, high = _in_clock(args.time, trace) or (None, None)
-    if trace.first_ns is not None and trace.last_ns is not None:
-        before = high is not None and high < trace.first_ns
-        if before or (low is not None and low > trace.last_ns):
-            clock = clock_of(trace)
-            yield (
-                (
-                    f"--time: the window is {'before' if before else 'after'} the trace, which is "
-                    f"from {clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}"
-                ),
-                True,
-            )
-    for pid in sorted((args.pid or set()) - trace.comms.keys()):
-        yield f"--pid: the trace names no task {pid}", False
-    # Nothing but findings tells which vCPU and VM a task is of.
-    wanted = (
-        ("--vcpu", "vCPU", args.vcpu or set(), {f.vcpu for f in analysis.findings}),
-        (
-            "--vm",
-            "VM",
-            set() if args.vm is None else {args.vm},
-            {f.tgid for f in analysis.findings},
-        ),
-    )
-    for option, what, numbers, found in wanted:
-        known = {number for number in found if number is not None}
-        if known and numbers - known:
-            yield (
-                (
-                    f"{option}: no finding is of {what} {cpu_list(numbers - known)}; the findings "
-                    f"that tell are of {what} {cpu_list(known)}"
-                ),
-                False,
-            )
-
-
-def _what_failed(error: TraceError | OSError, path: str) -> tuple[str, str]:
-    """An error of reading ``path`` and a hint; the system's own errors may not name the file."""
-    if isinstance(error, OSError):
-        return f"{error.filename or path}: {error.strerror or error}", ""
-    return error.message, error.hint
-
-
-def _in_clock(
-    window: tuple[Decimal | None, Decimal | None] | None, trace: Trace
-) -> tuple[int | None, int | None] | None:
-    """Seconds in ns; for a clock that does not count ns, its own unit."""
-    if window is None:
-        return None
-    unit = 1_000_000_000 if trace.clock_in_ns else 1
-    start, end = (None if side is None else int(side * unit) for side in window)
-    return start, end
-
-
-# The verbs
-
-
-def _analyze(args: argparse.Namespace) -> int:
-    from fputrace.analysis import exit_status
-    from fputrace.reports import Options, render
-
-    _check_codes(args.select or (), args.ignore or ())
-    screen = Screen(args.output, args.color)
-    with ExitStack() as stack:
-        analyses, unreadable = _analyses(args, stack)
-        if not analyses:
-            return 2
-        status = exit_status(
-            analyses,
-            fail_on=args.fail_on,
-            fail_on_confirmed=args.fail_on_confirmed,
-            strict=args.strict,
-            exit_zero=args.exit_zero,
-            select=args.select,
-            ignore=args.ignore,
-        )
-        status = 2 if unreadable else status
-        name = args.format or ("rich" if screen.wants_rich else "text")
-        options = Options(args.verbose, screen.ascii, status, __version__)
-        screen.show(render(name, analyses, options))
-    return status
-
-
-def _timeline(args: argparse.Namespace) -> int:
-    import shutil
-
-    from fputrace.lanes import LaneGrid
-    from fputrace.reports.outline import clock_of
-    from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
-
-    screen = Screen(args.output, args.color)
-    width = args.width or shutil.get_terminal_size().columns
-    parts: list[str | RenderableType] = []
-    with ExitStack() as stack:
-        analyses, unreadable = _analyses(args, stack, drawing=True)
-        for analysis in analyses:
-            trace = analysis.trace
-            cpus = [cpu for cpu in trace.cpus if args.cpu is None or cpu in args.cpu]
-            if trace.first_ns is None or trace.last_ns is None or not cpus:
-                grid = LaneGrid(0, 0, (), ())
-            else:
-                start, end = _in_clock(args.time, trace) or (None, None)
-                grid = analysis.timeline.lanes(
-                    trace.first_ns if start is None else start,
-                    trace.last_ns if end is None else end,
-                    cells_for(width, cpus),
-                    cpus,
-                    args.pid,
-                )
-            if args.pid is not None:
-                grid = _lanes_of(grid, args.pid)
-            title = trace.path if len(args.traces) > 1 else ""
-            drawing = (grid, clock_of(trace), trace.comms)
-            about = (title, args.pid is not None)
-            if screen.wants_rich:
-                parts.append(TimelineView(*drawing, screen.ascii, *about))
-            else:
-                parts.append(timeline_text(*drawing, width, True, *about))
-    _show_all(screen, parts, width)
-    return 2 if unreadable else 0
-
-
-def _lanes_of(grid: LaneGrid, owners: Collection[int]) -> LaneGrid:
-    """The CPUs on which one of these tasks holds registers."""
-    kept = [
-        (cpu, lane)
-        for cpu, lane in zip(grid.cpus, grid.cells, strict=True)
-        if any(cell.owner in owners for cell in lane)
-    ]
-    return grid._replace(cpus=tuple(cpu for cpu, _ in kept), cells=tuple(lane for _, lane in kept))
-
-
-def _info(args: argparse.Namespace) -> int:
-    import fputrace
-    from fputrace.reports import info
-
-    screen = Screen(args.output, args.color)
-    shown = args.format or ("rich" if screen.wants_rich else "text")
-    parts: list[str | RenderableType] = []
-    unreadable = False
-    for path in _traces(args):
-        try:
-            with ExitStack() as bar:
-                progress = _progress(args, bar)
-                trace = fputrace.open(path, progress=progress, **_reading(args))
-                bar.callback(trace.close)
-                for _ in trace.blocks():
-                    if progress:
-                        progress(trace)
-        except (TraceError, OSError) as error:
-            _say(*_what_failed(error, path))
-            unreadable = True
-            continue
-        if shown == "rich":
-            parts.append(info.info_rich(trace, screen.ascii))
-        else:
-            parts.append(info.info_json(trace) if shown == "json" else info.info_text(trace))
-    _show_all(screen, parts)
-    return 2 if unreadable else 0
-
-
-def _convert(args: argparse.Namespace) -> int:
-    import fputrace
-    from fputrace.convert import convert_trace
-
-    paths = _traces(args)
-    if len(paths) > 1:
-        raise UsageError(
-            f"convert writes one recording, and {len(paths)} were given",
-            hint="Convert them one by one, each with its own -o.",
-        )
-    _notice_plain_loops(args)
-    with ExitStack() as bar:
-        progress = _progress(args, bar)
-        trace = bar.enter_context(fputrace.open(paths[0], progress=progress, **_reading(args)))
-        convert_trace(trace, args.to, args.output, force=args.force, progress=progress)
-    return 0
-
-
-def _record(args: argparse.Namespace) -> int:
-    from fputrace.record.verb import asked, record_command, shown
-
-    if args.dry_run:
-        print(shown(asked(args)), end="")  # noqa: T201
-        return 0
-
-    def talk(message: str) -> None:
-        if not args.quiet:
-            _say(message)
-
-    def counted(path: str) -> tuple[dict[str, int], int, float]:
-        """The events of what was recorded, the holes in it and how many seconds it spans."""
-        import fputrace
-
-        with fputrace.open(path) as trace:
-            for _ in trace.blocks():
-                pass
-            span = (trace.last_ns or 0) - (trace.first_ns or 0)
-            return trace.counts, len(trace.losses), span / 1e9
-
-    return record_command(asked(args), talk, counted)
-
-
-def _show_all(
-    screen: Screen, parts: Sequence[str | RenderableType], width: int | None = None
-) -> None:
-    """All text, or all renderables: one under the other with a line between."""
-    if not parts:
-        return
-    if all(isinstance(part, str) for part in parts):
-        screen.show("\n".join(str(part) for part in parts))
-        return
-    from rich.console import Group
-
-    lines = [line for part in parts for line in ("", part)]
-    screen.show(Group(*lines[1:]), width)
-
-
-def _rules(args: argparse.Namespace) -> int:
-    from fputrace.generation import GENERATIONS
-    from fputrace.reports import rules as report
-    from fputrace.rules import RULES, TRACE_RULES
-
-    rows = [
-        report.RuleRow(
-            rule.code,
-            rule.name,
-            rule.severity.value,
-            tuple(code for code in GENERATIONS if code in rule.generations)
-            if rule.generations != set(GENERATIONS)
-            else (),
-            rule.needs,
-        )
-        for rule in RULES
-    ] + [report.RuleRow(rule.code, rule.name, rule.severity.value, (), ()) for rule in TRACE_RULES]
-    screen = Screen(args.output, args.color)
-    shown = args.format or ("rich" if screen.wants_rich else "text")
-    make = {"rich": report.rules_rich, "text": report.rules_text, "json": report.rules_json}[shown]
-    screen.show(make(rows))
-    return 0
-
-
-def _explain(args: argparse.Namespace) -> int:
-    from fputrace.reports.rules import explain_rich, explain_text
-
-    screen = Screen(args.output, args.color)
-    make = explain_rich if screen.wants_rich else explain_text
-    _show_all(screen, [make(_page_of(word)) for word in args.codes])
-    return 0
-
-
-def _page_of(word: str) -> str:
-    """The page of a rule, by code or name."""
-    from fputrace.rules import PAGES, UNCHECKED
-
-    for page in PAGES:
-        if word.casefold() in (page.RULE.code.casefold(), page.RULE.name):
-            return page.__doc__ or ""
-    for code, name in UNCHECKED:
-        if word.casefold() in (code.casefold(), name):
-            raise UsageError(f"{code} {name} is not checked by this version", hint=_RULES_HINT)
-    known = [name for page in PAGES for name in (page.RULE.code, page.RULE.name)]
-    raise UsageError(f"there is no rule {word!r}{closest(word, known)}", hint=_RULES_HINT)
-
-
-def _check_codes(select: Iterable[str], ignore: Iterable[str]) -> None:
-    """Raise UsageError for a code with which no code of the catalogue begins.
-
-    And for a selected one that no rule of this version can answer: silence would read as a pass.
-    """
-    from fputrace.rules import PAGES, UNCHECKED
-
-    checked = [page.RULE.code for page in PAGES]
-    known = checked + [code for code, _ in UNCHECKED]
-    for word in (*select, *ignore):
-        if not any(code.startswith(word) for code in known):
-            raise UsageError(
-                f"no rule begins with {word!r}{closest(word, known)}", hint=_RULES_HINT
-            )
-    for word in select:
-        if not any(code.startswith(word) for code in checked):
-            raise UsageError(f"{word} is not checked by this version", hint=_RULES_HINT)

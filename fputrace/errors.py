@@ -12,6 +12,8 @@ A damaged record, a lost event or a truncated tail is *data*, not an error: it b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FputraceError(Exception):
     """Base of every error this package raises on purpose; ``hint`` says what to do next."""
@@ -49,3 +51,17 @@ class FormatError(TraceError):
 
 class ReadError(TraceError):
     """The file shrank, vanished or could not be read while it was being analysed."""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The closest names that exist for an unknown word; all of them when none is close.
+
+    As the end of a message: "; the closest that exist: A, B".
+    """
+    import difflib
+
+    by_fold = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), by_fold, n=3, cutoff=0.5)
+    if found:
+        return "; the closest that exist: " + ", ".join(by_fold[name] for name in found)
+    return "; there are: " + ", ".join(by_fold.values())

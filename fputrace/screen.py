@@ -20,6 +20,12 @@ PROGRESS_BYTES = 64 << 20
 """Event data above which a progress bar is worth a terminal's line."""
 
 
+def say(message: str, hint: str = "") -> None:
+    """Talk to the user; a hint may have several lines.  Both may quote a file and its name."""
+    lines = [clean(message), *(f"  {clean(line)}" for line in hint.splitlines())]
+    print("fputrace:", "\n".join(lines), file=sys.stderr)  # noqa: T201
+
+
 def stdout_is_ascii() -> bool:
     """Whether stdout shows nothing but ASCII.
 
