@@ -30,20 +30,25 @@ from fputrace.metadata import (
 )
 from fputrace.parsers import arrow
 from fputrace.parsers.arrow import ADDRESS, CHUNK_ROWS, LIST, TEXT, Column
+from fputrace.parsers.parquetpages import LARGEST_GROUP, check_pages
 from fputrace.parsers.rows import Columns, Marks, blocks_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_GROUP = 1 << 30
-"""A row group that claims more bytes than this is not read."""
+LARGEST_VALUE = 4 << 20
+"""A text or JSON of more characters than this is not read, as a line of JSON lines."""
 
-LARGEST_METADATA = 256 << 20
-"""So is a ``metadata.parquet``."""
+LARGEST_METADATA = 1 << 26
+"""So is a ``metadata.parquet`` of more characters."""
+
+MOST_LOSSES = 1 << 20
+"""So is a ``losses.parquet`` of more rows."""
 
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,120}\.parquet")
 _HINT = "The folder was changed or is not complete; convert the recording again."
 _MOST_CPU = 65535
+_LOSS_TEXTS = ("where", "severity")
 
 
 def open_parquet(folder: str, path: str) -> Trace:
@@ -83,6 +88,25 @@ def _typed(path: str) -> Iterator[None]:
         raise FormatError(said, path=path, hint=_HINT) from error
 
 
+def _parquet_file(path: str, shown: str, schema: Any) -> Any:
+    """A file with these columns, whose row groups may be read.
+
+    A text stays an entry of a dictionary, however many rows have it.
+    """
+    pa = arrow.pyarrow()
+    texts = [field.name for field in schema if field.type == pa.string()]
+    file = pa.parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
+    entry = pa.dictionary(pa.int32(), pa.string())
+    stored = [
+        pa.field(field.name, pa.string()) if field.type == entry else field
+        for field in file.schema_arrow
+    ]
+    if not pa.schema(stored).equals(schema, check_metadata=False):
+        raise FormatError("its columns are others than they should be", path=shown)
+    check_pages(path, shown, file.metadata)
+    return file
+
+
 class _File:
     """One table: whole when its checksum is right, read a row group at a time."""
 
@@ -99,18 +123,8 @@ class _File:
             raise FormatError(
                 "its checksum is another than when it was written", path=self.shown, hint=_HINT
             )
-        pa = arrow.pyarrow()
-        texts = [field.name for field in schema if field.type == pa.string()]
-        self.file = pa.parquet.ParquetFile(
-            self.path, read_dictionary=texts, page_checksum_verification=True
-        )
+        self.file = _parquet_file(self.path, self.shown, schema)
         self._lock = Lock()  # a block's fields are asked for while the next one is read
-        stored = [
-            pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field
-            for field in self.file.schema_arrow
-        ]
-        if not pa.schema(stored).equals(schema, check_metadata=False):
-            raise FormatError("its columns are others than its event's", path=self.shown)
 
     def group(self, number: int, rows: int, columns: list[str] | None = None) -> Any:
         """A row group's columns; raises FormatError when it has another number of rows."""
@@ -119,8 +133,6 @@ class _File:
             raise FormatError(
                 f"row group {number} does not have its {rows} rows", path=self.shown, hint=_HINT
             )
-        if told.row_group(number).total_byte_size > LARGEST_GROUP:
-            raise FormatError(f"row group {number} is too large", path=self.shown, hint=_HINT)
         with self._lock, _typed(self.shown):
             table = self.file.read_row_group(number, columns=columns, use_threads=False)
         if len(table) != rows:
@@ -181,19 +193,15 @@ class _Folder:
             table.file.file.close()
 
     def _metadata(self) -> Iterator[tuple[str, Any]]:
-        pa = arrow.pyarrow()
         path = os.path.join(self.folder, arrow.METADATA)
-        if os.path.getsize(path) > LARGEST_METADATA:
-            raise MalformedError(f"it has more than {LARGEST_METADATA} bytes")
-        file = pa.parquet.ParquetFile(path, page_checksum_verification=True)
-        if not file.schema_arrow.equals(arrow.metadata_schema(), check_metadata=False):
-            raise MalformedError("expected the columns key and value")
-        groups = range(file.metadata.num_row_groups)
-        if sum(file.metadata.row_group(one).total_byte_size for one in groups) > LARGEST_METADATA:
-            raise MalformedError(f"it unpacks to more than {LARGEST_METADATA} bytes")
-        table = file.read(use_threads=False)
-        for key, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if not isinstance(value, str):
+        shown = os.path.join(self.shown, arrow.METADATA)
+        with _parquet_file(path, shown, arrow.metadata_schema()) as file:
+            if file.metadata.num_rows > CHUNK_ROWS:
+                raise MalformedError(f"it has more than {CHUNK_ROWS} rows")
+            table = file.read(use_threads=False)
+        keys, values = (_texts(table, name, LARGEST_METADATA) for name in ("key", "value"))
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
                 raise MalformedError("it has no text where JSON should be")
             yield key, json.loads(value)
 
@@ -233,9 +241,17 @@ class _Folder:
 
     def _read_losses(self, told: Any) -> None:
         file = _File(self.folder, self.shown, told, arrow.losses_schema())
-        for number in range(file.file.metadata.num_row_groups):
-            rows = file.file.metadata.row_group(number).num_rows
-            self.losses += map(loss_from_plain, file.group(number, rows).to_pylist())
+        metadata = file.file.metadata
+        if metadata.num_rows > MOST_LOSSES:
+            raise MalformedError(f"it tells of more than {MOST_LOSSES} losses")
+        for number in range(metadata.num_row_groups):
+            found = file.group(number, metadata.row_group(number).num_rows)
+            columns = [
+                _texts(found, name) if name in _LOSS_TEXTS else found.column(name).to_pylist()
+                for name in found.column_names
+            ]
+            for row in zip(*columns, strict=True):
+                self.losses.append(loss_from_plain(dict(zip(found.column_names, row, strict=True))))
 
 
 class _Chunk:
@@ -480,12 +496,17 @@ def _integers(found: Any, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool
     return column.to_numpy(zero_copy_only=False).astype(np.int64), there
 
 
-def _texts(found: Any, name: str) -> list[Any]:
-    """A column of texts, kept as a dictionary while in arrow."""
+def _texts(found: Any, name: str, room: int = LARGEST_GROUP) -> list[Any]:
+    """A column of texts, of so many characters at most; what several rows have is there once."""
     texts: list[Any] = []
     for part in found.column(name).chunks:
         known = part.dictionary.to_pylist()
-        texts += [None if at is None else known[at] for at in part.indices.to_pylist()]
+        sizes = np.array([len(text or "") for text in known], dtype=np.int64)
+        at = part.indices.drop_null().to_numpy()
+        room -= int(sizes[at].sum())
+        if int(sizes.max(initial=0)) > LARGEST_VALUE or room < 0:
+            raise MalformedError(f"the texts of {name} are too large")
+        texts += [None if one is None else known[one] for one in part.indices.to_pylist()]
     return texts
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.convert.bulk import Group, groups_of, told_by_fields
+from fputrace.errors import FormatError, UsageError
 from fputrace.events import ABSENT, EventBlock, Kind, Trace
 from fputrace.metadata import (
     OPERANDS,
@@ -26,6 +27,7 @@ from fputrace.metadata import (
 )
 from fputrace.parsers import arrow
 from fputrace.parsers.arrow import ADDRESS, CHUNK_ROWS, INTEGER, TEXT, Column
+from fputrace.parsers.parquetpages import check_pages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +41,7 @@ def check_pyarrow() -> None:
 def write_parquet(trace: Trace, folder: str) -> None:
     """Write a recording's tables into an empty folder; reads the recording twice.
 
-    Raises what reading the trace and writing raise.
+    Raises what reading the trace and writing raise, UsageError when rows are too large for tables.
     """
     for _ in trace.blocks():
         pass
@@ -50,13 +52,23 @@ def write_parquet(trace: Trace, folder: str) -> None:
         writer.flush()
         tables = writer.tables()
     _write_losses(trace, folder)
-    for table in tables:
-        table["crc32"] = arrow.checksum_of(os.path.join(folder, table["file"]))
-    losses = {
-        "file": arrow.LOSSES,
-        "crc32": arrow.checksum_of(os.path.join(folder, arrow.LOSSES)),
-    }
+    losses: dict[str, Any] = {"file": arrow.LOSSES}
+    for table in (*tables, losses):
+        table["crc32"] = _checksum_of_readable(folder, table["file"])
     _write_metadata(trace, folder, writer.rows, tables, losses)
+
+
+def _checksum_of_readable(folder: str, file: str) -> int:
+    """A table's checksum; raises UsageError when its reader would refuse it."""
+    path = os.path.join(folder, file)
+    try:
+        check_pages(path, file, arrow.pyarrow().parquet.read_metadata(path))
+    except FormatError as error:
+        raise UsageError(
+            f"the recording does not fit into tables: {file}: {error.message}",
+            hint="Convert it --to jsonl.",
+        ) from error
+    return arrow.checksum_of(path)
 
 
 class _Table:
@@ -310,7 +322,11 @@ def _write_losses(trace: Trace, folder: str) -> None:
     rows = [loss_to_plain(loss) for loss in trace.losses]
     table = pa.Table.from_pylist(rows, schema=arrow.losses_schema())
     pa.parquet.write_table(
-        table, os.path.join(folder, arrow.LOSSES), compression="zstd", write_page_checksum=True
+        table,
+        os.path.join(folder, arrow.LOSSES),
+        compression="zstd",
+        write_page_checksum=True,
+        row_group_size=CHUNK_ROWS,
     )
 
 

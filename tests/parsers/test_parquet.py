@@ -7,14 +7,17 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fputrace.convert import convert_trace
-from fputrace.errors import FormatError, TraceError
-from fputrace.parsers import arrow, open_trace
+from fputrace.errors import FormatError, TraceError, UsageError
+from fputrace.parsers import arrow, open_trace, parquetpages
+from fputrace.parsers.parquet import MOST_LOSSES
 from tests.parsers.rows import read_all
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -210,3 +213,132 @@ def test_exact_rows_of_another_form(tables: Path) -> None:
     forge(tables, "exact.parquet", say("[" * 100_000))
     with pytest.raises(FormatError):
         read(tables)
+
+
+# What a file claims of its size is not what it takes
+
+
+def one_text(name: str, text: str) -> Callable[[Any], Any]:
+    """All rows have this text: an entry of the dictionary, and a run of numbers."""
+
+    def made(table: Any) -> Any:
+        index = pa.array([0] * len(table), pa.int32())
+        at = table.schema.get_field_index(name)
+        return table.set_column(at, name, pa.DictionaryArray.from_arrays(index, pa.array([text])))
+
+    return made
+
+
+def write(folder: Path, file: str, table: Any, **options: Any) -> None:
+    """As forge(), without the table's schema in the file, packed as far as zstd goes."""
+    options = {"compression": "zstd", "compression_level": 19, "store_schema": False} | options
+    pq.write_table(table, folder / file, row_group_size=arrow.CHUNK_ROWS, **options)
+    rows = [arrow.CHUNK_ROWS] * (len(table) // arrow.CHUNK_ROWS)
+    rows += [len(table) % arrow.CHUNK_ROWS] if len(table) % arrow.CHUNK_ROWS else []
+    sign(folder, file, rows=rows)
+
+
+def sign(folder: Path, file: str, **more: Any) -> None:
+    """Tell the checksum of a table."""
+    crc = arrow.checksum_of(str(folder / file))
+
+    def told(value: dict[str, Any]) -> None:
+        for one in value.get("tables", [value]):
+            if one["file"] == file:
+                one.update(more, crc32=crc)
+
+    metadata(folder, "losses" if file == "losses.parquet" else "tables", told)
+
+
+def refused(folder: Path, why: str) -> None:
+    """Reading it is an error, and takes little memory of arrow's."""
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(FormatError, match=why):
+        read(folder)
+    assert pa.default_memory_pool().max_memory() - before < 16 << 20
+
+
+def test_a_text_of_many_rows_is_there_once(tables: Path) -> None:
+    table = pq.read_table(tables / SWITCH)
+    write(tables, SWITCH, one_text("prev_comm", "x" * (1 << 20))(table))
+    assert (tables / SWITCH).stat().st_size < 100_000
+    with open_trace(tables) as trace:
+        block = next(iter(trace.blocks()))
+        row = next(at for at in range(len(block)) if "prev_comm" in block.fields_of(at))
+        assert len(block.fields_of(row)["prev_comm"]) == 1 << 20
+
+
+def test_a_text_too_large(tables: Path) -> None:
+    table = pq.read_table(tables / "marks.parquet")
+    write(tables, "marks.parquet", one_text("mark", "x" * (5 << 20))(table))
+    refused(tables, "the texts of mark are too large")
+
+
+def test_texts_too_large_together(tables: Path) -> None:
+    for file, name in (("losses.parquet", "where"), (arrow.METADATA, "value")):
+        table = pq.read_table(tables / file)
+        many = pa.concat_tables([table] * (200_000 // len(table) + 1))
+        made = one_text(name, "x" * (1 << 16))(many)
+        if file == arrow.METADATA:
+            pq.write_table(made, tables / file, compression="zstd", store_schema=False)
+        else:
+            write(tables, file, made)
+        refused(tables, f"the texts of {name} are too large")
+
+
+def test_a_dictionary_that_unpacks_to_much(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquetpages, "LARGEST_GROUP", 20 << 20)  # 256 MiB take long to write
+    table = pq.read_table(tables / SWITCH)
+    write(tables, SWITCH, one_text("prev_comm", "x" * (30 << 20))(table), compression_level=1)
+    assert (tables / SWITCH).stat().st_size < 100_000
+    refused(tables, "row group 0 takes")
+
+
+def test_more_losses_than_one_reads(tables: Path) -> None:
+    row = pq.read_table(tables / "losses.parquet").slice(0, 1)
+    write(tables, "losses.parquet", row.take(pa.array(np.zeros(MOST_LOSSES + 1, dtype=np.int32))))
+    assert (tables / "losses.parquet").stat().st_size < 100_000
+    refused(tables, "more than 1048576 losses")
+
+
+def test_values_told_by_those_before_them(tables: Path) -> None:
+    """Each text is the one before and nothing more: no page's size bounds that."""
+    table = pq.read_table(tables / SWITCH)
+    at = table.schema.get_field_index("prev_comm")
+    same = pa.array(["x" * (1 << 14)] * len(table))
+    options = {"use_dictionary": False, "column_encoding": {"prev_comm": "DELTA_BYTE_ARRAY"}}
+    write(tables, SWITCH, table.set_column(at, "prev_comm", same), **options)
+    refused(tables, "values of encoding 7")
+
+
+def test_headers_of_pages_that_lie(tables: Path) -> None:
+    """Any byte of a table changed, its checksum with it: an error, or rows of no great size."""
+    table = pq.read_table(tables / SWITCH)
+    write(tables, SWITCH, table)
+    data = (tables / SWITCH).read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    dice = random.Random(5)
+    before = pa.default_memory_pool().max_memory()
+    for number in range(24):
+        changed = bytearray(data)
+        place = 4 + number if number < 16 else len(data) - dice.randrange(9, footer)
+        changed[place] ^= 1 << dice.randrange(8)
+        (tables / SWITCH).write_bytes(changed)
+
+        sign(tables, SWITCH)
+        with suppress(TraceError):
+            read_all(tables, fields=number % 8 == 0)
+    assert pa.default_memory_pool().max_memory() - before < 64 << 20
+
+
+def test_what_cannot_be_read_is_not_written(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquetpages, "LARGEST_GROUP", 10_000)
+    with (
+        open_trace(samples / "6.1-storm-lost" / "trace.dat") as trace,
+        pytest.raises(UsageError, match="does not fit into tables") as caught,
+    ):
+        convert_trace(trace, "parquet", str(tmp_path / "tables"))
+    assert "jsonl" in caught.value.hint
+    assert not (tmp_path / "tables").exists()
