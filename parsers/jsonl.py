@@ -40,7 +40,6 @@ BLOCK_BYTES = 16 << 20
 
 _PIECE = 1 << 20
 _NOTES = 8  # sentences about damage that a pass writes; the rest is counted
-_MOST_CPU = 65535
 _MOST_NAMES = 1 << 17  # common_type has 16 bits
 _I31, _I63, _U16, _U64 = 1 << 31, 1 << 63, 1 << 16, 1 << 64
 _MARKS = {kind.name: int(kind) for kind in (Kind.LOSS, Kind.LOSS_END, Kind.CPU_END)}
@@ -262,6 +261,7 @@ class _Rows:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.last = -_I63
+        self.cpus = frozenset(trace.cpus)
         self.kinds: dict[str, tuple[int, int, Names]] = {}
         for index, name in enumerate(trace.event_names):
             kind = trace.event_kinds[index]
@@ -283,8 +283,8 @@ class _Rows:
         ts, cpu = told["ts"], told["cpu"]
         if type(ts) is not int or not self.last <= ts < _I63:
             raise MalformedError("its time is before the row before it, or none")
-        if type(cpu) is not int or not 0 <= cpu <= _MOST_CPU:
-            raise MalformedError("its cpu is no CPU of Linux")
+        if type(cpu) is not int or cpu not in self.cpus:
+            raise MalformedError("its cpu is none of the recording's")
         if "mark" in told:
             return (ts, cpu, -1, *_mark(told))
         pid, flags, name, fields = told["pid"], told["flags"], told["event"], _fields(told)

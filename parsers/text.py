@@ -90,6 +90,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     table = EventTable(trace)
     table.header = found.header
     found.header.apply(trace)
+    trace.cpus = sorted({*trace.cpus, *found.last})
     if found.header.any:
         _read_sample(trace, table, form, sample)
     else:

@@ -31,6 +31,9 @@ from tests.fuzz.sandbox import MEBI, Outcome, run
 SECONDS = 30.0
 """What one file may take."""
 
+PROGRESS = 5000
+"""After how many files one hears of them."""
+
 
 class Job(NamedTuple):
     """Which mutant; ``how`` is examine, command or cut (``label`` is then SEED.BYTE)."""
@@ -129,7 +132,9 @@ def fuzz(
     failures: list[str] = []
     for form in (*FOREIGN, *forms):
         seeds_of(form)  # here once, not in every worker
-    for outcome in run(wanted, check, workers, seconds=SECONDS):
+    for done, outcome in enumerate(run(wanted, check, workers, seconds=SECONDS), 1):
+        if done % PROGRESS == 0:
+            tell(f"{done:,} files, {len(failures)} failures so far")
         job = outcome.job
         tallies.setdefault(job.form, Tally()).add(outcome)
         if outcome.why:
@@ -190,9 +195,7 @@ def main() -> int:
         wanted = cuts(forms, given.cuts)
     else:
         wanted = jobs(how, given.seed, forms, files, begin + 60 * minutes)
-    tallies, failures = fuzz(
-        wanted, forms, given.keep, given.workers, lambda text: print(text, flush=True)
-    )
+    tallies, failures = fuzz(wanted, forms, given.keep, given.workers, say)
     print(table(tallies))
     tried = sum(tally.files for tally in tallies.values())
     seconds = time.monotonic() - begin
