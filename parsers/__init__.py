@@ -40,13 +40,15 @@ class Options:
 
     ``instance``: the ring buffer to read, None for the top one; ``reader``: who reads it;
     ``member``: which recording of an archive or a folder; ``clock``: the trace clock, for
-    recordings that do not name theirs.
+    recordings that do not name theirs; ``most``: bytes that it may unpack to, None for the rules
+    of :mod:`fputrace.parsers.unpack`.
     """
 
     instance: str | None = None
     reader: str | None = None
     member: str | None = None
     clock: str | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,10 @@ def _sniff_pftrace(head: bytes) -> bool:
     return sniff(head)
 
 
-def _open_pftrace(fd: int, path: str, _options: Options) -> Trace:
+def _open_pftrace(fd: int, path: str, options: Options) -> Trace:
     from fputrace.parsers.pftrace import open_pftrace
 
-    return open_pftrace(fd, path)
+    return open_pftrace(fd, path, options.most)
 
 
 def _sniff_jsonl(head: bytes) -> bool:
@@ -244,8 +246,8 @@ def open_trace(
     if max_unpacked is not None and not 0 < max_unpacked < 1 << 20:
         raise UsageError(f"max_unpacked: {max_unpacked!r} is no number of GiB")
     most = None if max_unpacked is None else int(max_unpacked * (1 << 30))
-    options = Options(instance, reader, member, clock)
-    trace = open_path(os.fspath(path), Asked(options, format_in, most, progress))
+    options = Options(instance, reader, member, clock, most)
+    trace = open_path(os.fspath(path), Asked(options, format_in, progress))
     if clock is not None and trace.clock != clock:
         named = trace.clock or "no clock that could be another"
         trace.close()

@@ -43,11 +43,10 @@ EVENT_LINE = re.compile(
 
 @dataclass(frozen=True)
 class Asked:
-    """What ``open_trace`` was asked for.  ``most``: bytes that may be unpacked, None by rule."""
+    """What ``open_trace`` was asked for."""
 
     options: Options
     format_in: str | None = None
-    most: int | None = None
     progress: Callable[[Trace], None] | None = None
 
 
@@ -104,7 +103,7 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
         status = os.fstat(fd)
         seekable = stat.S_ISREG(status.st_mode)
         size = status.st_size if seekable else None
-        budget = Budget(shown, size, asked.most, _progress(asked, shown, size), outer)
+        budget = Budget(shown, size, asked.options.most, _progress(asked, shown, size), outer)
         inside, layers = peel(Window(pieces_of(fd, budget, seekable)), budget, DEPTH - depth)
         head = inside.head(HEAD_BYTES)
         if not head:

@@ -47,7 +47,6 @@ MOST_LOSSES = 1 << 20
 
 _FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,120}\.parquet")
 _HINT = "The folder was changed or is not complete; convert the recording again."
-_MOST_CPU = 65535
 _LOSS_TEXTS = ("where", "severity")
 
 
@@ -262,6 +261,7 @@ class _Chunk:
     ) -> None:
         self.tables = tables
         self.number = number
+        self.cpus = np.array(trace.cpus, dtype=np.int64)
         self.base = number * CHUNK_ROWS
         count = min(CHUNK_ROWS, tables.rows - self.base)
         self.rows = Columns.empty(count)
@@ -297,8 +297,8 @@ class _Chunk:
             raise MalformedError("a row is in two tables")
         self.filled[at] = True
         cpu = _integers(found, "common_cpu")[0]
-        if int(cpu.min()) < 0 or int(cpu.max()) > _MOST_CPU:
-            raise MalformedError(f"CPU number {int(cpu.max())} is no CPU of Linux")
+        if not np.isin(cpu, self.cpus).all():
+            raise MalformedError("a row's CPU is none of the recording's")
         self.rows.cpu[at] = cpu
         self.rows.ts[at] = _integers(found, "common_ts")[0]
 

@@ -74,14 +74,16 @@ def sniff(head: bytes) -> bool:
     return found > 0
 
 
-def open_pftrace(fd: int, path: str) -> Trace:
+def open_pftrace(fd: int, path: str, most: int | None = None) -> Trace:
     """Read a Perfetto recording; the descriptor is closed.
+
+    ``most``: bytes that its packets may unpack to, None for those of parsers/unpack.py.
 
     Raises FormatError when there are no ftrace events in it or they would fill the disk,
     ReadError when the file or the temporary file cannot be read or written.
     """
     try:
-        reader = _Reader(path, os.fstat(fd).st_size)
+        reader = _Reader(path, os.fstat(fd).st_size, most)
         try:
             reader.read(Window(pieces_of(fd, reader.budget, seekable=True)))
             return reader.trace()
@@ -106,9 +108,9 @@ class _Machine:
 class _Reader:
     """Reads all packets: events into pages, the rest into plain values."""
 
-    def __init__(self, path: str, size: int) -> None:
+    def __init__(self, path: str, size: int, most: int | None) -> None:
         self.path = path
-        self.budget = Budget(path, size)
+        self.budget = Budget(path, size, most)
         self.spool = Spool(path)
         self.bundles = Bundles(self.spool, self._note)
         self.machines: dict[int, _Machine] = {0: _Machine()}

@@ -152,7 +152,7 @@ FORGED: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "row below": (SWITCH, column("common_row", lambda v: [-1, *v[1:]]), "rows are not"),
     "row null": (SWITCH, column("common_row", lambda v: [None, *v[1:]]), "is null"),
     "row missing": (SWITCH, lambda table: table.slice(1), "is in no table"),
-    "CPU of nobody": (SWITCH, column("common_cpu", lambda v: [1 << 20, *v[1:]]), "is no CPU"),
+    "CPU of nobody": (SWITCH, column("common_cpu", lambda v: [77, *v[1:]]), "CPU is none"),
     "pid null": (SWITCH, column("common_pid", lambda v: [None, *v[1:]]), "is null"),
     "time goes back": (SWITCH, column("common_ts", lambda v: [1 << 60, *v[1:]]), "order of time"),
     "another column": (

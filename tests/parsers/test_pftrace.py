@@ -523,6 +523,12 @@ def test_a_bomb_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(packet(pb.TracePacket(compressed_packets=body).SerializeToString()))
     with pytest.raises(FormatError, match="fill the disk"):
         open_trace(path)
+    with pytest.raises(FormatError, match="no ftrace events"):
+        open_trace(path, max_unpacked=0.01)
+    path.write_bytes(small().to_bytes("deflate"))
+    open_trace(path).close()
+    with pytest.raises(FormatError, match="fill the disk"):
+        open_trace(path, max_unpacked=1e-9)
 
 
 def test_packets_in_packets_in_packets(tmp_path: Path) -> None:
