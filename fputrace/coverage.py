@@ -38,6 +38,11 @@ BASE_EVENTS = (
 """What to record always: the least that the sound rules need."""
 
 
+HIDDEN_LOSSES = (
+    "it rests on an event that is absent, and this form of recording does not tell losses"
+)
+
+
 class Gathered:
     """What one pass over a trace found that the coverage depends on."""
 
@@ -117,6 +122,8 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
                 "events it needs never occurred: not enabled, or this KVM back end emits none",
                 (need,),
             )
+    if rule.rests_on_absence and not found.trace.losses_known:
+        return row(Status.NOT_DECIDABLE, HIDDEN_LOSSES)
     routes = [route for route in rule.routes if route.generations & set(holds)]
     closed = [(route, lacks) for route in routes if (lacks := found.missing(route.needs))]
     if routes and len(closed) == len(routes):

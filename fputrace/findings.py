@@ -167,6 +167,8 @@ class Rule:
     routes: tuple[Route, ...] = ()
     shown_again: tuple[tuple[Fact, str], ...] = ()
     one_cpu: bool = False
+    by_absence: bool = False
+    """Rests on the absence of an event although nothing is awaited again."""
     core: frozenset[str] = frozenset()
     vcpu_only: bool = False
     """Speaks of vCPU threads: not applicable where none ran."""
@@ -176,6 +178,11 @@ class Rule:
     """Events that would make the sequence innocent: they must have been recorded, seen or not."""
     other_reading: str = ""
     """What a ``possible`` of this rule may be instead."""
+
+    @property
+    def rests_on_absence(self) -> bool:
+        """Whether a lost event could make its sequence: silence where losses are hidden."""
+        return self.by_absence or bool(self.shown_again)
 
 
 class TraceFacts(NamedTuple):

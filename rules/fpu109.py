@@ -61,6 +61,7 @@ RULE = Rule(
     generations=_ALL,
     needs=("kvm:kvm_fpu", "sched:sched_switch"),
     excuses=("sched:sched_process_fork", "sched:sched_process_free"),
+    by_absence=True,
     facts=Fact.UNLOAD_TWICE,
     check=check,
     proof=(

@@ -56,6 +56,7 @@ RULE = Rule(
         {"G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"}
     ),
     needs=("x86_fpu:x86_fpu_regs_activated", "sched:sched_switch"),
+    by_absence=True,
     facts=Fact.TWO_CPUS | Fact.TWO_CPUS_OPEN,
     check=check,
     proof=(
