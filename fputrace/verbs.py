@@ -337,15 +337,20 @@ def record(args: argparse.Namespace) -> int:
         if not args.quiet:
             say(message)
 
-    def counted(path: str) -> tuple[dict[str, int], int, float]:
-        """The events of what was recorded, the holes in it and how many seconds it spans."""
-        import fputrace
+    def counted(path: str) -> tuple[dict[str, int], int, float] | None:
+        """Events by name, holes, and seconds that a recording spans; None if it cannot be read."""
+        try:
+            import fputrace
 
-        with fputrace.open(path) as trace:
-            for _ in trace.blocks():
-                pass
-            span = (trace.last_ns or 0) - (trace.first_ns or 0)
-            return trace.counts, len(trace.losses), span / 1e9
+            # A host may be fit for recording but not for numpy, which dislikes its CPU, say.
+            with fputrace.open(path) as trace:
+                for _ in trace.blocks():
+                    pass
+        except (ImportError, RuntimeError) as error:
+            talk(f"not read back: {str(error).strip().splitlines()[0]}")
+            return None
+        span = (trace.last_ns or 0) - (trace.first_ns or 0)
+        return trace.counts, len(trace.losses), span / 1e9
 
     return record_command(asked(args), talk, counted)
 

@@ -33,6 +33,7 @@ INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/p
 _INSTANCE = re.compile(r"fputrace-(\d+)")
 _GROUP = re.compile(r"^[a-z]\d*:(fputrace_(\d+)/\S+)", re.M)
 _LOSS = re.compile(r"^(overrun|commit overrun|dropped events):\s*(\d+)", re.M)
+_READ = re.compile(r"^read events:\s*(\d+)", re.M)
 _PATIENCE = 60.0
 """Seconds a recorder has to write its file after it was told to stop."""
 
@@ -89,10 +90,14 @@ class Tracefs:
 
 @dataclass
 class Recorded:
-    """What came of it: lost events by place, probe hits missed by event, COMMAND's status."""
+    """What came of it: lost events by place, probe hits missed by event, COMMAND's status.
+
+    ``events``: how many were recorded, where the ring buffer was read by this program.
+    """
 
     output: str
     seconds: float = 0.0
+    events: int = 0
     losses: dict[str, int] = field(default_factory=dict)
     misses: dict[str, int] = field(default_factory=dict)
     status: int | None = None
@@ -442,7 +447,9 @@ def _copy(
     for cpu in tracefs.names(f"{where}/per_cpu"):
         stats = tracefs.read(f"{where}/per_cpu/{cpu}/stats")
         keep(f"per_cpu/{cpu}/stats", stats)
-        lost = sum(int(count) for _what, count in _LOSS.findall(stats.decode("ascii", "replace")))
+        text = stats.decode("ascii", "replace")
+        done.events += sum(int(count) for count in _READ.findall(text))
+        lost = sum(int(count) for _what, count in _LOSS.findall(text))
         if lost:
             done.losses[cpu] = lost
     for name in ("trace_clock", "buffer_subbuf_size_kb"):

@@ -38,8 +38,8 @@ class Asked(NamedTuple):
     notes: tuple[str, ...]
 
 
-Counted = Callable[[str], tuple[Mapping[str, int], int, float]]
-"""Reads a recording: events by name, holes, and the seconds it spans."""
+Counted = Callable[[str], tuple[Mapping[str, int], int, float] | None]
+"""Reads a recording: events by name, holes, and the seconds it spans; None where it cannot."""
 
 
 def asked(options: Options) -> Asked:
@@ -91,7 +91,8 @@ def record_command(what: Asked, talk: Callable[[str], None], counted: Counted) -
     done = live.record(tracefs, plan, run, recorder, talk)
     if done.status:
         talk(f"{run.command[0]} ended with status {done.status}")
-    counts, holes, seconds = counted(run.output)
+    # The statistics of the ring buffer are the second best: they know no names.
+    counts, holes, seconds = counted(run.output) or ({"": done.events}, 0, done.seconds)
     spent = cost.measured(counts, plan, seconds)
     talk(f"recorded: {sum(counts.values()):,} events in {seconds:.3f} s, {spent.text(plan.cpus)}")
     lost = holes + sum(done.losses.values()) + sum(done.misses.values())
