@@ -34,7 +34,7 @@ from fputrace.parsers import open_trace
 from fputrace.replay import Replay
 from fputrace.replay.layout import Before
 from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
-from fputrace.timeline import SpanBuilder, Timeline
+from fputrace.timeline import Fact, SpanBuilder, Timeline
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,7 +161,7 @@ def _conclude(
     rows.sort(key=lambda row: row.code)
     status = {row.code: row.status for row in rows}
 
-    def weaken(rule: Rule) -> str:
+    def weaken(rule: Rule, facts: Fact) -> str:
         if unplaced:
             return "events were lost at places nobody recorded"
         unrecorded = gathered.missing(rule.excuses)
@@ -177,7 +177,7 @@ def _conclude(
             return "the clock is not the same on all CPUs"
         if not trace.losses_known:
             return "this form of recording does not tell losses"
-        return ""
+        return done.unseen(facts)
 
     def owner(pid: int) -> str:
         if pid > 0:
@@ -387,7 +387,8 @@ def _must_decide(
             ":" in need and not need.startswith(("probe:", "argument:"))
             for need in missing.get(rule.code, ())
         )
-        if strict or (rule.core & candidates and lacks_events):
+        hidden = rule.rests_on_absence and not analysis.trace.losses_known
+        if strict or (rule.core & candidates and (lacks_events or hidden)):
             codes.append(rule.code)
     return codes
 

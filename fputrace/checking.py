@@ -305,23 +305,25 @@ class Collector:
         names: Sequence[str],
         formats: Mapping[str, EventFormat],
         vms: Callable[[int], tuple[int | None, str | None]],
-        weaken: Callable[[Rule], str],
+        weaken: Callable[[Rule, Fact], str],
         owner: Callable[[int], str],
     ) -> list[Finding]:
         """Everything found, at the end of the trace.
 
-        ``vms``: pid -> (tgid, VM name); ``weaken``: why a rule's proof is none in this trace, or
-        ""; ``owner``: pid of an acquirer in words.
+        ``vms``: pid -> (tgid, VM name); ``weaken``: why what a rule finds by these facts is no
+        proof in this trace, or ""; ``owner``: pid of an acquirer in words.
         """
         for (code, number, _cpu, _kind), hits in self._waiting.items():
             self._hits.setdefault((code, number, False), Hits()).merge(hits)
         self._waiting.clear()
         rules = {rule.code: rule for rule in self._rules}
-        reasons = {code: weaken(rule) for code, rule in rules.items()}
+        reasons: dict[Key, str] = {}
         final: dict[Key, Hits] = {}
         for (code, number, confirmed), hits in self._hits.items():
-            key = (code, number, confirmed and not reasons[code])
+            reason = weaken(rules[code], Fact(hits.facts))
+            key = (code, number, confirmed and not reason)
             final.setdefault(key, Hits()).merge(hits)
+            reasons[key] = reasons.get(key) or reason
         found = []
         for (code, number, confirmed), hits in final.items():
             rule = rules[code]
@@ -341,7 +343,7 @@ class Collector:
             )
             message = rule.say(case)
             if not confirmed:
-                reading = reasons[code] or self._reading(rule)
+                reading = reasons[code, number, confirmed] or self._reading(rule)
                 message += f" Possible only: {reading}."
             price = self._prices.get((code, number))
             found.append(

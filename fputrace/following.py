@@ -27,7 +27,7 @@ from fputrace.replay.layout import (
 )
 from fputrace.replay.model import TABLES
 from fputrace.replay.roles import Roles
-from fputrace.timeline import Span, SpanBuilder, as_spans
+from fputrace.timeline import Fact, Span, SpanBuilder, as_spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +40,7 @@ _ROWS_AT_ONCE = 16384  # that the rules judge together
 _SPANS_A_WITNESS = 400
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
 _BIRTHS = 256  # forks whose child has not been seen yet
+_IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/trace_events.h)
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
 
 
@@ -104,6 +105,7 @@ class Followed(Follower):
         self.trace = owner.trace
         self.roles = Roles(owner.trace)
         self.by_name = False
+        self.in_interrupts = False
         self.loop = probed.Probed(
             view(self.cpus),
             view(self.tasks),
@@ -120,6 +122,8 @@ class Followed(Follower):
     def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:
         """What the next rows tell of the probes themselves, before they are judged by it."""
         self.roles.learn(block, start, facts, len(self.trace.event_names))
+        section = (block.kind == Kind.PROBE_KFPU_BEGIN) | (block.kind == Kind.PROBE_SAVE)
+        self.in_interrupts |= bool((block.flags[section] & _IN_INTERRUPT).any())
         self.by_name = any(how == "name" for _function, how in self.trace.probes.values())
         self.loop.know(view(self.roles.table), self.by_name)
 
@@ -197,6 +201,20 @@ class Pass:
     def fpstates(self) -> bool:
         """Whether the probes told to which buffer a save went."""
         return self._probed is not None and self._probed.roles.fpstates
+
+    def unseen(self, facts: Fact) -> str:
+        """Why the lack of a probe's record, on which ``facts`` rest, proves nothing here; or ""."""
+        if self._probed is None or not facts & (Fact.OUT_NOT_SAVED_LOADED | Fact.SWAP_NOT_SAVED):
+            return ""
+        if self._probed.loop.interrupted():
+            return "the probe of the save was off for a while"
+        if self._probed.in_interrupts and facts & Fact.OUT_NOT_SAVED_LOADED:
+            # kprobes_inc_nmissed_count(): neither its begin nor its save is recorded.
+            return (
+                "interrupts use the FPU on this machine, and a kprobe that is hit while another "
+                "one's handler runs leaves no record"
+            )
+        return ""
 
     @property
     def gaps(self) -> tuple[int, int]:

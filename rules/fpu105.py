@@ -32,7 +32,8 @@ in between. It counts only after an earlier `sys_enter` or `sys_exit` of the sam
 `page_fault_user` is printed with interrupts still off and always counts. Nothing is said between
 an exec and the next activation. Confirmed only if the CPU shows a `regs_activated` again later.
 A section counts only when its begin and its end are of one task with no `sched_switch` between;
-what follows is judged on that CPU, until somebody acquires its registers.
+what follows is judged on that CPU, until somebody acquires its registers. An interrupt's section
+may lie between the entry of a system call and its `sys_enter`: only the next one counts.
 
 ## References
 * 5f409e20b794 "x86/fpu: Defer FPU state load until return to userspace" (5.2).

@@ -29,9 +29,12 @@ A task that dropped its state since (`x86_fpu_dropped`: exit, exec, signal) is l
 only where the whole switch was in sight. If the incoming task printed nothing of its own, a pid
 filter may have left out the outgoing one's last events: `possible`. Confirmed only if the CPU shows
 the save of a later switch-out. From 5.2 on, by probes: an exec shows only afterwards, so a
-switch-out is confirmed only while the thread's guest is loaded, else `possible`. A swap with
-TIF_NEED_FPU_LOAD set owes no save: it counts only where the thread's registers were activated in
-the same stay with no kernel FPU section since.
+switch-out is confirmed only while the thread's guest is loaded, else `possible`; and it is
+`possible` where interrupts use the FPU at all, because a kprobe that is hit while another one's
+handler runs leaves no record (`kprobes_inc_nmissed_count()`). A swap with TIF_NEED_FPU_LOAD set
+owes no save: only one whose `regs_activated` prints `load_fpu` 0 counts, of a thread whose swaps
+have shown that their call of the save is not inlined. Where switch-outs show that the save's probe
+was off for a while, all of this is `possible`.
 
 ## References
 * `__switch_to()` in arch/x86/kernel/process_64.c and `switch_fpu_prepare()` in

@@ -26,7 +26,8 @@ of the same thread with no `kvm_fpu` load=0 between.
 ## When it can be wrong
 `kvm_fpu` load=0 is printed before the return to user mode in every generation; in G1 it follows
 `kvm_userspace_exit`, which is therefore no evidence. Confirmed only if the CPU shows a `kvm_fpu`
-again later; by probes, if it shows a restore again later.
+again later; by probes, if it shows a restore again later, and only of a thread whose last swap-in
+hit the restore's probe: a compiler may have inlined that call, and a confidential guest has none.
 
 ## References
 * `kvm_vcpu_ioctl()` in virt/kvm/kvm_main.c and `kvm_put_guest_fpu()` in arch/x86/kvm/x86.c.

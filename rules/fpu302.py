@@ -21,7 +21,8 @@ No recording shows it. The scenario in tests/rules/test_probed.py lets a task sl
 ## When it can be wrong
 A probe on the begin fires before preemption is off, so a preemption fits between the two. Confirmed
 where the task blocked (its `prev_state` is not running), or a return probe shows that the begin had
-returned; else `possible`.
+returned, and the task's next record of the two is the section's end: else the end's probe may have
+been off. Otherwise `possible`.
 
 ## References
 * `kernel_fpu_begin_mask()` in arch/x86/kernel/fpu/core.c: `fpregs_lock()`, `preempt_disable()`.

@@ -76,7 +76,7 @@ def result(collector: Collector, weaken: str = "") -> list[Finding]:
         names=["kvm:kvm_fpu"],
         formats={},
         vms=lambda pid: (pid - 10, f"vm {pid}"),
-        weaken=lambda _rule: weaken,
+        weaken=lambda _rule, _facts: weaken,
         owner=lambda pid: f"pid {pid}",
     )
     return sorted(found, key=lambda f: (f.pid or 0, f.verdict.value))

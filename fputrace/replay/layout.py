@@ -209,7 +209,7 @@ class ProbedCpu(IntEnum):
     BEGIN_WHOLE = 4  # it began in sight, and no sched_switch since
     STALE = 5  # a section ended here, and nobody acquired the registers since
     STAY_LIVE = 6  # regs_activated of cur since its switch-in, no section, drop or exec since
-    STAY_SYS = 7  # sys_enter or sys_exit of cur since its switch-in
+    STAY_SYS = 7  # sys_enter or sys_exit of cur since its switch-in, and since STALE
     STAY_REPORTED = 8  # Fact bits already handed out for this stay
     SWITCHING = 9  # a switch window is open
     SW_SLOT = 10  # its prev's row
@@ -223,11 +223,14 @@ class ProbedCpu(IntEnum):
     SHOWN = 18  # seen here: 1 a switch-out save's event, 2 its probe, 4 a restore's probe
     PREV_KIND = 19
     PREV_EVENT = 20
-    REF_BEGIN = 21  # the innermost begin
+    SAVES = 21  # the last switch-out save hit the save's probe: 1; one did, the last did not: 2
+    NESTED = 22  # a section began inside one that had begun for sure: its end is awaited
+    REF_BEGIN = 23  # the innermost begin
     REF_END = REF_BEGIN + REF  # the last end
     REF_SWITCH = REF_END + REF  # the last sched_switch
     REF_ENTRY = REF_SWITCH + REF  # the kvm_entry that waits
-    LAST_SAVE = REF_ENTRY + REF  # time of the last save probe
+    REF_NESTED = REF_ENTRY + REF  # the begin of NESTED
+    LAST_SAVE = REF_NESTED + REF  # time of the last save probe
     LAST_RESTORE = LAST_SAVE + 1  # time of the last restore probe
     WIDTH = LAST_RESTORE + 1
 
@@ -242,7 +245,7 @@ class ProbedTask(IntEnum):
     KVM = 4  # guest loaded, by the swaps' activations: 0 unknown, 1 OUT, 2 LOADED
     KVM_SURE = 5  # its last change was seen whole: swap probe, activation
     SWAP = 6  # inside fpu_swap_kvm_fpstate(): 0 no, 1 in, 2 out, 3 direction not known
-    SWAP_LIVE = 7  # TIF_NEED_FPU_LOAD was clear at its beginning
+    SAVE_SEEN = 7  # a swap of its own hit the save's probe
     SWAP_SAVED = 8  # save probes since
     SWAP_RESTORED = 9  # restore probes since
     OWN_KNOWN = 10
@@ -256,14 +259,18 @@ class ProbedTask(IntEnum):
     PENDING = 18  # kernel FPU sections with the guest loaded that wait for a kvm_entry
     UNSAVED = 19  # switched out without a save, which a coming exec would excuse
     UNSAVED_CPU = 20
-    REF_SWAP = 21  # its last swap probe
+    IN_RESTORED = 21  # its last swap-in hit the restore's probe
+    SLEPT = 22  # switched out inside a section, whose end is awaited
+    REF_SWAP = 23  # its last swap probe
     REF_SAVED = REF_SWAP + REF  # its last save probe
     REF_KVM = REF_SAVED + REF  # its last kvm_fpu
     REF_ACT = REF_KVM + REF  # its last activation
     REF_IN = REF_ACT + REF  # the sched_switch that brought it in
     REF_PENDING = REF_IN + REF  # the last of PENDING
     REF_UNSAVED = REF_PENDING + REF  # the sched_switch of UNSAVED
-    WIDTH = REF_UNSAVED + REF
+    REF_SLEPT = REF_UNSAVED + REF  # the sched_switch of SLEPT
+    REF_SLEPT_IN = REF_SLEPT + REF  # the begin of its section
+    WIDTH = REF_SLEPT_IN + REF
 
 
 class LivesTask(IntEnum):

@@ -46,12 +46,15 @@ if not cython.compiled:
     C_KNOW = int(ProbedCpu.KNOW)
     C_LAST_RESTORE = int(ProbedCpu.LAST_RESTORE)
     C_LAST_SAVE = int(ProbedCpu.LAST_SAVE)
+    C_NESTED = int(ProbedCpu.NESTED)
     C_PREV_EVENT = int(ProbedCpu.PREV_EVENT)
     C_PREV_KIND = int(ProbedCpu.PREV_KIND)
     C_REF_BEGIN = int(ProbedCpu.REF_BEGIN)
     C_REF_END = int(ProbedCpu.REF_END)
     C_REF_ENTRY = int(ProbedCpu.REF_ENTRY)
+    C_REF_NESTED = int(ProbedCpu.REF_NESTED)
     C_REF_SWITCH = int(ProbedCpu.REF_SWITCH)
+    C_SAVES = int(ProbedCpu.SAVES)
     C_SHOWN = int(ProbedCpu.SHOWN)
     C_STALE = int(ProbedCpu.STALE)
     C_STAY_LIVE = int(ProbedCpu.STAY_LIVE)
@@ -69,6 +72,7 @@ if not cython.compiled:
     T_EXEC = int(ProbedTask.EXEC)
     T_GUEST_FPSTATE = int(ProbedTask.GUEST_FPSTATE)
     T_GUEST_KNOWN = int(ProbedTask.GUEST_KNOWN)
+    T_IN_RESTORED = int(ProbedTask.IN_RESTORED)
     T_KNOW = int(ProbedTask.KNOW)
     T_KVM = int(ProbedTask.KVM)
     T_KVM_SURE = int(ProbedTask.KVM_SURE)
@@ -83,10 +87,13 @@ if not cython.compiled:
     T_REF_KVM = int(ProbedTask.REF_KVM)
     T_REF_PENDING = int(ProbedTask.REF_PENDING)
     T_REF_SAVED = int(ProbedTask.REF_SAVED)
+    T_REF_SLEPT = int(ProbedTask.REF_SLEPT)
+    T_REF_SLEPT_IN = int(ProbedTask.REF_SLEPT_IN)
     T_REF_SWAP = int(ProbedTask.REF_SWAP)
     T_SERIAL = int(ProbedTask.SERIAL)
+    T_SAVE_SEEN = int(ProbedTask.SAVE_SEEN)
+    T_SLEPT = int(ProbedTask.SLEPT)
     T_SWAP = int(ProbedTask.SWAP)
-    T_SWAP_LIVE = int(ProbedTask.SWAP_LIVE)
     T_SWAP_RESTORED = int(ProbedTask.SWAP_RESTORED)
     T_SWAP_SAVED = int(ProbedTask.SWAP_SAVED)
     T_REF_UNSAVED = int(ProbedTask.REF_UNSAVED)
@@ -188,6 +195,8 @@ class Probed:
     nout: cython.Py_ssize_t
     wanted: cython.longlong
     mark: cython.longlong
+    begins: cython.bint
+    broken: cython.bint
     limit: cython.longlong
     eager: cython.bint
     parks: cython.bint
@@ -214,6 +223,8 @@ class Probed:
         self.nout = 0
         self.wanted = wanted >> PROBED_SHIFT
         self.mark = 0
+        self.begins = False
+        self.broken = False
         self.limit = limit
         self.eager = eager
         self.parks = parks
@@ -228,6 +239,10 @@ class Probed:
         """What is known by now of the probes: their arguments, and how their functions."""
         self.roles = roles
         self.mark = F_BY_NAME if by_name else 0
+
+    def interrupted(self) -> bool:
+        """Whether the save's probe was off for a while: saves before and after it hit it."""
+        return bool(self.broken)
 
     def take(self) -> int:
         """How many rows ``out`` holds; it counts as empty afterwards."""
@@ -275,16 +290,44 @@ class Probed:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def told(
+        self,
+        facts: cython.longlong,
+        c: cython.Py_ssize_t,
+        s: cython.Py_ssize_t,
+        table: cython.longlong[:, ::1],
+        at: cython.Py_ssize_t,
+        column: cython.Py_ssize_t,
+    ) -> cython.Py_ssize_t:
+        """An out row about an earlier event that row ``at`` of a table keeps at ``column``."""
+        j: cython.Py_ssize_t
+        n: cython.Py_ssize_t = self.emit(facts, c, s)
+        if n >= 0:
+            for j in range(REF):
+                self.out[n, O_EVENT + j] = table[at, column + j]
+        return n
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def keep(
+        self, table: cython.longlong[:, ::1], at: cython.Py_ssize_t, column: cython.Py_ssize_t
+    ) -> cython.void:
+        """Row ``at`` of a table keeps ``row``."""
+        j: cython.Py_ssize_t
+        for j in range(REF):
+            table[at, column + j] = self.row[j]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def settle(
         self, fact: cython.longlong, c: cython.Py_ssize_t, s: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
         """Task s's kernel FPU sections with the guest loaded, since its last kvm_entry."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.emit(fact, c, s)
+        n: cython.Py_ssize_t = self.told(fact, c, s, self.tasks, s, T_REF_PENDING)
         if n >= 0:
             self.out[n, O_COUNT] = self.tasks[s, T_PENDING]
-            for j in range(REF):
-                self.out[n, O_EVENT + j] = self.tasks[s, T_REF_PENDING + j]
         self.tasks[s, T_PENDING] = 0
         return n
 
@@ -293,11 +336,8 @@ class Probed:
     @cython.exceptval(check=False)
     def unsaved(self, s: cython.Py_ssize_t) -> cython.void:
         """No exec excuses task s's switch-out without a save."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.emit(F_OUT_NOT_SAVED, self.tasks[s, T_UNSAVED_CPU], s)
-        if n >= 0:
-            for j in range(REF):
-                self.out[n, O_EVENT + j] = self.tasks[s, T_REF_UNSAVED + j]
+        c: cython.Py_ssize_t = self.tasks[s, T_UNSAVED_CPU]
+        self.told(F_OUT_NOT_SAVED, c, s, self.tasks, s, T_REF_UNSAVED)
         self.tasks[s, T_UNSAVED] = 0
 
     @cython.cfunc
@@ -312,6 +352,8 @@ class Probed:
             self.settle(F_KERNEL_LOADED_OPEN, 0, s)
         if self.tasks[s, T_UNSAVED]:
             self.unsaved(s)
+        if self.tasks[s, T_SLEPT]:
+            self.slept(F_SLEPT, s)
         if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
             for j in range(T_WIDTH):
                 self.tasks[s, j] = 0
@@ -324,6 +366,20 @@ class Probed:
         self.tasks[s, T_SWAP] = 0
         self.tasks[s, T_LOADING] = 0
         self.tasks[s, T_PARKED] = 0
+        self.tasks[s, T_SAVE_SEEN] = 0
+        self.tasks[s, T_IN_RESTORED] = 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def slept(self, fact: cython.longlong, s: cython.Py_ssize_t) -> cython.void:
+        """Task s's switch-out inside a section is settled."""
+        j: cython.Py_ssize_t
+        n: cython.Py_ssize_t = self.told(fact, 0, s, self.tasks, s, T_REF_SLEPT)
+        if n >= 0:
+            for j in range(REF):
+                self.out[n, O_BEGIN + j] = self.tasks[s, T_REF_SLEPT_IN + j]
+        self.tasks[s, T_SLEPT] = 0
 
     @cython.cfunc
     @cython.nogil
@@ -343,7 +399,6 @@ class Probed:
     ) -> cython.void:
         """The incoming task s speaks for the first time: the switch on CPU c is over."""
         j: cython.Py_ssize_t
-        n: cython.Py_ssize_t
         p: cython.Py_ssize_t = self.cpus[c, C_SW_SLOT]
         if (
             self.tasks[p, T_SERIAL] == self.cpus[c, C_SW_SERIAL]
@@ -354,12 +409,10 @@ class Probed:
             and not self.tasks[p, T_DEAD]
             and not self.tasks[p, T_EXEC]
         ):
-            # A pid filter records a task's tail only before another chosen task.
-            if self.cpus[c, C_SW_LOADED] and spoke:
-                n = self.emit(F_OUT_NOT_SAVED_LOADED, c, p)
-                if n >= 0:
-                    for j in range(REF):
-                        self.out[n, O_EVENT + j] = self.cpus[c, C_REF_SWITCH + j]
+            # A pid filter records a task's tail only before another chosen task.  A section shows
+            # by its begin or its save: where no begin was ever seen, calls may be inlined.
+            if self.cpus[c, C_SW_LOADED] and spoke and (self.begins or self.tasks[p, T_SAVE_SEEN]):
+                self.told(F_OUT_NOT_SAVED_LOADED, c, p, self.cpus, c, C_REF_SWITCH)
             else:
                 self.tasks[p, T_UNSAVED] = 1
                 self.tasks[p, T_UNSAVED_CPU] = c
@@ -389,9 +442,14 @@ class Probed:
     @cython.nogil
     @cython.exceptval(check=False)
     def saved(
-        self, s: cython.Py_ssize_t, f_known: cython.bint, f: cython.longlong
+        self,
+        c: cython.Py_ssize_t,
+        s: cython.Py_ssize_t,
+        tail: cython.bint,
+        f_known: cython.bint,
+        f: cython.longlong,
     ) -> cython.longlong:
-        """Facts of a save probe of task s; ``self.row`` is its event."""
+        """Facts of a save probe of task s on CPU c; ``self.row`` is its event."""
         bits: cython.longlong = 0
         where: cython.longlong
         at: cython.Py_ssize_t = self.argument(ROLE_FPU)
@@ -401,6 +459,9 @@ class Probed:
             self.tasks[s, T_SWAP_SAVED] = 1
         if at >= 0 and f_known and self.row[at] != f:
             return 0  # a child's, in fpu_clone()
+        if not tail:
+            # kernel_fpu_begin() saves and sets TIF_NEED_FPU_LOAD; in a swap registers follow.
+            self.cpus[c, C_STAY_LIVE] = 0
         at = self.argument(ROLE_FPSTATE)
         if at < 0:
             return 0
@@ -419,6 +480,8 @@ class Probed:
             elif self.tasks[s, T_GUEST_KNOWN] and self.tasks[s, T_GUEST_FPSTATE] == where:
                 bits = F_SAVED_GUEST_OUT
             else:
+                # fpu->fpstate was changed back; another image may live at the guest's old place.
+                self.tasks[s, T_GUEST_KNOWN] = 0
                 self.tasks[s, T_OWN_FPSTATE] = where
                 self.tasks[s, T_OWN_KNOWN] = 1
         return bits
@@ -430,15 +493,22 @@ class Probed:
         """Facts of the activation that ends task s's swap."""
         bits: cython.longlong = 0
         way: cython.longlong = self.tasks[s, T_SWAP]
-        if (
-            way == 1
-            and self.tasks[s, T_SWAP_LIVE]
-            and not self.tasks[s, T_SWAP_SAVED]
-            and self.cpus[c, C_LAST_SAVE]
-        ):
-            bits = F_SWAP_NOT_SAVED
-        elif way == 2 and not self.tasks[s, T_SWAP_RESTORED] and self.cpus[c, C_LAST_RESTORE]:
-            bits = F_SWAP_NOT_RESTORED
+        # The flag is TIF_NEED_FPU_LOAD as the swap found it, whatever came before: clear, it owes a
+        # save.  That this call of the probed function is not inlined other swaps must have shown.
+        if self.row[6] == 0:
+            if self.tasks[s, T_SWAP_SAVED]:
+                self.tasks[s, T_SAVE_SEEN] = 1
+            elif way == 1 and self.tasks[s, T_SAVE_SEEN] and self.cpus[c, C_LAST_SAVE]:
+                bits = F_SWAP_NOT_SAVED
+        if way == 2:
+            if (
+                not self.tasks[s, T_SWAP_RESTORED]
+                and self.tasks[s, T_IN_RESTORED]  # a confidential guest has none there
+                and self.cpus[c, C_LAST_RESTORE]
+            ):
+                bits = F_SWAP_NOT_RESTORED
+        elif way == 1:
+            self.tasks[s, T_IN_RESTORED] = self.tasks[s, T_SWAP_RESTORED]
         # Which way an unknown one went its kvm_fpu will say.
         self.tasks[s, T_SWAP] = 4 if way == 3 else 0
         self.tasks[s, T_KVM] = 2 if way == 1 else 1 if way == 2 else 0
@@ -456,6 +526,8 @@ class Probed:
                 self.settle(F_KERNEL_LOADED_OPEN, 0, s)
             if self.tasks[s, T_UNSAVED]:
                 self.unsaved(s)
+            if self.tasks[s, T_SLEPT]:
+                self.slept(F_SLEPT, s)
         return True
 
     # -- the loop -----------------------------------------------------------------------------
@@ -505,6 +577,7 @@ class Probed:
         n: cython.Py_ssize_t
         kind: cython.Py_ssize_t
         op0: cython.longlong
+        op1: cython.longlong
         bits: cython.longlong
         tail: cython.bint
         again: cython.bint
@@ -528,6 +601,7 @@ class Probed:
             if self.cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s, kind != K_SCHED_SWITCH)
             op0 = op_[i, 0]
+            op1 = op_[i, 1]
             row[0] = ts_[i]
             row[1] = c
             row[2] = pid_[i]
@@ -541,10 +615,9 @@ class Probed:
             if self.cpus[c, C_ENTRY_WAITS] and kind < K_PROBE_SAVE and kind != K_OTHER:
                 n = self.cpus[c, C_ENTRY_SLOT]
                 if not (kind == K_REGS_ACTIVATED and n == s):
-                    n = self.emit(F_KERNEL_ENTRY, c, n)
+                    n = self.told(F_KERNEL_ENTRY, c, n, self.cpus, c, C_REF_ENTRY)
                     if n >= 0:
                         for j in range(REF):
-                            self.out[n, O_EVENT + j] = self.cpus[c, C_REF_ENTRY + j]
                             self.out[n, O_NEXT + j] = row[j]
                 self.cpus[c, C_ENTRY_WAITS] = 0
 
@@ -555,7 +628,8 @@ class Probed:
                 if self.tasks[s, T_SWAP] and self.tasks[s, T_SWAP] != 4:
                     bits |= self.swapped(c, s)
                 if self.tasks[s, T_LOADING]:
-                    self.tasks[s, T_PARKED] = self.tasks[s, T_LOADING] == 2
+                    # With the flag set that save was another's: a switch's, or a section's.
+                    self.tasks[s, T_PARKED] = self.tasks[s, T_LOADING] == 2 and op1 == 0
                     self.tasks[s, T_LOADING] = 0
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
@@ -577,8 +651,7 @@ class Probed:
                     if self.grace:
                         self.cpus[c, C_ENTRY_WAITS] = 1
                         self.cpus[c, C_ENTRY_SLOT] = s
-                        for j in range(REF):
-                            self.cpus[c, C_REF_ENTRY + j] = row[j]
+                        self.keep(self.cpus, c, C_REF_ENTRY)
                     else:
                         bits |= F_KERNEL_ENTRY
             elif kind == K_PAGE_FAULT_USER or kind == K_SYS_ENTER:
@@ -593,11 +666,23 @@ class Probed:
             elif kind == K_SYS_EXIT:
                 self.cpus[c, C_STAY_SYS] = 1
             elif kind == K_PROBE_SAVE:
-                bits |= self.saved(s, facts[f, B_F_KNOWN] != 0, facts[f, B_F])
+                bits |= self.saved(c, s, tail, facts[f, B_F_KNOWN] != 0, facts[f, B_F])
             elif kind == K_PROBE_KFPU_BEGIN:
+                if not again and self.tasks[s, T_SLEPT]:
+                    self.slept(F_SLEPT, s)
                 if not again and self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
-                    bits |= F_NESTED_SURE if self.cpus[c, C_BEGIN_SURE] else F_NESTED
+                    if not self.cpus[c, C_BEGIN_SURE]:
+                        bits |= F_NESTED
+                    elif not self.cpus[c, C_NESTED]:
+                        # Two ends will prove that none was left out.
+                        self.cpus[c, C_NESTED] = 1
+                        self.keep(self.cpus, c, C_REF_NESTED)
             elif kind == K_PROBE_KFPU_END:
+                if not again and self.tasks[s, T_SLEPT]:
+                    self.slept(F_SLEPT_SURE, s)
+                if not again and self.cpus[c, C_DEPTH] == 1 and self.cpus[c, C_NESTED]:
+                    self.told(F_NESTED_SURE, c, s, self.cpus, c, C_REF_NESTED)
+                    self.cpus[c, C_NESTED] = 0
                 if (
                     not again
                     and self.cpus[c, C_DEPTH] == 1
@@ -607,10 +692,18 @@ class Probed:
                 ):
                     bits |= F_TOO_LONG
             elif kind == K_SCHED_SWITCH:
+                if self.cpus[c, C_NESTED]:
+                    self.told(F_NESTED, c, s, self.cpus, c, C_REF_NESTED)
+                    self.cpus[c, C_NESTED] = 0
                 if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
-                    bits |= (
-                        F_SLEPT_SURE if self.cpus[c, C_BEGIN_SURE] or row[6] & BLOCKED else F_SLEPT
-                    )
+                    if self.cpus[c, C_BEGIN_SURE] or row[6] & BLOCKED:
+                        # Its end will prove that none was left out before.
+                        self.tasks[s, T_SLEPT] = 1
+                        self.keep(self.tasks, s, T_REF_SLEPT)
+                        for j in range(REF):
+                            self.tasks[s, T_REF_SLEPT_IN + j] = self.cpus[c, C_REF_BEGIN + j]
+                    else:
+                        bits |= F_SLEPT
 
             bits &= self.wanted
             if bits & ONCE:
@@ -646,10 +739,11 @@ class Probed:
             self.cpus[c, C_STAY_LIVE] = not tail
             self.tasks[s, T_DEAD] = 0
             self.tasks[s, T_EXEC] = 0
-            for j in range(REF):
-                self.tasks[s, T_REF_ACT + j] = row[j]
+            self.keep(self.tasks, s, T_REF_ACT)
         elif kind == K_REGS_DEACTIVATED:
             if tail:
+                if not self.cpus[c, C_SW_SAVED] and self.cpus[c, C_SAVES]:
+                    self.cpus[c, C_SAVES] = 2
                 self.cpus[c, C_SW_SAVED] = 1
                 self.cpus[c, C_SHOWN] |= 1
         elif kind == K_DROPPED:
@@ -660,17 +754,19 @@ class Probed:
         elif kind == K_KVM_FPU:
             if self.tasks[s, T_SWAP] == 4:
                 self.tasks[s, T_KVM_SURE] = 1
+                if row[5]:
+                    self.tasks[s, T_IN_RESTORED] = self.tasks[s, T_SWAP_RESTORED]
             elif self.tasks[s, T_SWAP] or self.tasks[s, T_KVM] != (2 if row[5] else 1):
                 self.tasks[s, T_KVM_SURE] = 0
             self.tasks[s, T_KVM] = 2 if row[5] else 1
             self.tasks[s, T_SWAP] = 0
             if not row[5]:
                 self.tasks[s, T_PARKED] = 0
-            for j in range(REF):
-                self.tasks[s, T_REF_KVM + j] = row[j]
+            self.keep(self.tasks, s, T_REF_KVM)
         elif kind == K_SCHED_PROCESS_EXEC:
             self.tasks[s, T_EXEC] = 1
             self.tasks[s, T_UNSAVED] = 0
+            self.tasks[s, T_OWN_KNOWN] = 0  # fpstate_reset() gives back a larger one
             self.cpus[c, C_STAY_LIVE] = 0
         elif kind == K_SCHED_SWITCH:
             self.cpus[c, C_SWITCHING] = 1
@@ -682,17 +778,16 @@ class Probed:
             self.cpus[c, C_SW_SHOWN] = self.cpus[c, C_SHOWN] & 3 == 3
             self.cpus[c, C_DEPTH] = 0
             self.cpus[c, C_BEGIN_WHOLE] = 0
-            # Preempted before its swap took the registers, it may come back with others.
-            self.tasks[s, T_SWAP_LIVE] = 0
-            for j in range(REF):
-                self.cpus[c, C_REF_SWITCH + j] = row[j]
+            self.keep(self.cpus, c, C_REF_SWITCH)
         elif kind == K_PROBE_SAVE:
             self.cpus[c, C_LAST_SAVE] = row[0]
             if tail:
+                if self.cpus[c, C_SAVES] == 2:
+                    self.broken = True
+                self.cpus[c, C_SAVES] = 1
                 self.cpus[c, C_SW_SAVED] = 1
                 self.cpus[c, C_SHOWN] |= 2
-            for j in range(REF):
-                self.tasks[s, T_REF_SAVED + j] = row[j]
+            self.keep(self.tasks, s, T_REF_SAVED)
         elif kind == K_PROBE_RESTORE:
             self.cpus[c, C_LAST_RESTORE] = row[0]
             self.tasks[s, T_SWAP_RESTORED] = 1
@@ -700,29 +795,26 @@ class Probed:
             if not again:
                 j = self.tasks[s, T_KVM]
                 self.tasks[s, T_SWAP] = j if j else 3
-                self.tasks[s, T_SWAP_LIVE] = self.cpus[c, C_STAY_LIVE]
                 self.tasks[s, T_SWAP_SAVED] = 0
                 self.tasks[s, T_SWAP_RESTORED] = 0
-                for j in range(REF):
-                    self.tasks[s, T_REF_SWAP + j] = row[j]
+                self.keep(self.tasks, s, T_REF_SWAP)
         elif kind == K_PROBE_LOAD_GUEST_FPU:
             self.tasks[s, T_LOADING] = 1
         elif kind == K_PROBE_KFPU_BEGIN:
+            self.begins = True
             if not again:
                 if self.parks and self.tasks[s, T_KVM] == 2:
                     # With TIF_NEED_FPU_LOAD set there is nothing in the registers to save.
                     if self.eager or self.cpus[c, C_STAY_LIVE]:
                         self.tasks[s, T_PENDING] += 1
-                        for j in range(REF):
-                            self.tasks[s, T_REF_PENDING + j] = row[j]
+                        self.keep(self.tasks, s, T_REF_PENDING)
                 self.cpus[c, C_DEPTH] += 1
                 self.cpus[c, C_BEGIN_PID] = row[2]
                 self.cpus[c, C_BEGIN_SURE] = 0
                 self.cpus[c, C_BEGIN_WHOLE] = not tail
                 self.cpus[c, C_STAY_LIVE] = 0
-                self.tasks[s, T_SWAP_LIVE] = 0
-                for j in range(REF):
-                    self.cpus[c, C_REF_BEGIN + j] = row[j]
+                if not self.cpus[c, C_NESTED]:
+                    self.keep(self.cpus, c, C_REF_BEGIN)
         elif kind == K_PROBE_KFPU_BEGUN:
             if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
                 self.cpus[c, C_BEGIN_SURE] = 1
@@ -733,8 +825,11 @@ class Probed:
                     and self.cpus[c, C_BEGIN_WHOLE]
                     and self.cpus[c, C_BEGIN_PID] == row[2]
                 ):
+                    if not self.cpus[c, C_STALE]:
+                        # A system call may have been entered before.
+                        self.cpus[c, C_STAY_SYS] = 0
                     self.cpus[c, C_STALE] = 1
-                    for j in range(REF):
-                        self.cpus[c, C_REF_END + j] = row[j]
+                    self.keep(self.cpus, c, C_REF_END)
                 self.cpus[c, C_DEPTH] -= 1
                 self.cpus[c, C_BEGIN_WHOLE] = 0
+                self.cpus[c, C_BEGIN_SURE] = 0  # of the outer one nothing is known
