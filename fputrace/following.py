@@ -144,6 +144,7 @@ class Lived(Follower):
         Kind.SCHED_PROCESS_FORK,
         Kind.SCHED_PROCESS_EXEC,
         Kind.SCHED_PROCESS_EXIT,
+        Kind.SCHED_PROCESS_FREE,
         Kind.SYS_ENTER,
         Kind.PAGE_FAULT_USER,
         Kind.SIGNAL_DELIVER,

@@ -71,5 +71,4 @@ RULE = Rule(
             "which tasks are kernel threads shows only with their forks and execs",
         ),
     ),
-    one_cpu=True,
 )

@@ -23,7 +23,8 @@ No recording shows it. The scenario in tests/rules/test_lives.py leaves out the 
 
 ## When it can be wrong
 Whose registers are written follows from the probe's argument, which is a `struct fpu *` that the
-trace has shown as that task's; a probe that did not fetch it says nothing. `possible` where a
+trace has shown as that task's; a probe that did not fetch it says nothing. Debuggers stop a task at
+its system call before `sys_enter` is printed: only the next one is proof. `possible` where a
 probe's function is known by its event's name only. Confirmed only if the CPU shows a
 `regs_activated` again later.
 

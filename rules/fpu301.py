@@ -20,8 +20,8 @@ No recording shows it. The scenario in tests/rules/test_probed.py begins a secti
 ## When it can be wrong
 A probe on the begin fires before preemption and softirqs are off: a softirq's own section may lie
 between the probe and the section it belongs to. Confirmed only where a return probe shows that the
-first begin had returned, and two ends in a row that the end's probe was on; else `possible`. Several
-probes on one function tell of one call.
+first begin had returned, and two ends in a row that the end's probe was on; else `possible`.
+Several probes on one function tell of one call.
 
 ## References
 * `kernel_fpu_begin_mask()` and `irq_fpu_usable()` in arch/x86/kernel/fpu/core.c.

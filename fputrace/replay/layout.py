@@ -286,7 +286,7 @@ class LivesTask(IntEnum):
     ACTED = 7  # registers loaded since the last sys_enter
     EXEC = 8  # sched_process_exec, and no registers loaded since: 1, nor since the sys_enter: 2
     SIGNAL = 9  # a handler's signal_deliver, and no registers loaded since
-    WRITTEN = 10  # a debugger wrote its registers, and none were loaded since
+    WRITTEN = 10  # a debugger wrote its registers, none were loaded since: 1, nor at a sys_enter: 2
     F_KNOWN = 11
     F = 12
     XFD_KNOWN = 13

@@ -77,6 +77,7 @@ if not cython.compiled:
     K_REGS_DEACTIVATED = int(Kind.REGS_DEACTIVATED)
     K_SCHED_PROCESS_EXEC = int(Kind.SCHED_PROCESS_EXEC)
     K_SCHED_PROCESS_EXIT = int(Kind.SCHED_PROCESS_EXIT)
+    K_SCHED_PROCESS_FREE = int(Kind.SCHED_PROCESS_FREE)
     K_SCHED_PROCESS_FORK = int(Kind.SCHED_PROCESS_FORK)
     K_SCHED_SWITCH = int(Kind.SCHED_SWITCH)
     K_SIGNAL_DELIVER = int(Kind.SIGNAL_DELIVER)
@@ -363,14 +364,18 @@ class Lives:
                         bits |= F_EXEC_USER_EARLY
                 if self.tasks[s, T_SIGNAL]:
                     bits |= F_SIGNAL_USER
-                if self.tasks[s, T_WRITTEN]:
+                if self.tasks[s, T_WRITTEN] > (kind == K_SYS_ENTER):
                     bits |= F_PTRACE_LOST
                 if bits:
                     self.emit(bits, s, j)
                 self.tasks[s, T_CHILD] = 0
                 self.tasks[s, T_EXEC] = 0
                 self.tasks[s, T_SIGNAL] = 0
-                self.tasks[s, T_WRITTEN] = 0
+                # Debuggers stop a task at its system call before sys_enter is printed: no proof
+                # yet that it went on to user mode, but the next one is.
+                self.tasks[s, T_WRITTEN] = (
+                    2 if self.tasks[s, T_WRITTEN] == 1 and kind == K_SYS_ENTER else 0
+                )
                 if kind == K_SYS_ENTER:
                     self.tasks[s, T_SYS] = 1
                     self.tasks[s, T_ACTED] = 0
@@ -382,6 +387,11 @@ class Lives:
                     self.born[n, 2 + j] = row[j]
                 self.nborn = n + 1 if n + 1 < self.born.shape[0] else 0
                 self.tasks[s, T_EXCUSED] = 1
+            elif kind == K_SCHED_PROCESS_FREE:
+                # Its number may be another's next, whose fork a hole may hide.
+                for j in range(self.born.shape[0]):
+                    if self.born[j, 0] == row[5]:
+                        self.born[j, 0] = 0
             elif kind == K_SCHED_PROCESS_EXEC:
                 self.tasks[s, T_CHILD] = 0
                 self.tasks[s, T_KTHREAD] = 0

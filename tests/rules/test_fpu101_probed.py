@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.rules.probed import ProbedStory, tell_probed
+from tests.rules.probed import ADDRESSES, BASE, ProbedStory, tell_probed
 from tests.rules.scenario import HOG, KTHREAD, VCPU, accused, of
+from tests.writers import EventSpec
 
 
 def section_in_kvm_run(s: ProbedStory) -> None:
@@ -51,3 +52,44 @@ def test_open_until_the_guest_is_entered_again(generation: str, tmp_path: Path) 
 
     analysis = tell_probed(story, generation, tmp_path)
     assert [(f.verdict.value, f.count) for f in of(analysis, "FPU101")] == [("possible", 1)]
+
+
+@pytest.mark.parametrize("how", ["preempted", "section"])
+@pytest.mark.parametrize("generation", ["G4c", "G4d"])
+def test_a_save_before_the_load_takes_hold(generation: str, how: str, tmp_path: Path) -> None:
+    """kvm_load_guest_fpu() is entered with preemption and softirqs on.
+
+    What a switch or a section saves to thread.fpu then, kvm_save_current_fpu() copies to user_fpu.
+    """
+    load = EventSpec("mine", "load", ("unsigned long __probe_ip",))
+    ADDRESSES["kvm_load_guest_fpu"] = BASE + 0x9000
+
+    def story(s: ProbedStory) -> None:
+        s.writer.kallsyms += f"{ADDRESSES['kvm_load_guest_fpu']:x} t kvm_load_guest_fpu\t[kvm]\n"
+        s.switch(KTHREAD)
+        s.begin(VCPU)
+        for _ in range(4):
+            s.event("load", __probe_ip=ADDRESSES["kvm_load_guest_fpu"] + 4)
+            if how == "preempted":
+                s.switch(HOG)
+                s.restore()
+                s.switch(VCPU)
+            else:
+                s.kernel_fpu()
+            super(ProbedStory, s)._swap(1, 0)
+            s.enter()
+            s.switch(HOG)
+            s.restore()
+            s.switch(VCPU)
+            s.enter()
+            super(ProbedStory, s)._swap(0, 0)
+            s.event("kvm_userspace_exit", reason=2)
+            s.switch(HOG)
+            s.restore()
+            s.switch(VCPU)
+            s.restore()
+        s.switch(HOG)
+        s.restore()
+        s.switch(KTHREAD)
+
+    assert of(tell_probed(story, generation, tmp_path, more=[load]), "FPU101") == []
