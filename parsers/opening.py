@@ -371,9 +371,8 @@ def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
             f"{shown} holds {len(found)} texts, none of which begins like a recording",
             hint=_list_of(found),
         )
-    raise FormatError(
-        f"no recording is in it, only {seen:,} other files", path=shown, hint=_NOTHING
-    )
+    what = f"only {seen:,} other file{'s' if seen > 1 else ''}" if seen else "nor any other file"
+    raise FormatError(f"no recording is in it, {what}", path=shown, hint=_NOTHING)
 
 
 _NOTHING = (

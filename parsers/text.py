@@ -37,6 +37,8 @@ _HINT = (
     "Give the text as it was printed: trace-cmd report -R -t, cat /sys/kernel/tracing/trace, or "
     "perf script --ns --show-lost-events -F comm,tid,cpu,time,event,trace."
 )
+# A line of the function_graph tracer: ` 0)   1.234 us    |  schedule();`, `... | vcpu_run() {`.
+_GRAPH = re.compile(rb"^[^\n|]{0,200}\| {0,80}[\w.]{1,100}\(\)( \{|;)", re.MULTILINE)
 
 
 NO_RELEASE = "A text does not tell the kernel release; --kernel RELEASE does."
@@ -152,17 +154,30 @@ def _find_form(source: Source) -> tuple[Form, list[bytes]]:
 def _refuse(source: Source, lines: list[bytes]) -> None:
     head = source.read_known(0, min(_HEAD, source.size), "the first lines")
     hint = _HINT
-    if b"|" in head and b"()" in head and (b"{" in head or b"();" in head):
+    if b"\0" not in head and _GRAPH.search(head):
         hint = (
             "This looks like the function_graph tracer, whose lines do not tell the task: "
             "record events instead (trace-cmd record -e x86_fpu -e kvm:kvm_fpu -e sched ...)."
         )
+    elif lines[0].startswith(b"# tracer: "):
+        hint = (
+            "The ring buffer was empty, or only its head was copied. Was tracing on, with events "
+            "enabled, when it was read? trace_pipe empties what it shows."
+        )
+    elif _is_binary(head):
+        hint = "It is binary, and not of a form that is known: was it cut, encrypted, or re-coded?"
     elif _lacks_cpu(head):
         hint = (
             "The lines do not tell the CPU: perf script --ns --show-lost-events "
             "-F comm,tid,cpu,time,event,trace prints it."
         )
     raise FormatError(f"{_EXPECTED}; {_quoted(lines)}", path=source.path, offset=0, hint=hint)
+
+
+def _is_binary(head: bytes) -> bool:
+    text = head[:4096].decode("utf-8", "replace")
+    odd = sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text)
+    return odd * 8 > len(text)
 
 
 def _lacks_cpu(head: bytes) -> bool:
@@ -302,9 +317,13 @@ def _tell_odd(trace: Trace, form: Form, found: Index, where: Callable[[int], str
     notes = trace.notes
     if found.odd:
         some = "; ".join(f"{where(number)}: {text}" for number, text in found.odd_lines)
-        notes.append(
-            f"{found.odd} lines are no events and say nothing known, the first of them {some}."
-        )
+        if found.odd == 1:
+            notes.append(f"One line is no event and says nothing known: {some}.")
+        else:
+            notes.append(
+                f"{found.odd:,} lines are no events and say nothing known, the first of them "
+                f"{some}."
+            )
     if len(found.written) == 1 and found.events < found.written[0][1]:
         number, held, _ = found.written[0]
         notes.append(

@@ -215,4 +215,4 @@ def shown(line: bytes) -> str:
     """A line for messages: bounded, and with nothing in it that a terminal obeys."""
     text = line[:100].decode("utf-8", "backslashreplace")
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f"{safe!r}" + ("…" if len(line) > 100 else "")
+    return f"`{safe}" + ("...`" if len(line) > 100 else "`")

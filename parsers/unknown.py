@@ -53,6 +53,10 @@ OTHERS: tuple[Other, ...] = (
     _other(rb"PAR1", "one table of a converted recording", "Give the folder it is in."),
     _other(rb"(\x89PNG|\xff\xd8\xff|GIF8|%PDF)", "a picture or document", _RECORD),
     _other(rb"\xff\xfe|\xfe\xff", "text in UTF-16", "iconv -f UTF-16 -t UTF-8 FILE > trace.txt"),
+    _other(rb"(?i:[A-Z][A-Z-]{1,40}: |From )(?:(?!\n(?i:Content-Transfer-Encoding):)[^\0])*"
+           rb"\n(?i:Content-Transfer-Encoding: *(base64|quoted-printable))", "a mail whose text is"
+           " encoded", "Save its attachment, or its text as your mail program shows it, and give"
+           " that."),
     _other(rb"version https://git-lfs", "a Git LFS pointer, not the file", "git lfs pull"),
     _other(rb"\s*\{\s*\"linux-perf-json-version\"", "JSON of perf data convert", _PERF),
     _other(rb"\s*\{\s*\"schema_version\":", "a report of fputrace", "Give the recording itself."),

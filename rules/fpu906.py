@@ -35,8 +35,13 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     """Damage anywhere in the input."""
     damaged = [loss for loss in trace.losses if loss.severity == "damaged"]
     if not damaged:
-        return None
-    more = f" (and {len(damaged) - 1} more places)" if len(damaged) > 1 else ""
+        if not trace.trace.broken:
+            return None
+        others = len(trace.trace.broken) - 1
+        more = f" (and {others:,} more)" if others else ""
+        return f"part of the file cannot be read: {trace.trace.broken[0]}{more}", 1
+    others = len(damaged) - 1
+    more = f" (and {others:,} more place{'s' if others > 1 else ''})" if others else ""
     said = (
         f"part of the recording could not be read: {damaged[0].where}{more}. What was there counts "
         "as lost."

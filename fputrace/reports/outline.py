@@ -147,7 +147,7 @@ def losses(rows: Sequence[Loss], trace: Trace, clock: Clock) -> list[str]:
         return ["none" if trace.losses_known else "this recording cannot tell"]
     known = sum(row.count or 0 for row in rows)
     uncounted = sum(row.count is None for row in rows)
-    amount = f"{number(known)} events" if known else "an unknown number of events"
+    amount = plural(known, "event") if known else "an unknown number of events"
     if known and uncounted:
         amount += ", and more that nobody counted,"
     lines = [f"{amount} in {plural(len(rows), 'place')}"]

@@ -328,6 +328,11 @@ FOREIGN = (
     (b"PAR1\x15\4", "one table", "folder"),
     (b"\x89PNG\r\n\x1a\n", "picture", "Record"),
     (b"\xff\xfe#\0 \0", "UTF-16", "iconv"),
+    (
+        b"From: a@b\nMIME-Version: 1.0\ncontent-transfer-encoding: base64\n\nRlVCQVI=\n",
+        "mail",
+        "Save",
+    ),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
     (b'{\n\t"linux-perf-json-version": 1,\n', "JSON of perf data convert", "perf.data"),
     (b'{\n "schema_version": 1,\n "tool"', "a report of fputrace", "recording itself"),

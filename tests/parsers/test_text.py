@@ -249,7 +249,10 @@ def test_lines_nobody_understands_are_counted_and_shown(tmp_path: Path) -> None:
         (b"# tracer: nop\n#\n", "tracer"),
         (b"   perf   85     3.161933:   sched:sched_switch: prev_comm=perf\n" * 3, "CPU"),
         (b" 0)               |  sys_read() {\n 0)   0.5 us    |    fput();\n", "function_graph"),
-        (b"\xff" * 1000, "\\\\xff"),
+        (b"\xff" * 1000, "\\xff"),
+        (b"\xff\x01" * 1000, "binary"),
+        (b"# fputrace\n| a | b() |\n{}\n", "trace-cmd report -R -t"),
+        (b"# tracer: nop\n#\n", "The ring buffer was empty"),
         (LINES[0].encode(), "kvm_fpu"),
     ],
 )
