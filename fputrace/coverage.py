@@ -22,6 +22,9 @@ CORE_EVENTS = (
 )
 """Without these no core rule can answer; FPU902 names those that are missing."""
 
+ENTRY = "kvm:kvm_entry"
+"""Where it was recorded and never seen, the back end prints none (PVM)."""
+
 BASE_EVENTS = (
     "x86_fpu",
     "kvm:kvm_fpu",
@@ -91,6 +94,11 @@ class Gathered:
             need for need in needs if not any(self.recorded(one) for one in need.split("|"))
         )
 
+    def lacking(self, route: Route) -> tuple[str, ...]:
+        """What keeps a way to the fault closed; every vCPU prints kvm_entry, if any can."""
+        silent = [need for need in route.needs if need == ENTRY and not self.occurred(need)]
+        return self.missing(route.needs) or tuple(silent)
+
     @property
     def has_vcpu(self) -> bool:
         """Whether any vCPU thread was seen."""
@@ -125,7 +133,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     if rule.rests_on_absence and not found.trace.losses_known:
         return row(Status.NOT_DECIDABLE, HIDDEN_LOSSES)
     routes = [route for route in rule.routes if route.generations & set(holds)]
-    closed = [(route, lacks) for route in routes if (lacks := found.missing(route.needs))]
+    closed = [(route, lacks) for route in routes if (lacks := found.lacking(route))]
     if routes and len(closed) == len(routes):
         route, lacks = closed[0]
         return row(Status.NOT_DECIDABLE, _closed(route, found), lacks)

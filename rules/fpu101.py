@@ -16,7 +16,8 @@ guest's image in `thread.fpu` is by design: the VMM's is in `vcpu->arch.user_fpu
 save decide, and the coverage says so.
 
 ## Events needed
-x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, kvm:kvm_entry, sched:sched_switch.
+x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, sched:sched_switch; in G1, G3 and G4a
+kvm:kvm_entry.
 
 By probes: in G1, G3 and G4a one on `kernel_fpu_begin` (or `kernel_fpu_begin_mask`), which saves to
 the same place. From 5.16 on (G5, G6) `fpu_swap_kvm_fpstate`, `save_fpregs_to_fpstate` and
@@ -127,7 +128,6 @@ RULE = Rule(
     needs=(
         "x86_fpu:x86_fpu_regs_deactivated",
         "kvm:kvm_fpu",
-        "kvm:kvm_entry",
         "sched:sched_switch",
     ),
     facts=_PROVEN | _OPEN | _BUFFER | Fact.PARKED_SAVED,
@@ -144,10 +144,10 @@ RULE = Rule(
     say=say,
     by_design=_ASIDE | _POINTER,
     routes=(
-        Route(_BUG, ()),
+        Route(_BUG, ("kvm:kvm_entry",), "only a kvm_entry tells that the guest was still loaded"),
         Route(
             _BUG,
-            ("probe:kernel_fpu_begin|probe:kernel_fpu_begin_mask",),
+            ("kvm:kvm_entry", "probe:kernel_fpu_begin|probe:kernel_fpu_begin_mask"),
             "kernel_fpu_begin() inside KVM_RUN saves there too, which only a probe on it shows",
         ),
         Route(

@@ -144,6 +144,11 @@ def any_operands(
 RELOAD_AFTER_ENTRY = ("G4a", "G4x", "G4c")
 """``vcpu_enter_guest()`` prints ``kvm_entry`` before it reloads the registers."""
 
+VENDORS = ("at once", "several", "late", "no exits", "neither")
+"""How a back end prints kvm_exit: in its run loop, several to an entry (Intel 5.8 to 5.10), after
+preemption is on again (Intel up to 5.7, AMD up to 6.4), not at all; "neither" prints no kvm_entry
+either (PVM)."""
+
 
 class Truth(NamedTuple):
     """What really is, before one event: the owner (0 for NULL), and the subject's own state."""
@@ -161,6 +166,8 @@ class TrueTask:
     tif: bool = True
     kvm: bool = False
     alive: bool = True
+    exits: int = 0
+    """kvm_exit events that are still to be printed."""
 
 
 @dataclass
@@ -181,6 +188,7 @@ class Kernel:
         self.current = [0] * self.cpus
         self.own = [0] * self.cpus
         self.dead: list[int] = []
+        self.vendor = self.chance.choice(VENDORS)
         self.tasks[0] = TrueTask(fpu=0)
         for _ in range(self.chance.choice([2, 3, 5])):
             self.new_task()
@@ -214,6 +222,11 @@ class Kernel:
         pid = self.current[cpu]
         if pid == 0:
             self.choose(cpu, [(self.switch, 8), (self.other, 2), (self.free, 1)])
+            return
+        if self.tasks[pid].exits:
+            # Between preempt_enable() and the vendor's handle_exit().
+            late = [(self.exits, 4), (self.switch, 4), (self.kernel_fpu, 1), (self.other, 1)]
+            self.choose(cpu, late)
             return
         moves = [
             (self.switch, 6),
@@ -285,14 +298,26 @@ class Kernel:
 
     def use(self, cpu: int) -> None:
         """Guest or user mode."""
-        guest = self.tasks[self.current[cpu]].kvm
-        if guest and self.generation in RELOAD_AFTER_ENTRY:
+        task = self.tasks[self.current[cpu]]
+        entry = task.kvm and self.vendor != "neither"
+        if entry and self.generation in RELOAD_AFTER_ENTRY:
             self.emit(cpu, Kind.KVM_ENTRY)
         self.reload(cpu)
-        if guest and self.generation not in RELOAD_AFTER_ENTRY:
+        if entry and self.generation not in RELOAD_AFTER_ENTRY:
             self.emit(cpu, Kind.KVM_ENTRY)
-        elif not guest and self.chance.random() < 0.5:
+        elif not task.kvm and self.chance.random() < 0.5:
             self.emit(cpu, Kind.SYS_ENTER)
+        if entry and self.vendor in ("at once", "several", "late"):
+            task.exits = self.chance.choice([1, 2, 3]) if self.vendor == "several" else 1
+            if self.vendor != "late":
+                self.exits(cpu)
+
+    def exits(self, cpu: int) -> None:
+        """What is to be printed of a VM exit, wherever the thread is by now."""
+        task = self.tasks[self.current[cpu]]
+        for _ in range(task.exits):
+            self.emit(cpu, Kind.KVM_EXIT)
+        task.exits = 0
 
     def kvm_run(self, cpu: int) -> None:
         pid = self.current[cpu]
