@@ -58,6 +58,8 @@ OTHERS: tuple[Other, ...] = (
            " encoded", "Save its attachment, or its text as your mail program shows it, and give"
            " that."),
     _other(rb"version https://git-lfs", "a Git LFS pointer, not the file", "git lfs pull"),
+    _other(rb"\{\"(ts|format|comms|loss|end)\":", "JSON lines of fputrace convert without their"
+           " first line", "Keep that line when you filter, or give the whole file."),
     _other(rb"\s*\{\s*\"linux-perf-json-version\"", "JSON of perf data convert", _PERF),
     _other(rb"\s*\{\s*\"schema_version\":", "a report of fputrace", "Give the recording itself."),
     _other(rb"\s*(\{\s*\"|\[\s*[\"{])(?!.*([tT]race|\"ph\"))", "JSON that is no"

@@ -333,6 +333,7 @@ FOREIGN = (
         "mail",
         "Save",
     ),
+    (b'{"ts":1,"cpu":0,"pid":7,"flags":0,"event":"kvm:kvm_fpu"}\n', "first line", "Keep"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
     (b'{\n\t"linux-perf-json-version": 1,\n', "JSON of perf data convert", "perf.data"),
     (b'{\n "schema_version": 1,\n "tool"', "a report of fputrace", "recording itself"),
