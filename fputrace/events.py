@@ -432,6 +432,8 @@ class Trace:
     instances: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Sentences about the input a reader should know (damage, options ignored, …)."""
+    broken: list[str] = field(default_factory=list)
+    """Of the notes, those on parts of the file that cannot be read, its events apart."""
     limits: list[str] = field(default_factory=list)
     """What this form of recording cannot tell, a sentence each ("times are in microseconds")."""
     trace_id: int | None = None

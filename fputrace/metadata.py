@@ -88,6 +88,7 @@ def to_plain(trace: Trace) -> dict[str, Any]:
         },
         "notes": [text_of(note) for note in trace.notes],
         "limits": [text_of(limit) for limit in trace.limits],
+        "broken": [text_of(note) for note in trace.broken],
     }
 
 
@@ -145,6 +146,8 @@ def from_plain(plain: Any, path: str, form: str) -> Trace:
     }
     for key in ("instances", "notes", "limits"):
         setattr(trace, key, [_string(item, key) for item in _list(table, key)])
+    if "broken" in table:
+        trace.broken = [_string(item, "broken") for item in _list(table, "broken")]
     return trace
 
 

@@ -318,8 +318,11 @@ def _trace_of(recording: Recording) -> Trace:
     trace.total_bytes = sum(segment.end - segment.start for segment in recording.segments)
     comms = {0: "<idle>"}
     trace.comms = dict(comms)
+    # What the file's head and its features say of themselves so far is damage to them.
+    trace.broken = list(container.notes)
     if recording.cut:
         container.notes.append(f"{path}: the file ends {recording.cut}")
+        trace.broken.append(container.notes[-1])
     trace.notes = list(container.notes)
     unpacked = recording.unpacked
     places = [CpuData(cpu, 0, 1, origin=_Origin(unpacked)) for cpu in index.cpus]

@@ -64,6 +64,7 @@ def open_tracedat(
     except BaseException:
         source.close()
         raise
+    trace.broken = list(container.notes)
     trace._blocks = blocks_of(plan)
     trace._close = source.close
     return trace
