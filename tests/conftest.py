@@ -9,6 +9,33 @@ import pytest
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 SAMPLE_CASES = sorted(path.parent.name for path in SAMPLES.glob("*/trace.dat"))
 
+QUICK_CASES = (
+    "4.14.5-pinned",
+    "5.2.1-pinned",
+    "5.10-pinned",
+    "6.1-storm-lost",
+    "6.12-kfpu-probes",
+    "6.12-perf-lost",
+    "6.12-pipe-lost",
+    "7.2-storm",
+)
+"""Kernels of every kind, recordings of every form, losses, probes: what takes seconds a recording
+tries these; the others are marked long."""
+
+
+def unless_long(path: Path) -> object:
+    """A recording as a parameter, marked long when it is not of QUICK_CASES."""
+    case = path.parent.name
+    marks = () if case in QUICK_CASES else (pytest.mark.long,)
+    return pytest.param(path, marks=marks, id=f"{case}-{path.name}")
+
+
+@pytest.fixture(params=[unless_long(SAMPLES / case / "trace.dat") for case in SAMPLE_CASES])
+def quick_sample(request: pytest.FixtureRequest) -> Path:
+    """As ``sample``, for tests that take seconds: most are marked long."""
+    path: Path = request.param
+    return path
+
 
 @pytest.fixture(params=SAMPLE_CASES)
 def sample(request: pytest.FixtureRequest) -> Path:

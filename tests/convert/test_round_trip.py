@@ -15,6 +15,7 @@ from fputrace.convert import convert_trace
 from fputrace.events import Trace
 from fputrace.parsers import open_trace
 from fputrace.reports.json_report import analyze_json
+from tests.conftest import unless_long
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_traces"
 RECORDINGS = sorted(
@@ -27,7 +28,7 @@ OWN = {"path", "format", "total_bytes", "read_bytes", "_blocks", "_close"}
 ABOUT = [field.name for field in dataclasses.fields(Trace) if field.name not in OWN]
 
 
-@pytest.fixture(params=RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.fixture(params=map(unless_long, RECORDINGS))
 def recording(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path

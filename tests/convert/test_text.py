@@ -18,6 +18,7 @@ from fputrace.events import ABSENT, Kind, Trace
 from fputrace.parsers import open_trace
 from fputrace.parsers.textmeta import Header, shown_names
 from fputrace.reports.json_report import analyze_json
+from tests.conftest import unless_long
 from tests.tools import text_of, trace_cmd
 from tests.tools.trace_cmd import Event
 from tests.writers import EventSpec, TraceWriter
@@ -31,7 +32,7 @@ NOT_TOLD = {
 }
 
 
-@pytest.fixture(params=RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.fixture(params=map(unless_long, RECORDINGS))
 def recording(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
@@ -113,9 +114,9 @@ SAME_TEXT = re.compile(r"x86_fpu_|kvm_fpu|kvm_userspace_exit|sched_(?!switch)|si
 
 
 @pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
-def test_lines_are_those_of_trace_cmd(sample: Path, tmp_path: Path) -> None:
-    mine = events_in(convert(sample, tmp_path / "text"))
-    theirs = list(text_of.events_of(text_of.trace_cmd_report(sample)))
+def test_lines_are_those_of_trace_cmd(quick_sample: Path, tmp_path: Path) -> None:
+    mine = events_in(convert(quick_sample, tmp_path / "text"))
+    theirs = list(text_of.events_of(text_of.trace_cmd_report(quick_sample)))
     assert len(mine) == len(theirs)
     pairs = (sorted(events, key=lambda event: (event.ns, event.cpu)) for events in (mine, theirs))
     for one, other in zip(*pairs, strict=True):

@@ -20,7 +20,7 @@ from fputrace.events import Kind
 from fputrace.findings import Analysis, Severity, Verdict
 from fputrace.parsers import open_trace
 from fputrace.parsers.pftrace import sniff
-from tests.conftest import SAMPLE_CASES, SAMPLES
+from tests.conftest import QUICK_CASES, SAMPLE_CASES, SAMPLES
 from tests.parsers.rows import Pass, read_all
 from tests.writers.pftrace import PerfettoWriter, pb, varint, write_trace
 
@@ -85,13 +85,17 @@ def errors(analysis: Analysis) -> dict[tuple[str, str], int]:
     return found
 
 
-PAIRS = [(case, "as-perfetto-does") for case in SAMPLE_CASES]
-PAIRS += [
-    (case, form)
-    for case in ("5.2.1-pinned", "6.1-stale-owner", "6.1-storm-lost")  # bugs, bugs, losses
+PAIRS: list[Any] = [
+    pytest.param(
+        case,
+        form,
+        marks=() if case in QUICK_CASES and form == "as-perfetto-does" else pytest.mark.long,
+    )
+    for case in SAMPLE_CASES
     for form in FORMS
-    if form != "as-perfetto-does"
+    if form == "as-perfetto-does" or case in ("6.1-stale-owner", "6.1-storm-lost")
 ]
+PAIRS += [("5.2.1-pinned", form) for form in FORMS if form != "as-perfetto-does"]
 
 
 @pytest.mark.parametrize(("case", "form"), PAIRS)

@@ -115,14 +115,15 @@ def compare_operands(row: Row, event: Event) -> str:
 
 
 @pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
-def test_report(sample: Path) -> None:
-    seen = compare(sample, text_of.events_of(text_of.trace_cmd_report(sample)))
+def test_report(quick_sample: Path) -> None:
+    seen = compare(quick_sample, text_of.events_of(text_of.trace_cmd_report(quick_sample)))
     assert set(seen) == {"kernel", "trace-cmd"}
 
 
 @pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
-def test_raw_report(sample: Path) -> None:
-    seen = compare(sample, text_of.events_of(text_of.trace_cmd_report(sample, "-R")))
+def test_raw_report(quick_sample: Path) -> None:
+    report = text_of.trace_cmd_report(quick_sample, "-R")
+    seen = compare(quick_sample, text_of.events_of(report))
     # comm=sh pid=1 prio=120 is the kernel's text as well.
     assert set(seen) == {"raw", "kernel"}
 

@@ -62,10 +62,10 @@ def told(analysis: Analysis) -> list[tuple[object, ...]]:
     ]
 
 
-def test_pages_give_what_the_file_gives(sample: Path, tmp_path: Path) -> None:
-    made = read(sample)
+def test_pages_give_what_the_file_gives(quick_sample: Path, tmp_path: Path) -> None:
+    made = read(quick_sample)
     folder = write_tracefs(tmp_path / "tracing", made)
-    with open_trace(sample) as whole, open_trace(folder) as copy:
+    with open_trace(quick_sample) as whole, open_trace(folder) as copy:
         for mine, its in zip(columns(copy), columns(whole), strict=True):
             assert np.array_equal(mine, its)
         assert copy.losses == whole.losses
@@ -78,9 +78,9 @@ def test_pages_give_what_the_file_gives(sample: Path, tmp_path: Path) -> None:
         assert copy.path == str(folder)
 
 
-def test_findings_are_those_of_the_file(sample: Path, tmp_path: Path) -> None:
-    folder = write_tracefs(tmp_path / "tracing", read(sample))
-    assert told(fputrace.analyze(folder)) == told(fputrace.analyze(sample))
+def test_findings_are_those_of_the_file(quick_sample: Path, tmp_path: Path) -> None:
+    folder = write_tracefs(tmp_path / "tracing", read(quick_sample))
+    assert told(fputrace.analyze(folder)) == told(fputrace.analyze(quick_sample))
 
 
 def test_what_was_off_is_not_taken_for_silent(tmp_path: Path) -> None:
