@@ -65,7 +65,22 @@ def _traces(args: argparse.Namespace) -> list[str]:
             raise UsageError("--sha256 needs a file: standard input can be read only once")
     if args.sha256 and any(os.path.isdir(path) for path in args.traces):
         raise UsageError("--sha256 needs a file: a folder has no hash")
-    return args.traces or _default_traces()
+    paths = args.traces or _default_traces()
+    for path in paths:
+        if args.output and _is_same(path, args.output):
+            raise UsageError(
+                f"-o {args.output} is the recording itself, which would be lost",
+                hint="Name another file.",
+            )
+    return paths
+
+
+def _is_same(path: str, output: str) -> bool:
+    try:
+        there = os.path.isfile(output) or os.path.isdir(output)
+        return path != "-" and there and os.path.samefile(path, output)
+    except OSError:  # a TRACE that is not there is told of when it is opened
+        return False
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any]:

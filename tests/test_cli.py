@@ -258,6 +258,17 @@ def test_output_file(tmp_path: Path) -> None:
     assert b"Traceback" not in nowhere.stderr
 
 
+@pytest.mark.parametrize("verb", [["analyze"], ["info"], ["convert", "--to", "jsonl"]])
+def test_no_verb_writes_over_its_recording(verb: list[str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace.dat"
+    trace.write_bytes(CLEAN.read_bytes())
+    (tmp_path / "same").symlink_to(trace)
+    done = fputrace(*verb, trace, "-o", tmp_path / "same")
+    assert done.returncode == 2
+    assert b"is the recording itself" in done.stderr
+    assert trace.read_bytes() == CLEAN.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "notice"),
     [
