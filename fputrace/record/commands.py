@@ -147,19 +147,20 @@ copy=$output.parts
 
 say() { echo "fputrace: $*" >&2; }
 
-# A blocked dd does not see that whoever wanted its pages is gone.
+# A blocked dd does not see that whoever wanted its pages is gone; its open file tells it.
 stop_readers() {
-    for reader in /proc/[0-9]*; do
-        if tr '\0' ' ' < "$reader/cmdline" | grep -q "^dd if=$1/"; then
-            kill "${reader##*/}"
-        fi
-    done 2> /dev/null
+    ls -l /proc/[0-9]*/fd 2> /dev/null |
+        awk -v file="-> $1/per_cpu/" '
+            /^\/proc\// { split($0, part, "/") }
+            index($0, file) { print part[3] }' |
+        sort -u | while read -r reader; do kill "$reader"; done 2> /dev/null
 }
 # A read may find nothing although it was woken up: that is not the end of the file.
 read_pages() {
     while [ ! -e "$copy/stop" ] && [ -d "$here" ] && [ -d /proc/$$ ]; do
         dd if="$here/per_cpu/$1/trace_pipe_raw" bs=64k 2> /dev/null
     done >> "$copy/per_cpu/$1/trace_pipe_raw"
+    : > "$copy/done.$1"
 }
 
 # Takes away the instance and the probes of process $1 (this one, or one that was killed).
@@ -168,8 +169,12 @@ remove() {
     if [ -d "$left" ]; then
         echo 0 > "$left/tracing_on"
         echo 0 > "$left/events/enable"
-        stop_readers "$left"
-        rmdir "$left" 2> /dev/null || { sleep 1 && rmdir "$left"; } || say "$left stays"
+        tries=0
+        until stop_readers "$left"; rmdir "$left" 2> /dev/null; do
+            tries=$((tries + 1))
+            [ $tries -lt 10 ] || { say "$left stays"; break; }
+            sleep 1
+        done
     fi
     [ -e "$control" ] || return
     sed -n "s,^[a-z][0-9]*:\(fputrace_$1/[^ ]*\).*,\1,p" "$control" | while read -r event; do
@@ -268,7 +273,13 @@ while now=$(cat "$copy"/per_cpu/*/trace_pipe_raw | wc -c) && [ "$now" != "$befor
     sleep 1
 done
 : > "$copy/stop"
-stop_readers "$here"
+for cpu in $cpus; do
+    # One that is just starting is not seen the first time.
+    until [ -e "$copy/done.$cpu" ]; do
+        stop_readers "$here"
+        sleep 1
+    done
+done
 wait $readers
 
 cd "$here" || exit 2
@@ -291,7 +302,7 @@ cat "$top/saved_cmdlines" >> "$copy/saved_cmdlines"
 [ ! -e "$control" ] || grep "[:/]$group/" "$control" > "$copy/@CONTROL@"
 grep -E '@SYMBOLS@' /proc/kallsyms > "$copy/kallsyms"
 uname -a > "$copy/uname"
-rm "$copy/stop"
+rm "$copy/stop" "$copy"/done.*
 cd / && tar -cf - -C "$copy" . > "$copy.tar" && mv "$copy.tar" "${copy%.parts}"
 say "written: $output"
 """

@@ -169,13 +169,15 @@ def _drop_instance(tracefs: Tracefs, name: str, talk: Talk, proc: str = "/proc")
 
 
 def _stop_readers(folder: str, proc: str) -> None:
-    """End what the shell script started to read an instance's pages, and nothing else."""
+    """End what reads an instance's pages: the shell script's dd, when the script was killed."""
     for pid in os.listdir(proc):
-        if pid.isdecimal() and sidecar.read(f"{proc}/{pid}/cmdline").startswith(
-            f"dd\0if={folder}/"
-        ):
-            with suppress(OSError):
-                os.kill(int(pid), signal.SIGTERM)
+        if not pid.isdecimal() or int(pid) == os.getpid():
+            continue
+        with suppress(OSError):
+            for fd in os.listdir(f"{proc}/{pid}/fd"):
+                if os.readlink(f"{proc}/{pid}/fd/{fd}").startswith(f"{folder}/per_cpu/"):
+                    os.kill(int(pid), signal.SIGTERM)
+                    break
 
 
 def _drop_probes(tracefs: Tracefs, control: str, names: Sequence[str], talk: Talk) -> None:

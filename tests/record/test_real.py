@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import fputrace
 from fputrace.cli import main
 from fputrace.errors import UsageError
+from fputrace.findings import Analysis
 from fputrace.record.kernel import find_tracefs
 from tests.record.test_live import until
 
@@ -44,6 +47,14 @@ def state() -> dict[str, object]:
     return texts | {"instances": sorted(os.listdir(TOP / "instances"))}
 
 
+@contextmanager
+def analysed(path: Path) -> Iterator[Analysis]:
+    """An analysis whose recording is closed again: an unpacked one lies in a folder till then."""
+    analysis = fputrace.analyze(path)
+    with analysis.trace:
+        yield analysis
+
+
 def start(output: Path, *command: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "fputrace", "record", "--with", "tracefs", "--probes"]
     words += ["--buffer-mb", "4", "-o", str(output), "--", *command]
@@ -59,13 +70,13 @@ def test_recorded_and_analysed(tmp_path: Path) -> None:
     assert state() == before
     assert "expected: " in said
     assert "recorded: " in said
-    analysis = fputrace.analyze(output)
-    assert analysis.trace.counts["sched:sched_switch"] > 5
-    assert analysis.trace.clock == "mono"
-    assert analysis.trace.kernel == os.uname().release
-    assert analysis.losses == []
-    assert analysis.trace.sidecar is not None
-    assert not [f for f in analysis.findings if f.verdict == "confirmed" and f.code < "FPU2"]
+    with analysed(output) as analysis:
+        assert analysis.trace.counts["sched:sched_switch"] > 5
+        assert analysis.trace.clock == "mono"
+        assert analysis.trace.kernel == os.uname().release
+        assert analysis.losses == []
+        assert analysis.trace.sidecar is not None
+        assert not [f for f in analysis.findings if f.verdict == "confirmed" and f.code < "FPU2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -78,7 +89,8 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     _, said = child.communicate(timeout=60)
     assert child.returncode == 0, said
     assert state() == before
-    assert fputrace.analyze(tmp_path / "out.tar").trace.counts
+    with analysed(tmp_path / "out.tar") as analysis:
+        assert analysis.trace.counts
 
 
 def test_killed_and_started_again(tmp_path: Path) -> None:
@@ -105,10 +117,10 @@ def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["sh", script, output], check=True, timeout=60, cwd=tmp_path)
     assert state() == before
     assert sorted(os.listdir(tmp_path)) == [output.name, "record.sh"]
-    analysis = fputrace.analyze(output)
-    assert analysis.trace.counts["sched:sched_switch"] > 5
-    assert analysis.losses == []
-    assert analysis.trace.sidecar is not None or not (TOP / "kprobe_events").exists()
+    with analysed(output) as analysis:
+        assert analysis.trace.counts["sched:sched_switch"] > 5
+        assert analysis.losses == []
+        assert analysis.trace.sidecar is not None or not (TOP / "kprobe_events").exists()
 
 
 def test_the_script_killed_and_started_again(

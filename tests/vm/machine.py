@@ -37,7 +37,7 @@ mount -t devtmpfs dev /dev
 mount -t tracefs tracefs /sys/kernel/tracing
 for module in $(cat /modules/order); do insmod /modules/$module || echo "no module $module"; done
 cd /out
-sh -x /test.sh > /out/log 2>&1
+sh /test.sh 2>&1 | tee /out/log
 echo $? > /out/status
 dmesg > /out/dmesg
 tar -cf /dev/vda -C /out .
@@ -53,7 +53,7 @@ def build_workload() -> Path:
     newest = max(path.stat().st_mtime for path in (HERE / "workload").iterdir())
     if not target.exists() or target.stat().st_mtime < newest:
         words = ["gcc", "-O2", "-Wall", "-static", "-pthread", "-o", target, *sources]
-        subprocess.run(words, check=True)
+        subprocess.run([str(word) for word in words], check=True)
     return target
 
 
@@ -108,7 +108,9 @@ def boot(kernel: Kernel, root: Path, script: str, results: Path, seconds: float 
              "-drive", f"file={disk},format=raw,if=virtio"]  # fmt: skip
     try:
         # QEMU says what it cannot emulate of an EPYC.
-        subprocess.run(words, check=True, timeout=seconds, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [str(word) for word in words], check=True, timeout=seconds, stderr=subprocess.DEVNULL
+        )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
         said = console.read_text(errors="replace")[-3000:] if console.exists() else ""
         raise AssertionError(f"{kernel.release} did not end: {error}\n{said}") from error

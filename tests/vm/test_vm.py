@@ -19,11 +19,9 @@ _STATE = """
 state() {
     cd /sys/kernel/tracing
     ls instances
-    for name in tracing_on trace_clock set_event buffer_size_kb current_tracer trace_options; do
-        echo "$name: $(cat $name)"
-    done
+    grep . tracing_on trace_clock set_event buffer_size_kb current_tracer trace_options
     cat kprobe_events dynamic_events
-    cat /sys/kernel/tracing/events/*/*/enable | sort | uniq -c
+    cat events/enable
     cd /out
 }
 """
@@ -31,7 +29,7 @@ state() {
 SCRIPT = f"""{_STATE}
 record="python3 -m fputrace record --probes --kfpu"
 state > before
-mark() {{ echo "$1: status $2"; state > after.$1; }}
+mark() {{ echo "$1: status $2, $(cut -d' ' -f1 /proc/uptime) s"; state > after.$1; }}
 
 # 1. fputrace records by itself, then through trace-cmd.
 $record --with tracefs -o live.tar -- workload 3 2> said.live
