@@ -17,13 +17,17 @@ import fputrace
 from fputrace.convert.text import write_text
 from fputrace.findings import Analysis
 from fputrace.parsers import open_trace
-from tests.conftest import SAMPLE_CASES, SAMPLES
+from tests.conftest import QUICK_CASES, SAMPLE_CASES, SAMPLES
 from tests.fuzz.cutting import read_perf
 from tests.fuzz.losing import lose_lines, lose_samples, lose_silently
 from tests.replay.test_cut_findings import confirmed
 
 PERF_CASES = ("5.2.1-pinned", "5.10-pinned", "6.12-perf-lost")
 TEXT_CASES = ("5.10-pinned", "6.1-pinned", "6.12-pipe-lost")
+QUICK_OR_LONG = [
+    pytest.param(case, marks=() if case in QUICK_CASES else pytest.mark.long)
+    for case in SAMPLE_CASES
+]
 LONG = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 12))]
 
 
@@ -70,7 +74,7 @@ def report(case: str) -> bytes:
 
 
 @pytest.mark.parametrize("seed", LONG)
-@pytest.mark.parametrize("case", SAMPLE_CASES)
+@pytest.mark.parametrize("case", QUICK_OR_LONG)
 def test_report_without_lines(tmp_path: Path, case: str, seed: int) -> None:
     whole = of(tmp_path / "trace.txt", report(case))
     cut = of(tmp_path / "trace.txt", lose_lines(report(case), seed, how=b"%d EVENTS DROPPED"))

@@ -80,12 +80,12 @@ def test_sample_as_recorded(sample: Path) -> None:
     assert sum(mine.trace.counts.values()) == len(mine.rows) > 0
 
 
-def test_sample_converted_to_v6(sample: Path, tmp_path: Path) -> None:
+def test_sample_converted_to_v6(quick_sample: Path, tmp_path: Path) -> None:
     """trace-cmd's own v6 of the same recording: the same columns, and fields now and then."""
     old = tmp_path / "v6.dat"
-    trace_cmd.run("convert", "--file-version", "6", "-i", sample, "-o", old)
+    trace_cmd.run("convert", "--file-version", "6", "-i", quick_sample, "-o", old)
     assert_same(old, fields=False)
-    with open_trace(sample) as one, open_trace(old) as other:
+    with open_trace(quick_sample) as one, open_trace(old) as other:
         assert other.format != one.format
         for a, b in zip(one.blocks(), other.blocks(), strict=True):
             names = [a.names[e] if e >= 0 else "" for e in a.event.tolist()]

@@ -61,12 +61,11 @@ def check(tmp_path: Path, case: str, seed: int) -> None:
 
 @pytest.mark.parametrize("case", SAMPLE_CASES)
 def test_nothing_is_confirmed_that_the_whole_recording_does_not(tmp_path: Path, case: str) -> None:
-    for seed in range(3):
-        check(tmp_path, case, seed)
+    check(tmp_path, case, 0)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", SAMPLE_CASES)
 def test_nothing_is_confirmed_with_any_pages_removed(tmp_path: Path, case: str) -> None:
-    for seed in range(3, 25):
+    for seed in range(1, 25):
         check(tmp_path, case, seed)
