@@ -33,7 +33,7 @@ from tests.tools.cut_pages import cut_pages
 
 SEEDS = range(25)
 THOROUGH = ("4.14.5-pinned", "5.2.1-pinned", "6.1-put-at-sched-out")
-"""Cut with all seeds in the default run: small, with much in switch windows."""
+"""Cut with more seeds in the default run: small, with much in switch windows."""
 
 WIN = {"none": 0, "open": 1, "unknown": 2}
 IMAGE = {"unknown": 0, "user": 1, "guest": 2, "kernel": 3, "init": 4, "user, inferred": 5}
@@ -298,7 +298,7 @@ def compare_cut(tmp_path: Path, case: str, seed: int, generations: list[str]) ->
 
 @pytest.mark.parametrize("case", SAMPLE_CASES)
 def test_sample_with_pages_removed(tmp_path: Path, case: str) -> None:
-    for seed in SEEDS if case in THOROUGH else range(1):
+    for seed in SEEDS[:8] if case in THOROUGH else SEEDS[:1]:
         compare_cut(tmp_path, case, seed, [generation_of(case)])
 
 
