@@ -60,16 +60,18 @@ def analyze(
     max_unpacked: float | None = None,
     select: str | Sequence[str] | None = None,
     ignore: str | Sequence[str] | None = None,
+    plugins: Sequence[Rule] = (),
     sha256: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
     """Analyse one recording with all rules (or the selected ones).
 
-    ``select``/``ignore``: codes or prefixes of codes.  ``progress`` is called after every block.
+    ``select``/``ignore``: codes or prefixes of codes.  ``plugins``: rules beside the catalogue's
+    (:func:`fputrace.plugins.load`).  ``progress`` is called after every block.
     What else there is says how the recording is opened: see :func:`fputrace.parsers.open_trace`.
     Raises TraceError when the input cannot be used, UsageError for options that cannot be.
     """
-    select, ignore = _codes(select), _codes(ignore)
+    select, ignore = _codes(select, plugins), _codes(ignore, plugins)
     trace = open_trace(
         path,
         format_in=format_in,
@@ -81,21 +83,22 @@ def analyze(
         progress=progress,
     )
     try:
-        rules = [rule for rule in RULES if _chosen(rule.code, select, ignore)]
+        catalogue = (*RULES, *plugins)
+        rules = [rule for rule in catalogue if _chosen(rule.code, select, ignore)]
         decision, done = _run(trace, rules, kernel, generation, progress)
         digest = _digest(os.fspath(path)) if sha256 else None
-        return _conclude(trace, decision, done, rules, select, ignore, digest)
+        return _conclude(trace, decision, done, catalogue, select, ignore, digest)
     except BaseException:
         trace.close()
         raise
 
 
-def _codes(asked: str | Sequence[str] | None) -> list[str] | None:
+def _codes(asked: str | Sequence[str] | None, plugins: Sequence[Rule] = ()) -> list[str] | None:
     """Codes or their beginnings as a list; UsageError for one that no code begins with."""
     if asked is None:
         return None
     codes = [asked] if isinstance(asked, str) else list(asked)
-    known = [rule.code for rule in RULES] + [rule.code for rule in TRACE_RULES]
+    known = [rule.code for rule in (*RULES, *plugins)] + [rule.code for rule in TRACE_RULES]
     known += [code for code, _name in UNCHECKED]
     for code in codes:
         if not any(one.startswith(code) for one in known):
@@ -157,7 +160,7 @@ def _conclude(
 ) -> Analysis:
     gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps), done.fpstates)
     unplaced = [loss for loss in trace.losses if not loss.placed]
-    rows = cov.cover(RULES, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
+    rows = cov.cover(rules, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
     rows.sort(key=lambda row: row.code)
     status = {row.code: row.status for row in rows}
 

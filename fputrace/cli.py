@@ -249,6 +249,17 @@ def _add_output(parser: _Parser, formats: Sequence[str] = ()) -> argparse._Argum
     return group
 
 
+def _add_plugins(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--plugin",
+        dest="plugins",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a rule of another package (its entry point in fputrace.rules); runs its code",
+    )
+
+
 def _positive(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
@@ -309,12 +320,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fputrace {__version__}")
-    known = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=_Verb)
+    offered = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=_Verb)
 
     def verb(
         name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
     ) -> _Parser:
-        made = known.add_parser(
+        made = offered.add_parser(
             name,
             parents=[talk],
             help=text,
@@ -338,7 +349,9 @@ def build_parser() -> argparse.ArgumentParser:
     output = _add_output(analyze, FORMATS)
     output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
     status = analyze.add_argument_group("exit status")
-    status.add_argument("--fail-on", choices=["error", "performance", "never"], default="error")
+    status.add_argument(
+        "--fail-on", choices=["error", "performance", "never"], help="default: error"
+    )
     status.add_argument(
         "--fail-on-confirmed", action="store_true", help="`possible` does not count"
     )
@@ -346,13 +359,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--strict", action="store_true", help="3 when any selected error rule could not be checked"
     )
     status.add_argument("--exit-zero", action="store_true", help="0 instead of 1 and 3")
+    known = analyze.add_argument_group("what is known", "docs/config.md has more")
+    config = known.add_mutually_exclusive_group()
+    config.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from there (default: fputrace.toml, or [tool.fputrace] of pyproject.toml)",
+    )
+    config.add_argument("--no-config", action="store_true", help="from no file")
+    known.add_argument("--baseline", metavar="FILE", help="leave out what FILE knows, and count it")
+    known.add_argument(
+        "--write-baseline", metavar="FILE", help="what is found is known from now on"
+    )
+    _add_plugins(rules)
 
     timeline = verb("timeline", verbs.timeline, "draw who held the FPU registers of each CPU, when")
     _add_input(timeline)
     _add_model(timeline)
     _add_view(timeline)
     _add_output(timeline)
-    timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None)
+    timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
     timeline.add_argument("--width", metavar="COLUMNS", type=_width, help="default: the terminal's")
 
     info = verb("info", verbs.info, "what a recording holds and says about itself")
@@ -385,7 +411,9 @@ def build_parser() -> argparse.ArgumentParser:
         verb("record", verbs.record, "record what the rules need, on this kernel", _RECORD_EPILOG)
     )
 
-    _add_output(verb("rules", verbs.rules, "list the rules"), ("rich", "text", "json"))
+    catalogue = verb("rules", verbs.rules, "list the rules")
+    _add_plugins(catalogue)
+    _add_output(catalogue, ("rich", "text", "json"))
 
     explain = verb("explain", verbs.explain, "what a finding means, and when it can be wrong")
     explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or its name")

@@ -305,6 +305,15 @@ class GenerationResult:
     evidence: tuple[str, ...]
 
 
+class Suppressed(NamedTuple):
+    """Findings of one rule that were left out of a report, and why: never silently."""
+
+    code: str
+    reason: str
+    findings: int
+    occurrences: int
+
+
 @dataclass
 class Analysis:
     """Everything one trace gave: what ``analyze`` prints and ``fputrace.analyze`` returns."""
@@ -323,6 +332,8 @@ class Analysis:
     """Codes of rules that were not selected: they were not run."""
     hidden: int = 0
     """Findings that a view of tasks, CPUs or times leaves out."""
+    suppressed: tuple[Suppressed, ...] = ()
+    """What a configuration or a baseline took out of ``findings``."""
     windowed: bool = False
     """The view is a window of time; counts of findings are of the whole trace all the same."""
     record_trace_cmd: str | None = None

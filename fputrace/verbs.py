@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from fputrace.config import Config
     from fputrace.events import Trace
-    from fputrace.findings import Analysis
+    from fputrace.findings import Analysis, Rule
     from fputrace.lanes import LaneGrid
 
 DEFAULT_TRACES = ("trace.dat", "perf.data")
@@ -121,6 +122,7 @@ def _analyses(
                     kernel=args.kernel,
                     select=args.select,
                     ignore=args.ignore,
+                    plugins=args.plugins,
                     sha256=args.sha256,
                     progress=_progress(args, bar),
                     **_reading(args),
@@ -216,29 +218,86 @@ def _in_clock(
 
 def analyze(args: argparse.Namespace) -> int:
     """Findings of every TRACE, with their proof."""
+    from fputrace import baseline
     from fputrace.analysis import exit_status
     from fputrace.reports import Options, render
 
-    _check_codes(args.select or (), args.ignore or ())
+    config = _configured(args)
+    args.plugins = _plugins(args.plugins)
+    _check_codes(args.select or (), args.ignore or (), args.plugins)
+    _check_codes((), config.ignore, args.plugins)
+    known = baseline.read(args.baseline) if args.baseline else {}
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
         analyses, unreadable = _analyses(args, stack)
         if not analyses:
             return 2
+        analyses = [_without_ignored(analysis, config) for analysis in analyses]
+        if args.baseline:
+            analyses = [baseline.apply(one, known, args.baseline) for one in analyses]
+        judged = analyses
+        if args.write_baseline:
+            number = baseline.write(args.write_baseline, analyses)
+            if not args.quiet:
+                say(f"{args.write_baseline}: {number} known findings")
+            written = baseline.gather(analyses)
+            judged = [baseline.apply(one, written, args.write_baseline) for one in analyses]
         status = exit_status(
-            analyses,
-            fail_on=args.fail_on,
+            judged,
+            fail_on=args.fail_on or "error",
             fail_on_confirmed=args.fail_on_confirmed,
             strict=args.strict,
             exit_zero=args.exit_zero,
             select=args.select,
-            ignore=args.ignore,
+            ignore=[*(args.ignore or ()), *config.ignore],
         )
         status = 2 if unreadable else status
         name = args.format or ("rich" if screen.wants_rich else "text")
         options = Options(args.verbose, screen.ascii, status, __version__)
         screen.show(render(name, analyses, options))
     return status
+
+
+def _configured(args: argparse.Namespace) -> Config:
+    """The configuration in force; ``args`` get what it says and the command line does not."""
+    from fputrace.config import Config, find
+
+    config = Config() if args.no_config else find(args.config)
+    for option in ("fail_on", "generation", "kernel"):
+        if getattr(args, option) is None:
+            setattr(args, option, getattr(config, option))
+    if args.select is None and config.select is not None:
+        args.select = list(config.select)
+    args.fail_on_confirmed = args.fail_on_confirmed or bool(config.fail_on_confirmed)
+    args.strict = args.strict or bool(config.strict)
+    if config.path and args.verbose:
+        say(f"{config.path}: {'; '.join(config.said()) or 'no options'}")
+    return config
+
+
+def _without_ignored(analysis: Analysis, config: Config) -> Analysis:
+    """The analysis as the configuration wants it shown, which its notes and counts tell."""
+    from fputrace.baseline import suppress
+
+    options = [text for text in config.said() if not text.startswith("ignore ")]
+    if options:
+        analysis.notes.append(f"Options from {config.path}: {'; '.join(options)}.")
+    for code, reason in config.ignore.items():
+        analysis = suppress(
+            analysis,
+            lambda finding, code=code: finding.code.startswith(code),
+            f"{reason} (ignore in {config.path})",
+        )
+    return analysis
+
+
+def _plugins(names: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules of these plugins; none costs no import."""
+    if not names:
+        return ()
+    from fputrace.plugins import load
+
+    return load(names)
 
 
 def timeline(args: argparse.Namespace) -> int:
@@ -401,7 +460,7 @@ def rules(args: argparse.Namespace) -> int:
             else (),
             rule.needs,
         )
-        for rule in RULES
+        for rule in (*RULES, *_plugins(args.plugins))
     ] + [report.RuleRow(rule.code, rule.name, rule.severity.value, (), ()) for rule in TRACE_RULES]
     screen = Screen(args.output, args.color)
     shown = args.format or ("rich" if screen.wants_rich else "text")
@@ -434,14 +493,16 @@ def _page_of(word: str) -> str:
     raise UsageError(f"there is no rule {word!r}{closest(word, known)}", hint=_RULES_HINT)
 
 
-def _check_codes(select: Iterable[str], ignore: Iterable[str]) -> None:
+def _check_codes(
+    select: Iterable[str], ignore: Iterable[str], plugins: Sequence[Rule] = ()
+) -> None:
     """Raise UsageError for a code with which no code of the catalogue begins.
 
     And for a selected one that no rule of this version can answer: silence would read as a pass.
     """
     from fputrace.rules import PAGES, UNCHECKED
 
-    checked = [page.RULE.code for page in PAGES]
+    checked = [page.RULE.code for page in PAGES] + [rule.code for rule in plugins]
     known = checked + [code for code, _ in UNCHECKED]
     for word in (*select, *ignore):
         if not any(code.startswith(word) for code in known):

@@ -83,7 +83,22 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in sorted_findings(analysis.findings)],
         "costs": {},
         "record": _text(analysis.record),
+        **_suppressed(analysis),
     }
+
+
+def _suppressed(analysis: Analysis) -> dict[str, Any]:
+    """What a configuration or a baseline left out, only where one did."""
+    rows = [
+        {
+            "code": row.code,
+            "reason": decoded(row.reason),
+            "findings": row.findings,
+            "count": row.occurrences,
+        }
+        for row in analysis.suppressed
+    ]
+    return {"suppressed": rows} if rows else {}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

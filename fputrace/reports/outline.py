@@ -177,7 +177,12 @@ def loss(row: Loss, clock: Clock) -> str:
 
 def notes(analysis: Analysis) -> list[str]:
     """Sentences a reader should know before the findings, each once."""
-    return list(dict.fromkeys([*analysis.notes, *analysis.trace.notes]))
+    left_out = [
+        f"Left out: {row.code}, {plural(row.findings, 'finding')}, "
+        f"{plural(row.occurrences, 'time')}: {row.reason}."
+        for row in analysis.suppressed
+    ]
+    return list(dict.fromkeys([*analysis.notes, *analysis.trace.notes, *left_out]))
 
 
 class Group(NamedTuple):

@@ -1,0 +1,173 @@
+"""Findings that are known: what ``--write-baseline`` stores, and what ``--baseline`` takes out.
+
+A finding is known when another run of the same workload had it: same rule, a verdict at least as
+strong, a task of the same name (numbers in it aside: pids and worker numbers differ from run to
+run), the same vCPU, and a rate, occurrences a second of recording, that has not grown to more than
+:data:`GROWN` times what it was.  Messages, times and pids do not matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fputrace.errors import UsageError
+from fputrace.findings import Findings, Severity, Suppressed, Verdict
+
+if TYPE_CHECKING:
+    from fputrace.findings import Analysis, Finding
+
+VERSION = 1
+GROWN = 3.0
+"""A rate this many times the known one is new: the fault got worse."""
+FEW = 5
+"""Occurrences that are no rate yet: so few are known whatever the rate was."""
+LARGEST = 16 << 20
+"""Bytes of a baseline file; more is none."""
+
+
+class Fingerprint(NamedTuple):
+    """What a finding keeps from run to run."""
+
+    code: str
+    comm: str
+    vcpu: int | None
+
+
+class Known(NamedTuple):
+    """What is known of a fingerprint: its strongest verdict and its highest rate (1/s)."""
+
+    verdict: Verdict
+    rate: float
+
+
+def fingerprint(finding: Finding) -> Fingerprint:
+    """The parts that survive another run; numbers in the task's name are not among them."""
+    return Fingerprint(finding.code, re.sub(r"\d+", "N", finding.comm or ""), finding.vcpu)
+
+
+def gather(analyses: Iterable[Analysis]) -> dict[Fingerprint, Known]:
+    """What these analyses found; findings about the recording itself are never known."""
+    found: dict[Fingerprint, Known] = {}
+    for analysis in analyses:
+        for key, (count, verdict) in _summed(analysis).items():
+            old = found.get(key, Known(Verdict.POSSIBLE, 0.0))
+            strongest = (
+                Verdict.CONFIRMED if Verdict.CONFIRMED in (old.verdict, verdict) else verdict
+            )
+            found[key] = Known(strongest, max(old.rate, count / _seconds(analysis)))
+    return found
+
+
+def _summed(analysis: Analysis) -> dict[Fingerprint, tuple[int, Verdict]]:
+    """Occurrences and strongest verdict a fingerprint: workers of one name count together."""
+    summed: dict[Fingerprint, tuple[int, Verdict]] = {}
+    for finding in analysis.findings:
+        if finding.severity is not Severity.TRACE:
+            count, verdict = summed.get(fingerprint(finding), (0, Verdict.POSSIBLE))
+            if finding.verdict is Verdict.CONFIRMED:
+                verdict = finding.verdict
+            summed[fingerprint(finding)] = (count + finding.count, verdict)
+    return summed
+
+
+def _seconds(analysis: Analysis) -> float:
+    """How long the recording is; at least a millisecond, so that there is a rate."""
+    trace = analysis.trace
+    return max((trace.last_ns or 0) - (trace.first_ns or 0), 1_000_000) / 1e9
+
+
+def write(path: str, analyses: Sequence[Analysis]) -> int:
+    """Store what these analyses found; returns how many fingerprints.
+
+    Raises UsageError rather than overwriting a file that is no baseline, and OSError.
+    """
+    if os.path.exists(path) and os.path.getsize(path):
+        read(path)
+    known = gather(analyses)
+    rows = [
+        {**key._asdict(), "verdict": known[key].verdict.value, "rate": round(known[key].rate, 6)}
+        for key in sorted(known, key=lambda key: (key.code, key.comm, key.vcpu or -1))
+    ]
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump({"fputrace_baseline": VERSION, "findings": rows}, stream, indent=1)
+        stream.write("\n")
+    return len(rows)
+
+
+def read(path: str) -> dict[Fingerprint, Known]:
+    """A stored baseline; UsageError when the file is none, OSError."""
+
+    def wrong(what: str) -> UsageError:
+        return UsageError(f"{path}: {what}", hint="--write-baseline FILE makes one")
+
+    with open(path, "rb") as stream:
+        text = stream.read(LARGEST + 1)
+    try:
+        document = json.loads(text if len(text) <= LARGEST else b"")
+    except (ValueError, RecursionError):
+        raise wrong("is no baseline of fputrace") from None
+    if not isinstance(document, dict) or "fputrace_baseline" not in document:
+        raise wrong("is no baseline of fputrace")
+    if document["fputrace_baseline"] != VERSION:
+        raise wrong(f"is of version {document['fputrace_baseline']!r}, known is {VERSION}")
+    rows = document.get("findings")
+    if not isinstance(rows, list):
+        raise wrong("lists no findings")
+    return dict(_row(row, number, wrong) for number, row in enumerate(rows))
+
+
+def _row(row: Any, number: int, wrong: Any) -> tuple[Fingerprint, Known]:
+    kinds: Mapping[str, tuple[type, ...]] = {
+        "code": (str,),
+        "comm": (str,),
+        "vcpu": (int, type(None)),
+        "verdict": (str,),
+        "rate": (int, float),
+    }
+    if not isinstance(row, dict) or set(row) != set(kinds):
+        raise wrong(f"finding {number}: needs {', '.join(kinds)}")
+    for key, kind in kinds.items():
+        if not isinstance(row[key], kind) or isinstance(row[key], bool):
+            raise wrong(f"finding {number}: {key} is {row[key]!r}")
+    if row["verdict"] not in (Verdict.CONFIRMED.value, Verdict.POSSIBLE.value):
+        raise wrong(f"finding {number}: verdict is {row['verdict']!r}")
+    mine = Fingerprint(row["code"], row["comm"], row["vcpu"])
+    return mine, Known(Verdict(row["verdict"]), float(row["rate"]))
+
+
+def apply(analysis: Analysis, known: Mapping[Fingerprint, Known], path: str) -> Analysis:
+    """The analysis without what is known; how much that was is in ``suppressed``."""
+    summed = _summed(analysis)
+    seconds = _seconds(analysis)
+
+    def is_known(finding: Finding) -> bool:
+        old = known.get(fingerprint(finding))
+        if old is None or finding.severity is Severity.TRACE:
+            return False
+        if finding.verdict is Verdict.CONFIRMED and old.verdict is not Verdict.CONFIRMED:
+            return False
+        count, _verdict = summed[fingerprint(finding)]
+        return count <= FEW or count / seconds <= old.rate * GROWN
+
+    return suppress(analysis, is_known, f"known, in {path}")
+
+
+def suppress(analysis: Analysis, is_out: Any, reason: str) -> Analysis:
+    """The analysis without the findings ``is_out`` takes; they are counted by code, with why."""
+    out = [finding for finding in analysis.findings if is_out(finding)]
+    rows = [
+        Suppressed(
+            code,
+            reason,
+            sum(finding.code == code for finding in out),
+            sum(finding.count for finding in out if finding.code == code),
+        )
+        for code in sorted({finding.code for finding in out})
+    ]
+    kept = Findings(finding for finding in analysis.findings if not is_out(finding))
+    return dataclasses.replace(analysis, findings=kept, suppressed=(*analysis.suppressed, *rows))
