@@ -24,7 +24,7 @@ from fputrace.lanes import LaneGrid
 from fputrace.reports import Options, info, render
 from fputrace.reports.outline import clock_of
 from fputrace.reports.timeline import timeline_text
-from tests.fuzz.sandbox import peak_bytes
+from tests.fuzz.sandbox import PATIENCE, peak_bytes
 
 OUTPUTS = (
     "text",
@@ -160,7 +160,7 @@ _COLORS = re.compile(r"\x1b\[[\d;]*m")
 def command(path: Path, verb: tuple[str, ...]) -> int:
     """``python -m fputrace VERB FILE`` as its own process; returns its peak memory in bytes.
 
-    Raises AssertionError for another exit status than 0 to 3, more than 30 s, a traceback, an
+    Raises AssertionError for another exit status than 0 to 3, a process that hangs, a traceback, an
     output that is not harmless, or an error that does not name the file.
     """
     out, talk = path.parent / "out", path.parent / "talk"
@@ -187,7 +187,7 @@ def command(path: Path, verb: tuple[str, ...]) -> int:
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
     """The process's peak, looked at until it ends: what ``wait4`` tells counts its parent too."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE * 30
     peak = 0
     while process.poll() is None:
         with contextlib.suppress(OSError):
@@ -195,6 +195,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         if time.monotonic() > end:
             process.kill()
             process.wait()
-            raise AssertionError("takes longer than 30 s")
+            raise AssertionError(f"takes longer than {PATIENCE * 30} s")
         time.sleep(0.005)
     return peak

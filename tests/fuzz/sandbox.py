@@ -23,6 +23,9 @@ MEBI = 1 << 20
 RESIDENT_MIB = 512
 """What a process may have in memory at once while it looks at one input."""
 
+PATIENCE = 4
+"""Seconds by the clock for each second of CPU time allowed: other work may want the machine."""
+
 
 @dataclass
 class Failure:
@@ -34,7 +37,7 @@ class Failure:
 
 @dataclass
 class Outcome(Generic[Job]):
-    """One input done: ``why`` it failed or "", how long it took, the process's peak in bytes."""
+    """One input done: ``why`` it failed or "", CPU time it took, the process's peak in bytes."""
 
     job: Job
     why: str
@@ -57,9 +60,9 @@ def run_all(
 ) -> list[Failure]:
     """Apply ``check`` to each input, written to a file in ``folder``; returns what failed.
 
-    An input fails when ``check`` raises anything, takes longer than ``seconds``, needs more than
-    ``mebibytes`` on top of what the process has, or kills its process.  A new worker then goes on
-    with the next input, until ``most`` have failed.
+    An input fails when ``check`` raises anything, takes more than ``seconds`` of CPU time or four
+    times as long by the clock, needs more than ``mebibytes`` on top of what the process has, or
+    kills its process.  A new worker then goes on with the next input, until ``most`` have failed.
     """
     path = folder / "mutant.dat"
 
@@ -88,7 +91,7 @@ def run(
 
     ``check`` may return the peak of a process it has started, which then counts instead.
 
-    A job fails when ``check`` raises, takes longer than ``seconds``, asks for more than
+    A job fails when ``check`` raises, takes more than ``seconds`` of CPU time, asks for more than
     ``mebibytes`` on top of what the process has, has more than RESIDENT_MIB resident, or kills its
     process; a new worker then goes on.
     """
@@ -144,7 +147,7 @@ class _Worker(Generic[Job]):
         for job in jobs:
             self._job, self._from = job, now()
             # The worker stops itself in Python code; a loop in C is stopped from here.
-            self.deadline = self._from + self._seconds + 10
+            self.deadline = self._from + PATIENCE * self._seconds + 10
             self.pipe.send(job)
             return True
         return False
@@ -157,7 +160,7 @@ class _Worker(Generic[Job]):
             why, peak = f"hangs: no answer in {took:.0f} s", 0
         else:
             try:
-                why, peak = self.pipe.recv()
+                why, took, peak = self.pipe.recv()
             except EOFError:
                 self._process.join()
                 why, peak = f"died: exit code {self._process.exitcode}", 0
@@ -190,21 +193,36 @@ class _Worker(Generic[Job]):
             raise TooSlow(f"takes longer than {self._seconds} s")
 
         signal.signal(signal.SIGALRM, late)
+        signal.signal(signal.SIGPROF, late)
         while True:
             job = pipe.recv()
             if job is None:
                 return
-            begin = now()
+            begin = busy()
             forget_peak()
             other = None
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
             try:
-                other = self._check(job, self._folder)
-                why = ""
+                # Whatever comes at the very end is still caught by the outer one.
+                try:
+                    self._limit(self._seconds)
+                    other = self._check(job, self._folder)
+                    why = ""
+                finally:
+                    self._limit(0)
             except BaseException:  # noqa: BLE001  every kind of failure is a result here
-                why = f"after {now() - begin:.1f} s\n{traceback.format_exc()}"
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            pipe.send((why, peak_bytes() if other is None else other))
+                self._limit(0)
+                why = f"after {busy() - begin:.1f} s\n{traceback.format_exc()}"
+            pipe.send((why, busy() - begin, peak_bytes() if other is None else other))
+
+    def _limit(self, seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+
+
+def busy() -> float:
+    """CPU time of this process and of those it has waited for, in seconds."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def forget_peak() -> None:

@@ -62,9 +62,8 @@ def test_the_sandbox_notices(tmp_path: Path) -> None:
     """Each misdeed is reported under its label, and the rest still runs."""
     names = ["fine", "raise", "fine", "die", "eat", "touch", "sleep", "fine"]
     inputs = [(name, name.encode()) for name in names]
-    failures = run_all(inputs, misbehave, tmp_path, seconds=0.5)
+    failures = run_all(inputs, misbehave, tmp_path, seconds=2)
     assert [failure.label for failure in failures] == ["raise", "die", "eat", "touch", "sleep"]
-    for failure, why in zip(
-        failures, ["KeyError", "exit code", "MemoryError", "MiB resident", "0.5 s"], strict=True
-    ):
+    whys = ["KeyError", "exit code", "MemoryError", "MiB resident", "longer than 2 s"]
+    for failure, why in zip(failures, whys, strict=True):
         assert why in failure.why
