@@ -26,6 +26,7 @@ MOST_DEPTH = 32
 """Folders inside each other."""
 
 _BLOCK = 512
+_PADDING = 1 << 20  # bytes looked through behind a tar's end
 _LONG_NAME = 1 << 16  # bytes of a GNU long name or a pax header
 _DIRECTORY = 1 << 24  # bytes of a zip's directory
 _END_BYTES = 66_000  # of a zip that may hold the end of its directory
@@ -159,6 +160,8 @@ def _tar(stream: Window, extraction: Extraction, budget: Budget) -> None:
         at = stream.at
         header = stream.exactly(_BLOCK)
         if header and not header.strip(b"\0"):
+            # Padding up to a whole record of tar(1), and behind it a compression's checksum.
+            _skip(stream, _PADDING)
             return
         if len(header) < _BLOCK:
             budget.damage.append(f"the tar archive breaks off at its byte {stream.at:,}")

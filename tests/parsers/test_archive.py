@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import shutil
@@ -261,6 +262,14 @@ def test_a_tar_that_breaks_off_is_read_and_damaged(tmp_path: Path) -> None:
     assert (loss.severity, loss.placed, loss.after_ns) == ("damaged", True, trace.last_ns)
     assert "the tar archive breaks off" in loss.where
     assert any("breaks off" in note for note in trace.notes)
+
+
+def test_a_packed_tar_without_its_checksum_is_damaged(tmp_path: Path) -> None:
+    """Everything in it is there, and nothing proves it."""
+    trace = open_trace(put(tmp_path, gzip.compress(tar({"t": DAT}))[:-4]))
+    assert events_of(trace) == 40
+    assert trace.losses[-1].severity == "damaged"
+    assert any("the gzip data breaks off" in note for note in trace.notes)
 
 
 def test_a_tar_that_breaks_off_inside_the_recording(tmp_path: Path) -> None:
