@@ -180,6 +180,8 @@ def _conclude(
             return "the clock is not the same on all CPUs"
         if not trace.losses_known:
             return "this form of recording does not tell losses"
+        if not trace.whole_known:
+            return "nothing tells whether parts of the recording were left out"
         return done.unseen(facts)
 
     def owner(pid: int) -> str:

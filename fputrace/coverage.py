@@ -148,6 +148,8 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
         limits.append(f"{found.gaps} undeclared gaps (a pid filter, or tracing was switched off)")
     if not found.trace.losses_known:
         limits.append("this form of recording does not tell losses")
+    if not found.trace.whole_known:
+        limits.append("nothing tells whether parts of it were left out")
     if not found.decision.decided:
         limits.append(f"the generation may be {' or '.join(candidates)}")
     if not found.trace.clock_global and not rule.one_cpu:

@@ -412,6 +412,8 @@ class Trace:
     pointers_hashed: bool = False
     losses_known: bool = True
     """False when this form of recording cannot tell that events were lost."""
+    whole_known: bool = True
+    """False when nothing tells whether parts were left out later (a text that may be grep'ed)."""
     formats: dict[str, EventFormat] = field(default_factory=dict, repr=False)
     """``system:name`` -> format, of every event this recording describes."""
     enabled: frozenset[str] | None = None

@@ -64,6 +64,7 @@ def to_plain(trace: Trace) -> dict[str, Any]:
         "clock_in_ns": trace.clock_in_ns,
         "pointers_hashed": trace.pointers_hashed,
         "losses_known": trace.losses_known,
+        "whole_known": trace.whole_known,
         "has_kallsyms": trace.has_kallsyms,
         "symbols": {text_of(name): hex(value & _U64) for name, value in trace.symbols.items()},
         "events": [
@@ -119,6 +120,7 @@ def from_plain(plain: Any, path: str, form: str) -> Trace:
         if type(table.get(flag)) is not bool:
             raise MalformedError(f"{flag} is neither true nor false")
         setattr(trace, flag, table[flag])
+    trace.whole_known = table.get("whole_known", True) is True
     trace.symbols = {
         name: _hexadecimal(value, "symbols")
         for name, value in _table(table.get("symbols"), "symbols").items()

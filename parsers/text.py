@@ -41,6 +41,12 @@ _HINT = (
 _GRAPH = re.compile(rb"^[^\n|]{0,200}\| {0,80}[\w.]{1,100}\(\)( \{|;)", re.MULTILINE)
 
 
+UNCOUNTED = (
+    "Nothing in this text tells that no line is missing (grep, tail, trace-cmd report -F or --cpu, "
+    "a pasted part): nothing is proven by it. Give trace.dat, or tracefs' trace with its head."
+)
+"""A sentence of ``Trace.limits`` about a text without a count of its lines."""
+
 NO_RELEASE = "A text does not tell the kernel release; --kernel RELEASE does."
 """A sentence of ``Trace.limits`` that holds until somebody knows better."""
 
@@ -98,7 +104,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     else:
         _set_clock(trace, form, clock or found.clock)
         trace.pointers_hashed = _read_sample(trace, table, form, sample)
-        _tell_limits(trace, form, sample)
+        _tell_limits(trace, form, found, sample)
     holes = _all_holes(trace, found, where, outer)
     _tell_odd(trace, form, found, where)
     plan = Plan(
@@ -228,7 +234,7 @@ def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes
     return bool(pointers) and max(pointers) < 1 << 32
 
 
-def _tell_limits(trace: Trace, form: Form, sample: list[bytes]) -> None:
+def _tell_limits(trace: Trace, form: Form, found: Index, sample: list[bytes]) -> None:
     if not form.ticks:
         prefixes = [read_prefix(form, line) for line in sample]
         if all(prefix is None or prefix.ts % 1000 == 0 for prefix in prefixes):
@@ -247,6 +253,10 @@ def _tell_limits(trace: Trace, form: Form, sample: list[bytes]) -> None:
             "interrupts that KVM takes at a VM exit: nothing rests on an event that is absent. "
             "Give perf.data itself."
         )
+    elif [held for _line, held, _written in found.written] != [found.events]:
+        # Only tracefs' `trace` says how many lines there are.
+        trace.whole_known = False
+        trace.limits.append(UNCOUNTED)
 
 
 def _all_holes(

@@ -29,8 +29,8 @@ _ODD = re.compile(r"[^A-Za-z0-9_.\-]")
 
 _TAKEN = (
     "kernel", "host", "cpus", "clock", "clock_global", "clock_in_ns", "pointers_hashed",
-    "losses_known", "has_kallsyms", "symbols", "unusable", "probes", "instances", "is_guest",
-    "guests", "trace_id", "guest_ids", "enabled", "limits",
+    "losses_known", "whole_known", "has_kallsyms", "symbols", "unusable", "probes", "instances",
+    "is_guest", "guests", "trace_id", "guest_ids", "enabled", "limits",
 )  # fmt: skip
 
 
