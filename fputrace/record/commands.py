@@ -83,6 +83,7 @@ def script(plan: Plan, run: Run) -> str:
         "@OUTPUT@": shlex.quote(run.output),
         "@CONTROL@": plan.control,
         "@CLOCK@": plan.clock,
+        "@PAGE@": str(plan.page_size),
         "@BUFFER@": str(plan.buffer_kb),
         "@SYMBOLS@": SYMBOLS,
         "@PROBES@": "\n".join(_probe_line(probe) for probe in plan.probes) or ":",
@@ -147,20 +148,21 @@ copy=$output.parts
 
 say() { echo "fputrace: $*" >&2; }
 
-# A blocked dd does not see that whoever wanted its pages is gone; its open file tells it.
-stop_readers() {
-    ls -l /proc/[0-9]*/fd 2> /dev/null |
-        awk -v file="-> $1/per_cpu/" '
-            /^\/proc\// { split($0, part, "/") }
-            index($0, file) { print part[3] }' |
-        sort -u | while read -r reader; do kill "$reader"; done 2> /dev/null
-}
-# A read may find nothing although it was woken up: that is not the end of the file.
+# Appends the pages of CPU $1 that are full; with $2 those that are not, too.  A reader that waits
+# for events gets a page for each, and makes some itself.
+take() {
+    stats=$here/per_cpu/$1/stats
+    left=$(sed -n 's/^bytes: *//p' "$stats")
+    pages=$((left / @PAGE@))
+    [ -z "${2-}" ] || [ "$(sed -n 's/^entries: *//p' "$stats")" = 0 ] || pages=$((pages + 1))
+    [ "$pages" = 0 ] ||
+        dd if="$here/per_cpu/$1/trace_pipe_raw" bs=@PAGE@ count=$pages 2> /dev/null
+} >> "$copy/per_cpu/$1/trace_pipe_raw"
 read_pages() {
     while [ ! -e "$copy/stop" ] && [ -d "$here" ] && [ -d /proc/$$ ]; do
-        dd if="$here/per_cpu/$1/trace_pipe_raw" bs=64k 2> /dev/null
-    done >> "$copy/per_cpu/$1/trace_pipe_raw"
-    : > "$copy/done.$1"
+        take "$1"
+        sleep 1
+    done
 }
 
 # Takes away the instance and the probes of process $1 (this one, or one that was killed).
@@ -170,7 +172,7 @@ remove() {
         echo 0 > "$left/tracing_on"
         echo 0 > "$left/events/enable"
         tries=0
-        until stop_readers "$left"; rmdir "$left" 2> /dev/null; do
+        until rmdir "$left" 2> /dev/null; do
             tries=$((tries + 1))
             [ $tries -lt 10 ] || { say "$left stays"; break; }
             sleep 1
@@ -266,21 +268,14 @@ fi
 trap '' INT TERM HUP
 echo 0 > "$here/tracing_on"
 
-# The last pages: until nothing more comes.
-before=-1
-while now=$(cat "$copy"/per_cpu/*/trace_pipe_raw | wc -c) && [ "$now" != "$before" ]; do
-    before=$now
-    sleep 1
-done
+# The last pages.
 : > "$copy/stop"
+wait $readers
 for cpu in $cpus; do
-    # One that is just starting is not seen the first time.
-    until [ -e "$copy/done.$cpu" ]; do
-        stop_readers "$here"
-        sleep 1
+    while [ "$(sed -n 's/^entries: *//p' "$here/per_cpu/$cpu/stats")" != 0 ]; do
+        take "$cpu" all
     done
 done
-wait $readers
 
 cd "$here" || exit 2
 for folder in @FILES@; do
@@ -302,7 +297,7 @@ cat "$top/saved_cmdlines" >> "$copy/saved_cmdlines"
 [ ! -e "$control" ] || grep "[:/]$group/" "$control" > "$copy/@CONTROL@"
 grep -E '@SYMBOLS@' /proc/kallsyms > "$copy/kallsyms"
 uname -a > "$copy/uname"
-rm "$copy/stop" "$copy"/done.*
+rm "$copy/stop"
 cd / && tar -cf - -C "$copy" . > "$copy.tar" && mv "$copy.tar" "${copy%.parts}"
 say "written: $output"
 """

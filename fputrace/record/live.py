@@ -33,6 +33,7 @@ INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/p
 _INSTANCE = re.compile(r"fputrace-(\d+)")
 _GROUP = re.compile(r"^[a-z]\d*:(fputrace_(\d+)/\S+)", re.M)
 _LOSS = re.compile(r"^(overrun|commit overrun|dropped events):\s*(\d+)", re.M)
+_PAUSE = 0.1
 _READ = re.compile(r"^read events:\s*(\d+)", re.M)
 _PATIENCE = 60.0
 """Seconds a recorder has to write its file after it was told to stop."""
@@ -141,7 +142,7 @@ def sweep(tracefs: Tracefs, talk: Talk, proc: str = "/proc") -> None:
         match = _INSTANCE.fullmatch(name)
         if match and dead(match[1]):
             talk(f"taking away the instance {name}, which a killed run left")
-            _drop_instance(tracefs, name, talk, proc)
+            _drop_instance(tracefs, name, talk)
     for control in ("kprobe_events", "dynamic_events"):
         left = [name for name, pid in _GROUP.findall(_text(tracefs, control)) if dead(pid)]
         if left:
@@ -149,35 +150,22 @@ def sweep(tracefs: Tracefs, talk: Talk, proc: str = "/proc") -> None:
         _drop_probes(tracefs, control, left, talk)
 
 
-def _drop_instance(tracefs: Tracefs, name: str, talk: Talk, proc: str = "/proc") -> None:
+def _drop_instance(tracefs: Tracefs, name: str, talk: Talk) -> None:
     where = f"instances/{name}"
     for switch in ("tracing_on", "events/enable"):
         with suppress(OSError):
             tracefs.write(f"{where}/{switch}", "0")
-    for attempt in range(20):
+    for attempt in range(40):
         try:
             tracefs.remove(name)
             return
         except FileNotFoundError:
             return
         except OSError as error:
-            # Somebody reads it still: the shell script's dd, or a recorder that is just ending.
-            _stop_readers(tracefs.path(where), proc)
-            if attempt == 19:
+            # Somebody reads it still: a recorder that is just ending.
+            if attempt == 39:
                 talk(f"{tracefs.path(where)} stays: {error.strerror}; rmdir it later")
         time.sleep(0.1)
-
-
-def _stop_readers(folder: str, proc: str) -> None:
-    """End what reads an instance's pages: the shell script's dd, when the script was killed."""
-    for pid in os.listdir(proc):
-        if not pid.isdecimal() or int(pid) == os.getpid():
-            continue
-        with suppress(OSError):
-            for fd in os.listdir(f"{proc}/{pid}/fd"):
-                if os.readlink(f"{proc}/{pid}/fd/{fd}").startswith(f"{folder}/per_cpu/"):
-                    os.kill(int(pid), signal.SIGTERM)
-                    break
 
 
 def _drop_probes(tracefs: Tracefs, control: str, names: Sequence[str], talk: Talk) -> None:
@@ -393,8 +381,9 @@ def _while_it_runs(
     child = subprocess.Popen(run.command) if run.command else None  # noqa: S603
     end = None if run.seconds is None else time.monotonic() + run.seconds
     while not stop.signal:
-        if not _take(readers):
-            time.sleep(0.02)
+        # Whoever reads all the time gets a page for each event, and makes some itself.
+        time.sleep(_PAUSE)
+        _take(readers)
         if child is not None and child.poll() is not None:
             return child.returncode
         if end is not None and time.monotonic() >= end:
