@@ -73,6 +73,10 @@ def open_tracedat(
 def _choose_buffer(container: Container, instance: str | None) -> Buffer:
     names = [buffer.name for buffer in container.buffers]
     wanted = instance or ""
+    full = [other for other in container.buffers if any(place.size for place in other.cpus)]
+    if instance is None and len(full) == 1 and len(full) < len(names):
+        # trace-cmd record -B keeps the top buffer out of it, as fputrace record has it done.
+        wanted = full[0].name
     if wanted not in names:
         if instance:
             known = ", ".join(name for name in names if name) or "none"

@@ -22,7 +22,7 @@ _UNUSED = ("test", "tests", "idlelib", "tkinter", "lib2to3", "ensurepip", "site-
            "dist-packages", "pydoc_data", "turtledemo")  # fmt: skip
 QEMU = (
     "qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC,+svm,+npt,-cx16", "-smp", "2",
-    "-m", "2048", "-nodefaults", "-nographic", "-no-reboot",
+    "-m", "1024", "-nodefaults", "-nographic", "-no-reboot",
 )  # fmt: skip
 """With cx16 the cmpxchg16b of QEMU 7.2 now and then corrupts flags when CPUs run in threads."""
 

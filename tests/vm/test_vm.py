@@ -52,7 +52,6 @@ while ! ls /sys/kernel/tracing/instances | grep -q fputrace; do sleep 0.2; done
 sleep 2
 kill -9 $!
 wait
-pkill sleep
 state > left
 $record --with tracefs -o again.tar -- true 2> said.again
 mark again $?
