@@ -310,3 +310,189 @@ def test_where_interrupts_use_the_fpu_a_hit_may_be_missed(
 
     found = accused(tell_probed(story, generation, tmp_path))
     assert found == [("FPU107", "possible" if interrupts else "confirmed", VCPU.pid, 1)]
+
+
+SECOND = GUEST + 0x500000
+
+
+def swap_to(s: ProbedStory, load: int, image: int, cpu: int = 0) -> None:
+    """fpu_swap_kvm_fpstate() with a guest's buffer that is not the thread's usual one."""
+    task = s._current[cpu]
+    s.probe("swap", cpu, g=image, **{"in": load})
+    if task in s._live:
+        s.save_to(task, s.own(task) if load else image, cpu)
+    s.probe("restore", cpu, where=image if load else s.own(task), mask=0x604FF)
+    s._swap(load, cpu)
+
+
+def ran_out(s: ProbedStory, image: int, cpu: int = 0) -> None:
+    """The current task is preempted by HOG, its registers saved to ``image``."""
+    task = s._current[cpu]
+    s.schedule(HOG, cpu)
+    s.save_to(task, image, cpu)
+    s.switch_to(HOG, cpu, probe=False)
+    s.restore(cpu)
+
+
+def one_thread_runs_two_vcpus(s: ProbedStory) -> None:
+    """As kvm selftests do: each vCPU has a buffer of its own."""
+    runs(s)
+    s.switch(HOG)
+    s.restore()
+    for image in (GUEST + VCPU.pid * 0x1000, SECOND) * 3:
+        s.switch(VCPU)
+        s.restore()
+        swap_to(s, 1, image)
+        s.enter()
+        ran_out(s, image)
+        s.switch(VCPU)
+        s.enter()
+        swap_to(s, 0, image)
+        s.event("kvm_userspace_exit", reason=2)
+        ran_out(s, s.own(VCPU))
+    s.switch(KTHREAD)
+    settles(s)
+
+
+def two_threads_run_one_vcpu_in_turn(s: ProbedStory) -> None:
+    """One buffer, two threads with an image each."""
+    runs(s)
+    s.switch(HOG)
+    s.restore()
+    for task in (VCPU, OTHER) * 3:
+        s.switch(task)
+        s.restore()
+        swap_to(s, 1, SECOND)
+        s.enter()
+        ran_out(s, SECOND)
+        s.switch(task)
+        s.enter()
+        swap_to(s, 0, SECOND)
+        s.event("kvm_userspace_exit", reason=2)
+        ran_out(s, s.own(task))
+    s.switch(KTHREAD)
+    settles(s)
+
+
+def init_and_msr_ioctls(s: ProbedStory) -> None:
+    """kvm_vcpu_reset() puts and loads inside KVM_RUN; __msr_io() (6.18 on) loads and puts alone."""
+    runs(s)
+    s.run_guest()
+    s.put()
+    s.load()
+    s.enter()
+    s.return_to_vmm()
+    s.load()
+    s.put()
+    s.load()
+    s.kernel_fpu()
+    s.put()
+    settles(s)
+
+
+def preempted_everywhere(s: ProbedStory) -> None:
+    """Between each probe and what it announces, and between a swap and its kvm_fpu."""
+    runs(s)
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s.restore()
+    s.probe("swap", g=GUEST, **{"in": 1})
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s._guests.add(VCPU)
+    s.probe("restore", where=GUEST + VCPU.pid * 0x1000, mask=0x604FF)
+    s.fpu("regs_activated", flag=1)
+    s._acquire(VCPU, 0)
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s.event("kvm_fpu", load=1)
+    s.enter()
+    s.probe("begin")
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s.probe("begun")
+    s.probe("end")
+    s._owner[0] = 0
+    s.enter()
+    s.probe("swap", g=GUEST, **{"in": 0})
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s._guests.discard(VCPU)
+    s.probe("restore", where=s.own(VCPU), mask=0x604FF)
+    s.fpu("regs_activated", flag=1)
+    s._acquire(VCPU, 0)
+    s.switch(HOG)
+    s.restore()
+    s.switch(VCPU)
+    s.event("kvm_fpu", load=0)
+    s.event("kvm_userspace_exit", reason=2)
+    s.restore()
+    settles(s)
+
+
+def moved_between_cpus(s: ProbedStory) -> None:
+    """A section on one CPU, then the thread goes on with what another still holds of it."""
+    for cpu in (0, 1):
+        s.switch(HOG if cpu else OTHER, cpu)
+        s.restore(cpu)
+    s.switch(KTHREAD, 0)
+    s.begin(VCPU, 0)
+    s.run_guest(0)
+    s.switch(KTHREAD, 0)
+    s.switch(VCPU, 1)
+    s.kernel_fpu(1)  # TIF_NEED_FPU_LOAD is set: nothing saved, CPU 1 nobody's
+    s.switch(HOG, 1)
+    s.restore(1)
+    s.switch(VCPU, 0)
+    s.enter(0)  # CPU 0's registers are still valid: no restore
+    s.switch(OTHER, 0)
+    s.restore(0)
+    s.switch(VCPU, 1)
+    s.enter(1)
+    s.put(1)
+    s.event("kvm_userspace_exit", 1, reason=2)
+    s.switch(HOG, 1)
+    s.restore(1)
+
+
+def exec_by_another_thread(s: ProbedStory) -> None:
+    """de_thread(): the thread takes its leader's number over (old_pid is its own)."""
+    leader = Task(96, "leader", OTHER.fpu)
+    runs(s)
+    s.switch(OTHER)
+    s.restore()
+    s._live.discard(OTHER)
+    s._current[0] = leader
+    s.event("sched_process_exec", pid=leader.pid, old_pid=OTHER.pid)
+    s.restore()
+    s.event("page_fault_user", address=1)
+    s.event("sched_process_exit", pid=leader.pid)
+    s.drop()
+    s.switch(HOG, save=False)
+    s.restore()
+    settles(s)
+
+
+ORDINARY: list[tuple[Callable[[ProbedStory], None], int]] = [
+    (one_thread_runs_two_vcpus, 1),
+    (two_threads_run_one_vcpu_in_turn, 1),
+    (init_and_msr_ioctls, 1),
+    (preempted_everywhere, 1),
+    (moved_between_cpus, 2),
+    (exec_by_another_thread, 1),
+]
+
+
+@pytest.mark.parametrize("generation", ["G5", "G6"])
+@pytest.mark.parametrize(("story", "cpus"), ORDINARY, ids=[s.__name__ for s, _ in ORDINARY])
+def test_silent(
+    story: Callable[[ProbedStory], None], cpus: int, generation: str, tmp_path: Path
+) -> None:
+    found = accused(tell_probed(story, generation, tmp_path, cpus=cpus))
+    # A preemption behind the begin's probe looks like one inside the section.
+    assert {(code, verdict) for code, verdict, *_ in found} <= {("FPU302", "possible")}
