@@ -31,6 +31,7 @@ RECORDERS = {"trace-cmd": "trace.dat", "perf": "perf.data", "tracefs": "fputrace
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 _INSTANCE = re.compile(r"fputrace-(\d+)")
+_FOLDER = re.compile(r"\.fputrace-(\d+)-\w+")
 _GROUP = re.compile(r"^[a-z]\d*:(fputrace_(\d+)/\S+)", re.M)
 _LOSS = re.compile(r"^(overrun|commit overrun|dropped events):\s*(\d+)", re.M)
 _PAUSE = 0.1
@@ -330,8 +331,9 @@ def _by_tracefs(
         except OSError as error:
             talk(f"no event {name}: {error.strerror}")
     target = os.path.dirname(os.path.abspath(run.output))
+    _drop_folders(target)
     with (
-        tempfile.TemporaryDirectory(prefix=".fputrace-", dir=target) as folder,
+        tempfile.TemporaryDirectory(prefix=f".fputrace-{os.getpid()}-", dir=target) as folder,
         ExitStack() as files,
     ):
         readers = []
@@ -355,6 +357,14 @@ def _by_tracefs(
         with tarfile.open(part, "w") as tar:
             tar.add(folder, arcname=".")
         os.replace(part, run.output)
+
+
+def _drop_folders(folder: str) -> None:
+    """Remove the pages that a killed run was collecting here."""
+    for name in os.listdir(folder):
+        match = _FOLDER.fullmatch(name)
+        if match and not os.path.exists(f"/proc/{match[1]}"):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
 def _group_of(tracefs: Tracefs, plan: Plan) -> list[tuple[str, str]]:

@@ -93,8 +93,10 @@ def record_command(what: Asked, talk: Callable[[str], None], counted: Counted) -
         talk(f"{run.command[0]} ended with status {done.status}")
     # The statistics of the ring buffer are the second best: they know no names.
     counts, holes, seconds = counted(run.output) or ({"": done.events}, 0, done.seconds)
-    spent = cost.measured(counts, plan, seconds)
-    talk(f"recorded: {sum(counts.values()):,} events in {seconds:.3f} s, {spent.text(plan.cpus)}")
+    events = sum(counts.values())
+    if events:
+        spent = cost.measured(counts, plan, seconds).text(plan.cpus)
+        talk(f"recorded: {events:,} events in {seconds:.3f} s, {spent}")
     lost = holes + sum(done.losses.values()) + sum(done.misses.values())
     for place, count in done.losses.items():
         talk(
