@@ -21,6 +21,9 @@ from fputrace.parsers.symbols import REACH, base_name
 
 _HEAD_BYTES = 1 << 16
 _LARGEST = 16 << 20
+_SAME_UNIT = ("mono", "boot", "global")
+"""Clocks that fputrace record chooses from: all count ns and are one for all CPUs."""
+
 _MOST_PROBES = 4096
 _PF_KTHREAD = 0x00200000
 
@@ -79,6 +82,15 @@ def add_sidecar(trace: Trace, path: str) -> None:
         trace.notes.append(f"{beside} is not used: {why}")
         return
     trace.sidecar = sidecar
+    ours = any(name.startswith("fputrace-") for name in trace.instances)
+    if (
+        ours
+        and trace.clock_in_ns
+        and told.get("recorder") == "trace-cmd"
+        and told.get("clock") in _SAME_UNIT
+    ):
+        # trace-cmd 3.1 writes down the clock of the top buffer, not of this instance.
+        trace.clock, trace.clock_global = told["clock"], True
     add_after_passes(trace, losses=losses, comms=comms)
 
 

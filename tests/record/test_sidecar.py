@@ -15,6 +15,7 @@ from fputrace.parsers.sidecar import add_sidecar, parse_definitions
 from fputrace.record import sidecar
 from tests.conftest import SAMPLES
 from tests.record.fake import make
+from tests.writers import TraceWriter
 
 SAMPLE = SAMPLES / "6.12-kfpu-probes" / "trace.dat"
 PLAIN = SAMPLES / "6.12-perf-lost" / "perf.data"
@@ -164,3 +165,24 @@ def test_json_is_ascii(tmp_path: Path) -> None:
     raw = Path(str(path) + sidecar.SUFFIX).read_bytes()
     assert raw.isascii() and b"\x1b" not in raw
     assert json.loads(raw)["tasks"][0][2] == "näme\x1b[2J"
+
+
+def test_the_clock_of_an_instance(tmp_path: Path) -> None:
+    """trace-cmd names the top buffer's clock; fputrace record knows which one it chose."""
+    writer = TraceWriter("6.12.1", cpus=1, clock="local")
+    writer.instance("fputrace-1")
+    writer.event(0, 100, 9, "kvm_fpu", load=0, instance="fputrace-1")
+    path = writer.write(tmp_path / "trace.dat", 7)
+    with fputrace.open(path) as trace:
+        assert (trace.clock, trace.clock_global) == ("local", False)
+    for recorder, clock, expected in (
+        ("trace-cmd", "mono", "mono"),
+        ("trace-cmd", "counter", "local"),
+        ("perf", "mono", "local"),
+        ("trace-cmd", ["mono"], "local"),
+    ):
+        facts = {"recorder": recorder, "clock": clock}
+        sidecar.write(str(path) + sidecar.SUFFIX, str(path), facts)
+        with fputrace.open(path) as trace:
+            assert trace.clock == expected
+            assert trace.clock_global == (expected == "mono")
