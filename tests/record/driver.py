@@ -1,7 +1,8 @@
-"""``python -m tests.record.driver ROOT OUTPUT [COMMAND...]``: records from a made-up kernel."""
+"""``RECORDER=WHO python -m tests.record.driver ROOT OUTPUT [COMMAND...]``: from a made-up kernel."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,8 +15,6 @@ from tests.record.fake import FakeTracefs
 
 def main(root: str, output: str, *command: str) -> None:
     """As the verb does, but for what it says and counts."""
-    import os
-
     top, proc = str(Path(root) / "tracing"), str(Path(root) / "proc")
     tracefs = FakeTracefs(top)
 
@@ -25,7 +24,9 @@ def main(root: str, output: str, *command: str) -> None:
     sweep(tracefs, talk, proc)
     plan = make_plan(describe(top, proc), str(os.getpid()), probes=True, kfpu=True)
     print("ready", flush=True)
-    done = record(tracefs, plan, Run(output, command), "tracefs", talk, proc)
+    done = record(
+        tracefs, plan, Run(output, command), os.environ.get("RECORDER", "tracefs"), talk, proc
+    )
     print("status", done.status, "losses", done.losses, "misses", done.misses, flush=True)
 
 

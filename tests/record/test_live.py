@@ -173,6 +173,38 @@ def test_a_recorder_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (top / "kprobe_events").read_text() == ""
 
 
+STAND_IN = """#!/bin/sh
+echo "$@" > {folder}/words
+trap 'echo pages > {folder}/out.tar; exit 0' INT
+touch {folder}/runs
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_recorder_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Killed, it is the kernel that interrupts the recorder: nobody is left to record for ever."""
+    top = make(tmp_path)
+    others(top)
+    (tmp_path / "trace-cmd").write_text(STAND_IN.format(folder=tmp_path))
+    (tmp_path / "trace-cmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("RECORDER", "trace-cmd")
+    child = drive(tmp_path)
+    until(tmp_path / "runs")
+    child.send_signal(number)
+    until(tmp_path / "out.tar")
+    child.communicate(timeout=60)
+    words = (tmp_path / "words").read_text().split()
+    assert words[:3] == ["record", "--no-filter", "-o"]
+    assert f"fputrace_{child.pid}" in words
+    if number is not signal.SIGKILL:
+        assert_as_it_was(top)
+        assert json.loads((tmp_path / "out.tar.fputrace.json").read_text())["clock"] == "mono"
+
+
 def test_losses_and_missed_hits_are_told(tmp_path: Path) -> None:
     top = make(tmp_path)
     # ours come last; an earlier probe of the same name is somebody else's
