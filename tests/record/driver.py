@@ -1,4 +1,4 @@
-"""``RECORDER=WHO python -m tests.record.driver ROOT OUTPUT [COMMAND...]``: from a made-up kernel."""
+"""``RECORDER=WHO python -m tests.record.driver ROOT OUTPUT [COMMAND...]``: on a made-up kernel."""
 
 from __future__ import annotations
 
