@@ -21,7 +21,7 @@ from fputrace.events import (
 )
 from fputrace.parsers.probes import RETURN, function_in_name
 from fputrace.parsers.shapes import Shape, match_args, parts_of, raw_fields
-from fputrace.parsers.symbols import base_name
+from fputrace.parsers.symbols import REACH, base_name
 from fputrace.parsers.textmeta import Header
 
 MOST_NAMES = 4096
@@ -45,6 +45,15 @@ _UNTOLD = frozenset(
 
 _I64 = 1 << 63
 _NOTHING = (ABSENT, ABSENT, ABSENT, ABSENT)
+
+_OFFSET = re.compile(r"0x[0-9a-f]{1,16}")
+_ADDRESS = re.compile(r"(?:0x)?[0-9a-f]{8,16}")
+
+BY_ADDRESS = (
+    "Probes are shown by their address only: what they sit on is not told, so they prove nothing. "
+    "Give trace.dat, which has kallsyms."
+)
+"""A sentence of ``Trace.limits``: trace-cmd report prints no symbol for a probe's address."""
 
 
 class Named(NamedTuple):
@@ -202,10 +211,15 @@ def _probe(name: str, place: str, returned: str | None, told: dict[str, Any]) ->
 
 
 def probed_function(name: str, place: str) -> str | None:
-    """The function that a probe sits on: the printed one, else what the event's name says."""
-    printed = base_name(place.partition("+")[0])
+    """The function that a probe sits on: the printed one, else what the event's name says.
+
+    A probe in the midst of a function is not hit by every call, so it is none on the function.
+    """
+    symbol, _, behind = place.partition("+")
+    printed = base_name(symbol)
     if printed in PROBED_FUNCTIONS:
-        return printed
+        offset = _OFFSET.match(behind)
+        return printed if offset is None or int(offset[0], 16) < REACH else None
     bare = re.fullmatch(r"(?:0x)?[0-9a-f]{8,16}", place) is not None
     return function_in_name(name.rpartition(":")[2]) if bare else None
 
@@ -292,6 +306,8 @@ class EventTable:
         place = str(fields.get("__probe_ip", fields.get("__probe_func", fields.get("ip", ""))))
         function = probed_function(event.key, place)
         if function is None:
+            if _ADDRESS.fullmatch(place) and BY_ADDRESS not in self.trace.limits:
+                self.trace.limits.append(BY_ADDRESS)
             return
         printed = event.key != FUNCTION and base_name(place.partition("+")[0]) == function
         evidence = "kallsyms" if printed else "name"

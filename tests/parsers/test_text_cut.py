@@ -12,6 +12,7 @@ import fputrace
 from fputrace.convert.text import write_text
 from fputrace.findings import Status
 from fputrace.parsers import open_trace
+from fputrace.parsers.textevents import probed_function
 
 Cut = Callable[[list[str]], list[str]]
 
@@ -67,3 +68,17 @@ def test_a_converted_report_is_no_stronger(text: list[str], tmp_path: Path) -> N
         write_text(trace, out)
     with open_trace(again) as trace:
         assert not trace.whole_known
+
+
+@pytest.mark.parametrize(
+    ("place", "function"),
+    [
+        ("save_fpregs_to_fpstate+0x4/0x110", "save_fpregs_to_fpstate"),
+        ("save_fpregs_to_fpstate", "save_fpregs_to_fpstate"),
+        ("kernel_fpu_end+0x0/0x40 [kvm]", "kernel_fpu_end"),
+        ("save_fpregs_to_fpstate+0x58/0x110", None),
+    ],
+)
+def test_a_probe_in_the_midst_is_none_on_the_function(place: str, function: str | None) -> None:
+    """As Symbols.near() has it for addresses: some calls do not come by."""
+    assert probed_function("mine:save", place) == function
