@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fputrace.parsers import textlayout as layout
-from fputrace.parsers import textscan
+from fputrace.lines import textlayout as layout
+from fputrace.lines import textscan
 from fputrace.parsers.rows import Hole, Seen
 from fputrace.parsers.source import Source
 from fputrace.parsers.textlines import (

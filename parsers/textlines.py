@@ -1,6 +1,6 @@
 """Lines of ftrace and perf text, read in plain Python: tolerant, exact, slow.
 
-The compiled walk (:mod:`fputrace.parsers.textwalk`) reads what is usual; every line that it is not
+The compiled walk (:mod:`fputrace.lines.textwalk`) reads what is usual; every line that it is not
 sure of comes here, and on every line it reads both must agree.
 
 Shapes of lines: kernel/trace/trace_output.c (``trace_print_context()``, ``trace_print_lat_fmt()``)

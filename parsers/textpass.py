@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
-from fputrace.parsers import textlayout as layout
-from fputrace.parsers import textwalk
+from fputrace.lines import textlayout as layout
+from fputrace.lines import textwalk
 from fputrace.parsers.rows import Columns, FieldsOf, Marks, blocks_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.textevents import Event, EventTable, Named, split_name

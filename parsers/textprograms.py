@@ -12,8 +12,8 @@ import re
 import numpy as np
 
 from fputrace.events import ABSENT, KindSpec
-from fputrace.parsers import textlayout as layout
-from fputrace.parsers import textwalk
+from fputrace.lines import textlayout as layout
+from fputrace.lines import textwalk
 from fputrace.parsers.shapes import FREE, Part, Shape, parts_of, shapes_of
 from fputrace.parsers.textevents import FUNCTION, Event, Named, spec_named
 from fputrace.parsers.words import plugin_state_number, state_number, symbol_number
@@ -27,7 +27,7 @@ _Steps = list[tuple[int, int, int, int]]
 
 
 class Programs:
-    """The tables of :mod:`fputrace.parsers.textlayout`; they only grow, and stop when full."""
+    """The tables of :mod:`fputrace.lines.textlayout`; they only grow, and stop when full."""
 
     def __init__(self) -> None:
         self._pool = np.zeros(layout.POOL + layout.PADDING, dtype=np.uint8)

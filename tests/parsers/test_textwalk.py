@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fputrace.parsers import textindex, textlayout, textpass, textprefix, textscan, textwalk
+from fputrace.lines import textlayout, textprefix, textscan, textwalk
+from fputrace.parsers import textindex, textpass
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
 from tests.parsers.test_ringbuffer import plain

@@ -13,15 +13,15 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
-from fputrace.parsers import textlayout
+from fputrace.lines import textlayout
 
 if cython.compiled:
-    from cython.cimports.fputrace.parsers.textprefix import newline, prefix
+    from cython.cimports.fputrace.lines.textprefix import newline, prefix
 else:
-    from fputrace.parsers.textprefix import newline, prefix
+    from fputrace.lines.textprefix import newline, prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
-    from fputrace.parsers.textlayout import (
+    from fputrace.lines.textlayout import (
         ASK,
         AT,
         BRACKET,

@@ -25,13 +25,13 @@ except ImportError:
 from fputrace import events
 
 if cython.compiled:
-    from cython.cimports.fputrace.parsers.textprefix import prefix
+    from cython.cimports.fputrace.lines.textprefix import prefix
     from cython.cimports.libc.string import memchr, memcmp, memcpy
 else:
-    from fputrace.parsers.textprefix import prefix
+    from fputrace.lines.textprefix import prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
-    from fputrace.parsers.textlayout import (
+    from fputrace.lines.textlayout import (
         ASK,
         AT,
         BACK,
@@ -552,7 +552,7 @@ def walk(
 
     Goes on at ``s[AT]`` and row ``s[ROW]``.  Ends with NEED_CHUNK, ROWS_FULL, CHANGES_FULL, or with
     ASK at a line that it leaves to be read otherwise.  The other arrays are described in
-    :mod:`fputrace.parsers.textlayout`; the last eight are the columns of the rows.
+    :mod:`fputrace.lines.textlayout`; the last eight are the columns of the rows.
     """
     status: cython.longlong
     room: cython.longlong = len(ts)

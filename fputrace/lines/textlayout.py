@@ -1,4 +1,4 @@
-"""Places in the arrays that :mod:`fputrace.parsers.textwalk` and its callers share."""
+"""Places in the arrays that :mod:`fputrace.lines.textwalk` and its callers share."""
 
 from __future__ import annotations
 

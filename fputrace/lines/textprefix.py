@@ -20,7 +20,7 @@ if cython.compiled:
     from cython.cimports.libc.string import memchr, memcpy
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
-    from fputrace.parsers.textlayout import (
+    from fputrace.lines.textlayout import (
         BRACKET,
         COLUMN,
         COMM_BYTES,
