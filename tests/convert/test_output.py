@@ -90,7 +90,7 @@ def test_a_file_is_replaced_and_keeps_its_permissions(
     assert convert(recording, "--to", "jsonl", "-o", path) == 0
     assert path.read_bytes() == lines
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert convert(path, "--to", "jsonl", "-o", path) == 0
+    assert convert(path, "--to", "jsonl", "-o", path) == 2, "over the recording itself"
     assert path.read_bytes() == lines
 
 

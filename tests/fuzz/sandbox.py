@@ -185,6 +185,7 @@ class _Worker(Generic[Job]):
     def _serve(self, theirs: Connection, pipe: Connection) -> None:
         theirs.close()
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resident = peak_bytes()
         limit = used + self._mebibytes * MEBI
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -212,11 +213,17 @@ class _Worker(Generic[Job]):
             except BaseException:  # noqa: BLE001  every kind of failure is a result here
                 self._limit(0)
                 why = f"after {busy() - begin:.1f} s\n{traceback.format_exc()}"
-            pipe.send((why, busy() - begin, peak_bytes() if other is None else other))
+            # What the fork brought along beyond a bare interpreter is the caller's, not the file's.
+            own = peak_bytes() - max(0, resident - BARE) if other is None else other
+            pipe.send((why, busy() - begin, own))
 
     def _limit(self, seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+
+
+BARE = 64 * MEBI
+"""What Python with all of fputrace imported has resident."""
 
 
 def busy() -> float:

@@ -286,7 +286,7 @@ def test_a_return_probe_is_told_but_stays_other() -> None:
     )
     kind, trace = recognised(find_symbols([KALLSYMS]), parsed, 0xFFFFFFFF81000500)
     assert kind is Kind.PROBE_OTHER
-    assert trace.probes == {"fpu:ret": ("kernel_fpu_end", "kallsyms")}
+    assert trace.probes == {"fpu:ret": ("kernel_fpu_end%return", "kallsyms")}
 
 
 # --- fields -------------------------------------------------------------------------------------
