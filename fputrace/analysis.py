@@ -9,12 +9,14 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace import coverage as cov
 from fputrace.ahead import ahead
+from fputrace.costs import costs_of
 from fputrace.errors import UsageError
 from fputrace.findings import (
     Analysis,
@@ -31,9 +33,11 @@ from fputrace.following import Pass
 from fputrace.generation import Decision, decide
 from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
+from fputrace.pricefile import pricing_of
+from fputrace.pricing import Pricing
 from fputrace.replay import Replay
 from fputrace.replay.layout import Before
-from fputrace.rules import RULES, TRACE_RULES, UNCHECKED
+from fputrace.rules import RULES, TRACE_RULES
 from fputrace.timeline import Fact, SpanBuilder, Timeline
 
 if TYPE_CHECKING:
@@ -62,16 +66,22 @@ def analyze(
     ignore: str | Sequence[str] | None = None,
     plugins: Sequence[Rule] = (),
     sha256: bool = False,
+    costs: bool = False,
+    prices: str | None = None,
+    cpuid: str | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
     """Analyse one recording with all rules (or the selected ones).
 
     ``select``/``ignore``: codes or prefixes of codes.  ``plugins``: rules beside the catalogue's
     (:func:`fputrace.plugins.load`).  ``progress`` is called after every block.
+    ``costs``: count every save and restore (``Analysis.costs``), and ask the rules about normal
+    costs too; ``prices`` and ``cpuid`` as :func:`fputrace.pricefile.pricing_of` takes them.
     What else there is says how the recording is opened: see :func:`fputrace.parsers.open_trace`.
     Raises TraceError when the input cannot be used, UsageError for options that cannot be.
     """
     select, ignore = _codes(select, plugins), _codes(ignore, plugins)
+    pricing = pricing_of(prices, cpuid)
     trace = open_trace(
         path,
         format_in=format_in,
@@ -84,10 +94,15 @@ def analyze(
     )
     try:
         catalogue = (*RULES, *plugins)
-        rules = [rule for rule in catalogue if _chosen(rule.code, select, ignore)]
-        decision, done = _run(trace, rules, kernel, generation, progress)
+        rules = [
+            rule
+            for rule in catalogue
+            if _chosen(rule.code, select, ignore) and (costs or not rule.costs_only)
+        ]
+        make = partial(Pass, trace, rules=rules, pricing=pricing, counting=costs)
+        decision, done = _run(trace, make, kernel, generation, progress)
         digest = _digest(os.fspath(path)) if sha256 else None
-        return _conclude(trace, decision, done, catalogue, select, ignore, digest)
+        return _conclude(trace, decision, done, catalogue, select, ignore, digest, pricing)
     except BaseException:
         trace.close()
         raise
@@ -99,7 +114,6 @@ def _codes(asked: str | Sequence[str] | None, plugins: Sequence[Rule] = ()) -> l
         return None
     codes = [asked] if isinstance(asked, str) else list(asked)
     known = [rule.code for rule in (*RULES, *plugins)] + [rule.code for rule in TRACE_RULES]
-    known += [code for code, _name in UNCHECKED]
     for code in codes:
         if not any(one.startswith(code) for one in known):
             raise UsageError(f"no rule begins with {code!r}", hint="fputrace rules lists them")
@@ -114,7 +128,7 @@ def _chosen(code: str, select: Sequence[str] | None, ignore: Sequence[str] | Non
 
 def _run(
     trace: Trace,
-    rules: Sequence[Rule],
+    make: Callable[[tuple[str, ...]], Pass],
     kernel: str | None,
     generation: str | None,
     progress: Progress | None,
@@ -126,7 +140,7 @@ def _run(
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
     for attempt in range(_PASSES):
-        current = Pass(trace, decision.candidates, rules)
+        current = make(decision.candidates)
         early: Decision | None = None
         for number, block in enumerate(ahead(trace.blocks())):
             current.feed(block)
@@ -157,10 +171,11 @@ def _conclude(
     select: Sequence[str] | None,
     ignore: Sequence[str] | None,
     digest: str | None,
+    pricing: Pricing,
 ) -> Analysis:
     gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps), done.fpstates)
     unplaced = [loss for loss in trace.losses if not loss.placed]
-    rows = cov.cover(rules, gathered) + cov.cover_trace_rules(TRACE_RULES, UNCHECKED)
+    rows = cov.cover(rules, gathered, done.counted is not None) + cov.cover_trace_rules(TRACE_RULES)
     rows.sort(key=lambda row: row.code)
     status = {row.code: row.status for row in rows}
 
@@ -250,6 +265,16 @@ def _conclude(
         record_trace_cmd=cov.trace_cmd_command(rows),
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
+        costs=None
+        if done.counted is None
+        else costs_of(
+            trace,
+            done.counted.sums[: done.counted.loop.used()],
+            pricing,
+            decision.candidates,
+            done.vm_of,
+            gathered.recorded,
+        ),
         sha256=digest,
         left_out=tuple(row.code for row in rows if not _chosen(row.code, select, ignore)),
     )
@@ -432,9 +457,20 @@ def filter_view(
         return True
 
     kept = Findings(f for f in analysis.findings if keep(f))
+    costs = analysis.costs
+    if costs is not None:
+        shown = (
+            task
+            for task in costs.tasks
+            if (pids is None or task.pid in pids)
+            and (vcpus is None or task.vcpu in vcpus)
+            and (vm is None or task.tgid == vm)
+        )
+        costs = costs._replace(tasks=tuple(shown))
     return dataclasses.replace(
         analysis,
         findings=kept,
+        costs=costs,
         hidden=analysis.hidden + len(analysis.findings) - len(kept),
         windowed=analysis.windowed or time is not None,
     )

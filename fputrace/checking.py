@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fputrace import pricing
 from fputrace.events import ABSENT, KINDS, EventFormat, Kind
 from fputrace.findings import (
     Case,
@@ -26,6 +25,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.lanes import Marked
+from fputrace.pricing import LEGACY, STANDARD, Pricing
 from fputrace.replay.layout import REF, Out, Ref
 from fputrace.timeline import Fact, Span
 
@@ -152,7 +152,9 @@ class Collector:
     confirms it, possible when some candidate's check takes it.
     """
 
-    def __init__(self, rules: Sequence[Rule], candidates: Sequence[str]) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], candidates: Sequence[str], pricing: Pricing = STANDARD
+    ) -> None:
         # A rule that could say nothing of any candidate asks for no rows.
         self._rules = [rule for rule in rules if set(candidates) & rule.generations]
         self._candidates = tuple(candidates)
@@ -160,7 +162,8 @@ class Collector:
         # Proof that rests on an absent event waits, per CPU, until that kind shows again.
         self._waiting: dict[tuple[str, int, int, str], Hits] = {}
         self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
-        self._prices: dict[tuple[str, int], list[int]] = {}
+        self._pricing = pricing
+        self._prices: dict[tuple[str, int], list[float]] = {}  # bytes, ns
         self.places: dict[str, Places] = {}
         """Code -> where its findings occurred."""
         self._unfilled: list[tuple[Hits, int]] = []
@@ -191,7 +194,8 @@ class Collector:
         own = out[:, Out.EVENT + Ref.OP2]
         kind = out[:, Out.EVENT + Ref.KIND]
         has_mask = (kind >= Kind.REGS_ACTIVATED) & (kind <= Kind.XSTATE_CHECK_FAILED)
-        rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, out[:, Out.SAVE + Ref.OP2]))
+        saved = np.where(out[:, Out.SAVE + Ref.KIND] != 0, out[:, Out.SAVE + Ref.OP2], LEGACY)
+        rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, saved))
         self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
         for rule in self._rules:
             if not rows.show(rule.facts).any():
@@ -285,12 +289,19 @@ class Collector:
         rows: Rows,
         mask: NDArray[np.bool_],
     ) -> None:
-        for number in sorted(set(out[mask, Out.SERIAL].tolist())):
-            mine = mask & (out[:, Out.SERIAL] == number)
-            moved, spent = pricing.redundant_pair(rows.xfeatures[mine])
-            total = self._prices.setdefault((rule.code, number), [0, 0])
-            total[0] += moved
-            total[1] += spent
+        if not mask.any():
+            return
+        moved, spent = self._pricing.cost(
+            rows.xfeatures[mask], out[mask, Out.COUNT], rule.moves, rule.components
+        )
+        serial = out[mask, Out.SERIAL]
+        order = np.argsort(serial, kind="stable")
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(serial[order])) + 1])
+        bytes_, ns = np.add.reduceat(moved[order], edges), np.add.reduceat(spent[order], edges)
+        for number, *price in zip(serial[order][edges].tolist(), bytes_, ns, strict=True):
+            total = self._prices.setdefault((rule.code, number), [0.0, 0.0])
+            total[0] += float(price[0])
+            total[1] += float(price[1])
 
     def _release(self, last_seen: LastSeen) -> None:
         for key in list(self._waiting):
@@ -365,7 +376,9 @@ class Collector:
                         _witness(rule, row, spans, Naming(comms, names, formats))
                         for row, spans in hits.in_time_order()
                     ),
-                    cost=Cost(price[0], price[1], pricing.DEFAULT.source) if price else None,
+                    cost=Cost(round(price[0]), round(price[1]), self._pricing.prices.source)
+                    if price
+                    else None,
                     vm=vm,
                 )
             )

@@ -15,7 +15,7 @@ from decimal import Decimal
 from textwrap import indent
 from typing import TYPE_CHECKING, NoReturn
 
-from fputrace import __version__, verbs
+from fputrace import __version__, verbs, verbs_calibrate
 from fputrace.errors import FputraceError, closest
 from fputrace.reports.escape import clean
 from fputrace.screen import say
@@ -348,6 +348,20 @@ def build_parser() -> argparse.ArgumentParser:
     rules.add_argument("--ignore", metavar="CODES", type=_codes, action="extend", help="not these")
     output = _add_output(analyze, FORMATS)
     output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
+    costs = analyze.add_argument_group("costs", "estimates; docs/costs.md says how they come about")
+    costs.add_argument(
+        "--costs",
+        action="store_true",
+        help="what saves and restores cost each task; also asks FPU203 to FPU207",
+    )
+    costs.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="ns of a save and a restore: JSON, or a name: default, zen5, calibrated",
+    )
+    costs.add_argument(
+        "--cpuid", metavar="FILE", help="bytes of each xstate component: JSON, a sidecar has them"
+    )
     status = analyze.add_argument_group("exit status")
     status.add_argument(
         "--fail-on", choices=["error", "performance", "never"], help="default: error"
@@ -379,6 +393,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_view(timeline)
     _add_output(timeline)
     timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
+    timeline.set_defaults(costs=False, prices=None, cpuid=None)
     timeline.add_argument("--width", metavar="COLUMNS", type=_width, help="default: the terminal's")
 
     info = verb("info", verbs.info, "what a recording holds and says about itself")
@@ -409,6 +424,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_record(
         verb("record", verbs.record, "record what the rules need, on this kernel", _RECORD_EPILOG)
+    )
+
+    calibrate = verb(
+        "calibrate",
+        verbs_calibrate.calibrate,
+        "measure what saving and restoring registers costs on this machine",
+    )
+    calibrate.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        help="store it there (default: where analyze --prices calibrated finds it)",
     )
 
     catalogue = verb("rules", verbs.rules, "list the rules")

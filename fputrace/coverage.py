@@ -105,9 +105,17 @@ class Gathered:
         return bool(self.seen.get("KVM_FPUS") or self.seen.get("ENTRIES"))
 
 
-def cover(rules: Sequence[Rule], found: Gathered) -> list[Coverage]:
-    """One row a rule that this version has, in the order of the codes."""
-    return [_one(rule, found) for rule in rules]
+def cover(rules: Sequence[Rule], found: Gathered, costs: bool) -> list[Coverage]:
+    """One row a rule that this version has, in the order of the codes.
+
+    ``costs``: rules about normal costs were asked.
+    """
+    return [
+        Coverage(rule.code, rule.name, Status.NOT_APPLICABLE, (), "a normal cost: --costs asks it")
+        if rule.costs_only and not costs
+        else _one(rule, found)
+        for rule in rules
+    ]
 
 
 def _one(rule: Rule, found: Gathered) -> Coverage:
@@ -164,19 +172,12 @@ def _closed(route: Route, found: Gathered) -> str:
     return route.shows if route.shows else "events it needs were not recorded"
 
 
-def cover_trace_rules(
-    rules: Sequence[TraceRule], unchecked: Sequence[tuple[str, str]]
-) -> list[Coverage]:
-    """Rules about the recording are always checked; codes without a rule say so."""
-    rows = [
+def cover_trace_rules(rules: Sequence[TraceRule]) -> list[Coverage]:
+    """Rules about the recording are always checked."""
+    return [
         Coverage(rule.code, rule.name, Status.CHECKED, (), "the recording itself tells")
         for rule in rules
     ]
-    rows += [
-        Coverage(code, name, Status.NOT_DECIDABLE, (), "this version of fputrace has no such check")
-        for code, name in unchecked
-    ]
-    return rows
 
 
 def record_command(rows: Sequence[Coverage]) -> str | None:

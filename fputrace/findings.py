@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fputrace.events import Loss, Trace
+    from fputrace.pricing import TraceCosts
     from fputrace.timeline import Span, Timeline
 
 
@@ -173,7 +174,13 @@ class Rule:
     vcpu_only: bool = False
     """Speaks of vCPU threads: not applicable where none ran."""
     price: Callable[[Rows], NDArray[np.bool_]] | None = None
-    """Rows that cost one redundant restore and one save of the user image."""
+    """Rows that cost something: each of their occurrences what ``moves`` says."""
+    moves: tuple[int, int] = (1, 1)
+    """Saves and restores that a priced occurrence costs."""
+    components: int = -1
+    """Bits of xfeatures: only what these add is the price."""
+    costs_only: bool = False
+    """A normal cost and no finding, unless costs are asked for."""
     excuses: tuple[str, ...] = ()
     """Events that would make the sequence innocent: they must have been recorded, seen or not."""
     other_reading: str = ""
@@ -327,6 +334,8 @@ class Analysis:
     timeline: Timeline
     notes: list[str] = field(default_factory=list)
     """Sentences for the reader: no FPU events, no vCPU, a guest's trace, … with what to do."""
+    costs: TraceCosts | None = None
+    """What saves and restores cost, where that was asked for."""
     sha256: str | None = None
     left_out: tuple[str, ...] = ()
     """Codes of rules that were not selected: they were not run."""

@@ -13,10 +13,14 @@ import numpy as np
 
 from fputrace.checking import Collector
 from fputrace.events import Kind
-from fputrace.replay import Replay, judge, lives, probed, view
+from fputrace.pricing import Pricing
+from fputrace.replay import Replay, costs, judge, lives, probed, swaps, view
 from fputrace.replay.layout import (
     REF,
     Before,
+    CostCpu,
+    CostSum,
+    CostTask,
     JudgeCpu,
     JudgeTask,
     LivesTask,
@@ -24,6 +28,7 @@ from fputrace.replay.layout import (
     ProbedCpu,
     ProbedTask,
     Seen,
+    SwapTask,
 )
 from fputrace.replay.model import TABLES
 from fputrace.replay.roles import Roles
@@ -39,6 +44,8 @@ _OUT_ROWS = 4096
 _ROWS_AT_ONCE = 16384  # that the rules judge together
 _SPANS_A_WITNESS = 400
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
+_RAW = frozenset({"G4a", "G4x", "G4b"})  # KVM's swap saves whatever TIF_NEED_FPU_LOAD says
+_POINTER = frozenset({"G5", "G6"})  # fpu->fpstate is the guest's while it is loaded
 _BIRTHS = 256  # forks whose child has not been seen yet
 _IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/trace_events.h)
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
@@ -56,6 +63,9 @@ class Follower:
         self.out = np.zeros((_OUT_ROWS, Out.WIDTH), dtype=np.int64)
         self.row = np.zeros(REF, dtype=np.int64)
         self.loop: Any = None
+
+    def make_room(self) -> None:
+        """Called when the loop stopped: room for whatever else than ``out`` was full."""
 
     def fit(self, cpus: int, tasks: int) -> None:
         """Go on with room for that many CPUs and tasks."""
@@ -176,19 +186,106 @@ class Lived(Follower):
             self.loop.grow(view(self.tasks))
 
 
+def _watched(kinds: Sequence[Kind]) -> NDArray[np.uint8]:
+    watched = np.zeros(256, dtype=np.uint8)
+    watched[list(kinds)] = 1
+    return watched
+
+
+class Swapped(Follower):
+    """KVM_RUNs as a whole (:mod:`fputrace.replay.swaps`)."""
+
+    AGAIN: ClassVar[Mapping[str, int]] = {"kvm_entry": 0}
+    WATCHED = (
+        Kind.REGS_DEACTIVATED,
+        Kind.KVM_FPU,
+        Kind.KVM_ENTRY,
+        Kind.KVM_USERSPACE_EXIT,
+    )
+
+    def __init__(self, owner: Pass) -> None:
+        machine = owner.machine
+        super().__init__((machine.cpu_rows, 1), (machine.task_rows, SwapTask.WIDTH))
+        self.loop = swaps.Swaps(
+            view(self.cpus),
+            view(self.tasks),
+            view(self.out),
+            view(self.row),
+            view(_watched(self.WATCHED)),
+            owner.collector.wanted,
+        )
+
+
+class Counted(Follower):
+    """Every save and restore (:mod:`fputrace.replay.costs`); ``sums`` as layout.CostSum has it."""
+
+    WATCHED = (
+        Kind.REGS_ACTIVATED,
+        Kind.REGS_DEACTIVATED,
+        Kind.AFTER_SAVE,
+        Kind.COPY_DST,
+        Kind.KVM_FPU,
+        Kind.KVM_ENTRY,
+        Kind.KVM_USERSPACE_EXIT,
+        Kind.KVM_VCPU_WAKEUP,
+        Kind.SCHED_SWITCH,
+        Kind.SCHED_PROCESS_EXEC,
+        Kind.SYS_ENTER,
+        Kind.PAGE_FAULT_USER,
+        Kind.SIGNAL_DELIVER,
+        Kind.PROBE_KFPU_BEGIN,
+    )
+
+    def __init__(self, owner: Pass, sizes: NDArray[np.int64]) -> None:
+        machine = owner.machine
+        super().__init__((machine.cpu_rows, CostCpu.WIDTH), (machine.task_rows, CostTask.WIDTH))
+        self.sums = np.zeros((256, CostSum.WIDTH), dtype=np.int64)
+        first = owner.candidates[0]
+        self.loop = costs.Costs(
+            view(self.cpus),
+            view(self.tasks),
+            view(self.sums),
+            view(self.out),
+            view(self.row),
+            view(_watched(self.WATCHED)),
+            view(sizes),
+            owner.collector.wanted,
+            TABLES[first].eager,
+            first in _RAW,
+            first in _POINTER,
+            bool(owner.trace.counts.get("kvm:kvm_userspace_exit"))
+            or "kvm:kvm_userspace_exit" in owner.trace.formats,
+        )
+
+    def make_room(self) -> None:
+        """Room for the sums of more tasks."""
+        if self.loop.used() > len(self.sums) - 8:
+            self.sums = _longer(self.sums, 2 * len(self.sums))
+            self.loop.grow_sums(view(self.sums))
+
+
 class Pass:
     """One pass over a trace with one model: rules checked, evidence counted."""
 
-    def __init__(self, trace: Trace, candidates: Sequence[str], rules: Sequence[Rule]) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        candidates: Sequence[str],
+        rules: Sequence[Rule],
+        pricing: Pricing,
+        counting: bool = False,
+    ) -> None:
         self.trace = trace
         self.candidates = tuple(candidates)
-        self.collector = Collector(rules, candidates)
+        self.collector = Collector(rules, candidates, pricing)
         self.parents: dict[int, int] = {}
         self._execs: set[int] = set()
         self.machine = Replay(trace, candidates[0])
         self.evidence = np.zeros(Seen.WIDTH, dtype=np.int64)
         self._judged = Judged(self, candidates)
         self._lived = Lived(self)
+        self._swapped = Swapped(self)
+        self.counted = Counted(self, pricing.sizes) if counting else None
         self._probed: Followed | None = None
         self._rows: list[NDArray[np.int64]] = []
         self._waiting_rows = 0
@@ -263,8 +360,8 @@ class Pass:
         self.collector.fill(lambda _first, _last: ())
 
     def _followers(self) -> list[Follower]:
-        always: list[Follower] = [self._judged, self._lived]
-        return always if self._probed is None else [*always, self._probed]
+        always: list[Follower] = [self._judged, self._lived, self._swapped]
+        return [*always, *(one for one in (self._probed, self.counted) if one is not None)]
 
     def _fit(self) -> None:
         for follower in self._followers():
@@ -278,6 +375,7 @@ class Pass:
             self._waiting_rows += count
         if self._waiting_rows > _ROWS_AT_ONCE:
             self._check()
+        follower.make_room()
 
     def _check(self) -> None:
         if self._rows or self.collector.waiting:
@@ -292,6 +390,8 @@ class Pass:
         for kind in what.split("+"):
             if kind in Judged.AGAIN:
                 columns.append(self._judged.cpus[:, Judged.AGAIN[kind]])
+            elif kind in Swapped.AGAIN:
+                columns.append(self._swapped.cpus[:, Swapped.AGAIN[kind]])
             elif self._probed is not None:
                 columns.append(self._probed.cpus[:, Followed.AGAIN[kind]])
             else:

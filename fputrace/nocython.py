@@ -21,6 +21,8 @@ LOOPS = (
     "fputrace.replay.judge",
     "fputrace.replay.lives",
     "fputrace.replay.probed",
+    "fputrace.replay.swaps",
+    "fputrace.replay.costs",
 )
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 

@@ -93,6 +93,17 @@ class Fact(IntFlag):
     XFD_SET = 1 << 48  # a component in use that the guest's XFD switches off
     SIGFRAME = 1 << 49  # xstate_check_failed
     LAZY = 1 << 50  # registers acquired by use, long after the switch (G0)
+    # What moving registers costs (fputrace.replay.costs).
+    SWAP_NO_ENTRY = 1 << 51  # guest loaded and put again in a KVM_RUN that never entered it
+    SWAP_NO_ENTRY_OPEN = 1 << 52  # the same, but kvm_entry may not have been recorded there
+    USER_EXIT_SWAP = 1 << 53  # guest loaded, entered, and put again for an exit to the VMM
+    KFPU_RELOAD = 1 << 54  # a reload of registers that were the task's, as far as events tell
+    KFPU_RELOAD_PROBED = 1 << 55  # the same, and a probe saw the kernel use them
+    MIGRATED_RELOAD = 1 << 56  # a restore on another CPU than the one that saved
+    HALT_SWAP = 1 << 57  # a vCPU waited for an interrupt, and its registers were saved
+    SAVE_UNUSED = 1 << 58  # a switch-out save that no restore ever read
+    SAVE_UNUSED_OPEN = 1 << 59  # the same, but the restore may have been done
+    STICKY = 1 << 60  # AVX-512 or AMX in use at every one of many saves
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,9 @@ def _analyses(
                     ignore=args.ignore,
                     plugins=args.plugins,
                     sha256=args.sha256,
+                    costs=args.costs,
+                    prices=args.prices,
+                    cpuid=args.cpuid,
                     progress=_progress(args, bar),
                     **_reading(args),
                 )
@@ -224,7 +227,7 @@ def analyze(args: argparse.Namespace) -> int:
 
     config = _configured(args)
     args.plugins = _plugins(args.plugins)
-    _check_codes(args.select or (), args.ignore or (), args.plugins)
+    _check_codes(args.select or (), args.ignore or (), args.plugins, args.costs)
     _check_codes((), config.ignore, args.plugins)
     known = baseline.read(args.baseline) if args.baseline else {}
     screen = Screen(args.output, args.color)
@@ -481,34 +484,34 @@ def explain(args: argparse.Namespace) -> int:
 
 def _page_of(word: str) -> str:
     """The page of a rule, by code or name."""
-    from fputrace.rules import PAGES, UNCHECKED
+    from fputrace.rules import PAGES
 
     for page in PAGES:
         if word.casefold() in (page.RULE.code.casefold(), page.RULE.name):
             return page.__doc__ or ""
-    for code, name in UNCHECKED:
-        if word.casefold() in (code.casefold(), name):
-            raise UsageError(f"{code} {name} is not checked by this version", hint=_RULES_HINT)
     known = [name for page in PAGES for name in (page.RULE.code, page.RULE.name)]
     raise UsageError(f"there is no rule {word!r}{closest(word, known)}", hint=_RULES_HINT)
 
 
 def _check_codes(
-    select: Iterable[str], ignore: Iterable[str], plugins: Sequence[Rule] = ()
+    select: Iterable[str],
+    ignore: Iterable[str],
+    plugins: Sequence[Rule] = (),
+    costs: bool = False,
 ) -> None:
     """Raise UsageError for a code with which no code of the catalogue begins.
 
-    And for a selected one that no rule of this version can answer: silence would read as a pass.
+    And for a selected one that is not asked without --costs: silence would read as a pass.
     """
-    from fputrace.rules import PAGES, UNCHECKED
+    from fputrace.rules import PAGES
 
-    checked = [page.RULE.code for page in PAGES] + [rule.code for rule in plugins]
-    known = checked + [code for code, _ in UNCHECKED]
+    known = {page.RULE.code: getattr(page.RULE, "costs_only", False) for page in PAGES}
+    known.update({rule.code: rule.costs_only for rule in plugins})
     for word in (*select, *ignore):
         if not any(code.startswith(word) for code in known):
             raise UsageError(
                 f"no rule begins with {word!r}{closest(word, known)}", hint=_RULES_HINT
             )
     for word in select:
-        if not any(code.startswith(word) for code in checked):
-            raise UsageError(f"{word} is not checked by this version", hint=_RULES_HINT)
+        if not costs and all(only for code, only in known.items() if code.startswith(word)):
+            raise UsageError(f"{word} is a normal cost and no finding", hint="add --costs")

@@ -31,6 +31,13 @@ from fputrace.rules import (
     fpu120,
     fpu121,
     fpu201,
+    fpu202,
+    fpu203,
+    fpu204,
+    fpu205,
+    fpu206,
+    fpu207,
+    fpu208,
     fpu301,
     fpu302,
     fpu303,
@@ -65,6 +72,13 @@ PAGES: tuple[ModuleType, ...] = (
     fpu120,
     fpu121,
     fpu201,
+    fpu202,
+    fpu203,
+    fpu204,
+    fpu205,
+    fpu206,
+    fpu207,
+    fpu208,
     fpu301,
     fpu302,
     fpu303,
@@ -79,14 +93,3 @@ PAGES: tuple[ModuleType, ...] = (
 
 RULES: tuple[Rule, ...] = tuple(p.RULE for p in PAGES if isinstance(p.RULE, Rule))
 TRACE_RULES: tuple[TraceRule, ...] = tuple(p.RULE for p in PAGES if isinstance(p.RULE, TraceRule))
-
-UNCHECKED: tuple[tuple[str, str], ...] = (
-    # Codes of the catalogue this version has no rule for; the coverage says so.
-    ("FPU202", "guest-swap-without-entry"),
-    ("FPU203", "user-exit-swap-cost"),
-    ("FPU204", "kernel-fpu-reload-cost"),
-    ("FPU205", "migration-reload"),
-    ("FPU206", "halt-swap-cost"),
-    ("FPU207", "save-never-used"),
-    ("FPU208", "sticky-avx512"),
-)

@@ -13,9 +13,12 @@ from fputrace.pricing import (
     DEFAULT,
     HEADER_BYTES,
     LEGACY_BYTES,
+    STANDARD,
+    STICKY_BITS,
+    TABLES,
     Prices,
+    Pricing,
     bytes_in_use,
-    redundant_pair,
 )
 
 AVX, AVX512, PKRU, AMX = 1 << 2, 0b111 << 5, 1 << 9, 0b11 << 17
@@ -57,11 +60,40 @@ def test_every_component_counts_once(xfeatures: int) -> None:
     assert bytes_in_use(masks(xfeatures)).tolist() == [HEADER_BYTES + legacy + sum(known)]
 
 
-def test_a_redundant_pair_is_a_restore_and_a_save() -> None:
-    assert redundant_pair(masks(3)) == (2 * 576, 210)
-    assert redundant_pair(masks(3, 7)) == (2 * (576 + 832), 420)
-    assert redundant_pair(masks()) == (0, 0)
-    assert redundant_pair(masks(0, 0, 0), Prices(0.5, 1.0, "measured")) == (384, 4)
+def test_a_pair_is_a_restore_and_a_save() -> None:
+    def price(*values: int, times: int = 1, pricing: Pricing = STANDARD) -> tuple[int, float]:
+        moved, ns = pricing.cost(masks(*values), np.full(len(values), times), (1, 1))
+        return int(moved.sum()), float(ns.sum())
+
+    assert price(3) == (2 * 576, 210)
+    assert price(3, 7) == (2 * (576 + 832), 420)
+    assert price(3, times=10) == (20 * 576, 2100)
+    assert price() == (0, 0)
+    linear = Pricing(prices=Prices(1.0, 2.0, "measured", 0.5, 0.25))
+    assert price(3, pricing=linear) == (2 * 576, 3.0 + 0.75 * 576)
+
+
+def test_what_components_add_costs_by_the_byte_alone() -> None:
+    linear = Pricing(prices=Prices(100.0, 200.0, "measured", 0.5, 0.25))
+    moved, ns = linear.cost(masks(3 | AVX512), masks(4), (1, 1), STICKY_BITS)
+    assert moved.tolist() == [2 * 4 * 1600]
+    assert ns.tolist() == [4 * 1600 * 0.75]
+
+
+def test_sizes_of_images() -> None:
+    assert STANDARD.image_bytes(0) is None, "the standard format differs from CPU to CPU"
+    assert Pricing(standard_bytes=2696).image_bytes(0) == 2696
+    compacted = 1 << 63
+    assert STANDARD.image_bytes(compacted | 3) == 576
+    assert STANDARD.image_bytes(compacted | 3 | AVX | PKRU) == 840
+    # TILEDATA begins at a multiple of 64.
+    assert STANDARD.image_bytes(compacted | 3 | AVX | PKRU | AMX) == 960 + 8192
+    assert STANDARD.sizes.tolist()[:3] == [512, 64, 256]
+
+
+def test_price_tables_name_their_source() -> None:
+    assert all(table.source for table in TABLES.values())
+    assert TABLES["default"] == DEFAULT
 
 
 def test_the_restore_costs_more() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError
-from fputrace.replay import judge, layout, lives, loop, probed
+from fputrace.replay import costs, judge, layout, lives, loop, probed, swaps
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -44,12 +44,15 @@ def _check_built() -> None:
     They run without bounds checks on these tables.
     """
     judged = (layout.JudgeCpu, layout.JudgeTask, Before, layout.Out, layout.Seen)
+    counted = (layout.CostCpu, layout.CostTask, Before, layout.Out, layout.CostSum)
     followed = (layout.ProbedCpu, layout.ProbedTask, Before, layout.Out)
     if (
         loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH)
         or judge.widths() != tuple(int(table.WIDTH) for table in judged)
         or probed.widths() != tuple(int(table.WIDTH) for table in followed)
         or lives.widths() != (layout.LivesTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
+        or swaps.widths() != (layout.SwapTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
+        or costs.widths() != tuple(int(table.WIDTH) for table in counted)
     ):
         raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
 

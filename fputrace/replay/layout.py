@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from fputrace.pricing import STICKY_BITS
 from fputrace.timeline import Fact
 
 PID_MAX = 4 * 1024 * 1024
@@ -300,6 +301,156 @@ class LivesTask(IntEnum):
     WIDTH = REF_IN_USE + REF
 
 
+class SwapTask(IntEnum):
+    """Columns of a task's row in the follower of KVM_RUNs; those before SERIAL start anew when the
+    task was out of sight.
+    """
+
+    KNOW = 0
+    PUT_AT_OUT = 1  # guest unloaded in the last switch window: this KVM_RUN goes on
+    RUN = 2  # KVM_RUN: 1 the guest was loaded in sight, 2 put again, 0 neither
+    RUN_CPU = 3
+    RUN_SURE = 4  # that CPU had shown a kvm_entry before
+    ENTERED = 5  # kvm_entry since the load
+    EXITED = 6  # kvm_userspace_exit before the put (4.14)
+    STICKY_USER = 7  # saves in a row with a component in use that is rarely left unused
+    STICKY_GUEST = 8
+    SERIAL = 9
+    PID = 10
+    VCPU = 11  # vCPU id + 1 of its last kvm_entry, 0 none
+    REF_LOAD = 12  # the kvm_fpu that began KVM_RUN
+    REF_KVM = REF_LOAD + REF  # its last kvm_fpu
+    REF_SAVE = REF_KVM + REF  # its last switch-out save
+    WIDTH = REF_SAVE + REF
+
+
+class CostCpu(IntEnum):
+    """Columns of a CPU's row in the follower of costs; all start anew after a hole."""
+
+    KNOW = 0
+    SWITCHING = 1  # the incoming task has not been seen yet
+    SW_UNLOADED = 2  # the guest was unloaded in this switch window
+    SW_BYTES = 3  # what restoring the VMM's image in it moved, -1 nothing
+    KFPU = 4  # a kernel FPU section was begun here since the last activation
+    REF_SWITCH = 5  # the last sched_switch
+    WIDTH = REF_SWITCH + REF
+
+
+class CostTask(IntEnum):
+    """Columns of a task's row in the follower of costs; those before X_USER start anew when the
+    task was out of sight.
+    """
+
+    KNOW = 0
+    CAME = 1  # its last switch-in was in sight
+    STAY_ACTED = 2  # registers loaded since
+    STAY_RELOADED = 3  # the user image was: 1 restored, 2 its restore was elided, 0 neither
+    STAY_BYTES = 4  # what that moved
+    SAVED_CPU = 5  # CPU + 1 of its last switch-out save, 0 none
+    PUT_AT_OUT = 6  # guest unloaded in the last switch window, the VMM's image not used since
+    EXCUSED = 7  # exec or a signal, and not activated since
+    RUN = 8  # KVM_RUN: 1 the guest was loaded in sight, 2 put again, 0 neither
+    ENTERED = 9  # kvm_entry since the load
+    EXITED = 10  # kvm_userspace_exit before the put (4.14)
+    RUN_SAVES = 11  # done by the swaps of this KVM_RUN
+    RUN_RESTORES = 12
+    RUN_SAVE_BYTES = 13
+    RUN_RESTORE_BYTES = 14
+    ACT = 15  # an activation waits: 1 for the task's next event, 2 for a kvm_fpu only
+    ACT_FLAG = 16  # load_fpu it printed
+    ACT_VALID = 17  # the registers had been the task's, as far as events tell
+    ACT_LAST = 18  # CPU where they had been before
+    ACT_FIRST = 19  # the first since switch-in
+    ACT_TIF = 20  # TIF_NEED_FPU_LOAD before it, as far as events tell
+    ACT_KVM = 21  # the guest was loaded
+    ACT_EXCUSED = 22
+    ACT_KFPU = 23  # a probe saw kernel FPU use on this CPU since the last activation
+    KSAVED = 24  # a kernel FPU section saved its registers, and they were not loaded since
+    QUIET = 25  # in its last stay, seen from its switch-in on, nothing was loaded
+    X_USER = 26  # xfeatures + 1 of its user image as last seen, 0 never
+    X_GUEST = 27
+    SERIAL = 28
+    PID = 29
+    VCPU = 30  # vCPU id + 1 of its last kvm_entry, 0 none
+    KVMISH = 31  # kvm_fpu or kvm_entry was seen
+    SUM = 32  # its row of sums, 0 none yet
+    WHY = 33  # CostWhy of its last switch-out
+    WHY_LAST = 34  # and of the one before
+    REF_SWITCH = 35  # the sched_switch of its last switch-out
+    REF_SAVE = REF_SWITCH + REF  # its last switch-out save
+    REF_ACT = REF_SAVE + REF  # the activation that waits
+    WIDTH = REF_ACT + REF
+
+
+class CostWhy(IntEnum):
+    """Why registers were moved."""
+
+    OTHER = 0  # fork, exec, signals, first use, core dumps
+    PREEMPTED = 1  # switched out while it wanted to run
+    YIELDED = 2  # switched out running by its own call: cond_resched() and the like
+    HALTED = 3  # its vCPU waited for an interrupt: kvm_vcpu_wakeup says so
+    BLOCKED = 4  # asleep in any other way
+    PENDING = 5  # asleep: the next events tell whether the vCPU was halted
+    RUN = 6  # KVM_RUN begins or ends
+    KERNEL = 7  # the kernel itself used the registers meanwhile
+    WIDTH = 8
+
+
+class CostOp(IntEnum):
+    """What is counted for each :class:`CostWhy`."""
+
+    TIMES = 0
+    SAVES = 1
+    RESTORES = 2
+    ELIDED = 3  # restores that were due and skipped: the registers still held the image
+    SAVES_INFERRED = 4  # of SAVES: by the generation's steps, no event of its own
+    RESTORES_INFERRED = 5
+    SAVES_REDUNDANT = 6
+    RESTORES_REDUNDANT = 7
+    SAVE_BYTES = 8
+    RESTORE_BYTES = 9
+    SAVE_BYTES_REDUNDANT = 10
+    RESTORE_BYTES_REDUNDANT = 11
+    ASSUMED = 12  # saves and restores of an image whose xfeatures no event had told
+    WIDTH = 13
+
+
+class CostStep(IntEnum):
+    """Events kept of the first KVM_RUN that was switched out and in again."""
+
+    LOAD = 0
+    LOAD_ACT = 1
+    OUT = 2
+    OUT_SAVE = 3
+    IN = 4
+    IN_ACT = 5
+    RELOAD = 6  # the kvm_fpu that loads the guest again (4.14)
+    PUT = 7
+    PUT_ACT = 8
+    WIDTH = 9
+
+
+class CostSum(IntEnum):
+    """Columns of a row of sums; row 0 is of all tasks that ended and were no vCPU."""
+
+    PID = 0
+    SERIAL = 1
+    VCPU = 2
+    KVMISH = 3
+    STEP = 4  # how far STEPS is filled: 0 nothing, 1 loaded, 2 out, 3 in, 4 put
+    X_USER = 5
+    X_GUEST = 6
+    XCOMP = 7  # xcomp_bv as last saved
+    IDLE_SWAPS = 8  # KVM_RUNs without a kvm_entry, and what their swaps moved
+    IDLE_SAVES = 9
+    IDLE_RESTORES = 10
+    IDLE_SAVE_BYTES = 11
+    IDLE_RESTORE_BYTES = 12
+    OPS = 13  # CostOp for each CostWhy
+    STEPS = OPS + CostWhy.WIDTH * CostOp.WIDTH
+    WIDTH = STEPS + CostStep.WIDTH * REF
+
+
 class Role(IntEnum):
     """What an argument that a probe fetched is; found from its values (fputrace.replay.roles)."""
 
@@ -313,6 +464,15 @@ PROBED_SHIFT = 23
 
 LIVES_SHIFT = 40
 """The follower of tasks' lives counts them from here on."""
+
+COSTS_SHIFT = 50
+"""The follower of costs counts them from here on."""
+
+STICKY = STICKY_BITS
+"""For the loops."""
+
+STICKY_SAVES = 64
+"""So many saves in a row that hold one of them look like nobody cleared it."""
 
 ONCE_A_STAY = (
     Fact.CLEAR_FOREIGN | Fact.CLEAR_ELSEWHERE,

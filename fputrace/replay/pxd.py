@@ -18,7 +18,7 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge", "probed", "lives")
+MODULES = ("loop", "judge", "probed", "lives", "swaps", "costs")
 
 
 def text(source: str) -> str:

@@ -14,6 +14,7 @@ module               what it renders
 ``timeline``         ``timeline``: the lanes of a whole trace or a window
 ``info``             ``info``: what a recording says about itself
 ``rules``            ``rules`` and ``explain``
+``costs``            what saves and restores cost, as tables
 ``outline``          what the reports of ``analyze`` have in common, before any layout
 ``steps``            the steps of a proof, each event with its main fields
 ``lanes``            the drawing of a proof: lanes per CPU with the marks of its events

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fputrace.events import ABSENT
+from fputrace.reports.costs import costs_json
 from fputrace.reports.escape import decoded, dumps
 from fputrace.reports.outline import sorted_findings
 from fputrace.reports.steps import MASKS, POINTERS
@@ -81,7 +82,7 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
             for row in analysis.coverage
         ],
         "findings": [_finding(finding) for finding in sorted_findings(analysis.findings)],
-        "costs": {},
+        "costs": costs_json(analysis.costs) if analysis.costs else {},
         "record": _text(analysis.record),
         **_suppressed(analysis),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.reports import lanes, outline
+from fputrace.reports import costs, lanes, outline
 from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean, code, fenced, markdown
 from fputrace.reports.steps import Step, proof_steps
@@ -16,6 +16,7 @@ from fputrace.reports.steps import Step, proof_steps
 if TYPE_CHECKING:
     from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.pricing import TraceCosts
     from fputrace.reports import Options
 
 _DRAWING_WIDTH = 100
@@ -50,6 +51,8 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield f"- {markdown(outline.one_line(finding, analysis.windowed))}"
         if group.hidden:
             yield f"- and {outline.number(group.hidden)} more, shown with `-v`"
+    if analysis.costs:
+        yield from _costs(analysis.costs, outline.clock_of(analysis.trace), verbose)
     yield ""
     yield "### Coverage"
     yield ""
@@ -80,6 +83,22 @@ def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -
     if more:
         yield ""
         yield markdown(more)
+
+
+def _costs(found: TraceCosts, clock: outline.Clock, verbose: bool) -> Iterator[str]:
+    yield ""
+    yield f"### {costs.HEADING}"
+    yield ""
+    yield from (f"- {markdown(line)}" for line in costs.summary(found))
+    for table in costs.tables(found, clock, verbose):
+        yield ""
+        yield f"#### {markdown(table.title)}"
+        yield ""
+        rows = ([markdown(cell) for cell in row] for row in table.rows)
+        yield from _table(table.head, rows)
+        for line in table.notes:
+            yield ""
+            yield markdown(line)
 
 
 def _proof(witness: Witness, trace: Trace, chain: bool, legend: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fputrace.findings import Severity, Status, Verdict
-from fputrace.reports import lanes, outline, palette
+from fputrace.reports import costs, lanes, outline, palette
 from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
 from fputrace.reports.steps import Step, proof_steps
@@ -24,6 +24,7 @@ from fputrace.reports.text_report import step_lines
 if TYPE_CHECKING:
     from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.pricing import TraceCosts
     from fputrace.reports import Options
 
 _PROSE = 100
@@ -80,6 +81,9 @@ class AnalysisView:
                 yield ink.prose(outline.one_line(finding, analysis.windowed))
             if group.hidden:
                 yield ink.prose(f"and {outline.number(group.hidden)} more, shown with -v", "dim")
+        if analysis.costs:
+            yield from ink.heading(costs.HEADING, options)
+            yield from self._costs(analysis.costs, ink)
         yield from ink.heading("Coverage", options)
         yield self._coverage(ink)
         for words, command in outline.recordings(analysis):
@@ -115,6 +119,24 @@ class AnalysisView:
         if more:
             yield Text("")
             yield Text("  " + more, style="dim")
+
+    def _costs(self, found: TraceCosts, ink: Ink) -> Iterator[RenderableType]:
+        sign = costs.approximate if ink.ascii else str
+        for line in costs.summary(found):
+            yield ink.prose(sign(line))
+        for one in costs.tables(found, self.clock, self.verbose):
+            yield Text("")
+            yield ink.prose(one.title, "bold")
+            drawn = Table(box=None, pad_edge=False, header_style="dim")
+            for index, name in enumerate(one.head):
+                drawn.add_column(
+                    Text(ink(sign(name))), justify="right" if index >= one.left else "left"
+                )
+            for row in one.rows:
+                drawn.add_row(*(Text(ink(sign(cell))) for cell in row))
+            yield Padding(drawn, (0, 0, 0, 2), expand=False)
+            for line in one.notes:
+                yield ink.prose(sign(line), "dim")
 
     def _coverage(self, ink: Ink) -> RenderableType:
         if not self.verbose:

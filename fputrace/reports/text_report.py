@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from fputrace.reports import lanes, outline
+from fputrace.reports import costs, lanes, outline
 from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
 from fputrace.reports.steps import Step, proof_steps
@@ -18,6 +18,7 @@ from fputrace.reports.steps import Step, proof_steps
 if TYPE_CHECKING:
     from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.pricing import TraceCosts
     from fputrace.reports import Options
 
 WIDTH = 72
@@ -50,6 +51,9 @@ def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
             yield from paragraph(outline.one_line(finding, analysis.windowed), "", "  ")
         if group.hidden:
             yield f"and {outline.number(group.hidden)} more, shown with -v"
+    if analysis.costs:
+        yield from _heading(costs.HEADING, "=")
+        yield from _costs(analysis.costs, outline.clock_of(analysis.trace), verbose)
     yield from _heading("Coverage", "=")
     yield from coverage(analysis, verbose)
     for words, command in outline.recordings(analysis):
@@ -76,6 +80,24 @@ def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -
     if more:
         yield ""
         yield f"  {more}"
+
+
+def _costs(found: TraceCosts, clock: outline.Clock, verbose: bool) -> Iterator[str]:
+    for line in costs.summary(found):
+        yield from _about(line)
+    for table in costs.tables(found, clock, verbose):
+        yield ""
+        yield from _about(table.title)
+        yield ""
+        yield from (f"  {line}" for line in costs.plain(table, WIDTH - 2))
+        if table.notes:
+            yield ""
+        for line in table.notes:
+            yield from _about(line)
+
+
+def _about(text: str) -> list[str]:
+    return paragraph(costs.approximate(text))
 
 
 def proof(

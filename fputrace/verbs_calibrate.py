@@ -1,0 +1,22 @@
+"""``fputrace calibrate``: what saves and restores cost on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """A table of what was measured; stored for ``analyze --prices``."""
+    from fputrace.calibrate import calibrate as measure
+    from fputrace.calibrate import store, table
+    from fputrace.pricefile import default_path
+    from fputrace.screen import Screen, say
+
+    found = measure()
+    path = args.output or default_path()
+    store(found, path)
+    Screen(None, "never").show(table(found))
+    if not args.quiet:
+        name = args.output or "calibrated"
+        say(f"stored as {path}", f"fputrace analyze --costs --prices {name} uses it")
+    return 0
