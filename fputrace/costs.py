@@ -112,7 +112,7 @@ def costs_of(
         span = trace.last_ns - trace.first_ns
     entries = bool(trace.counts.get("kvm:kvm_entry"))
     tasks = [_task(trace, row, pricing, candidates, vm_of, span, entries) for row in sums[1:]]
-    tasks = [task for task in tasks if task.total.times or task.total.saves.done]
+    tasks = [task for task in tasks if _any(task.total)]
     tasks.sort(key=lambda task: (not task.is_vcpu, -task.total.ns, task.pid))
     vcpus = sum(task.is_vcpu for task in tasks)
     listed, rest = tasks[: vcpus + LISTED], tasks[vcpus + LISTED :]
@@ -125,9 +125,13 @@ def costs_of(
         total=total,
         share_ppm=_ppm(total.ns, span),
         tasks=tuple(listed),
-        others=others if others.times or others.saves.done else None,
+        others=others if _any(others) else None,
         limits=tuple(_limits(trace, candidates, recorded)),
     )
+
+
+def _any(cause: WhyCost) -> bool:
+    return bool(cause.times or cause.saves.done or cause.restores.done)
 
 
 def _sum(causes: Sequence[WhyCost]) -> WhyCost:

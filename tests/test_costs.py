@@ -173,6 +173,25 @@ def test_more_tasks_than_a_table_has_rows(tmp_path: Path) -> None:
     assert found.others is not None
 
 
+def test_more_activations_wait_at_the_end_than_a_table_has_rows(tmp_path: Path) -> None:
+    """Their tasks never came back, and nothing else was counted of them."""
+    story = Story("G5", cpus=1)
+    story.begin(HOG)
+    for number in range(600):
+        task = Task(2000 + number, "one", 0xFFFF888000000000 + 4096 * number)
+        story.schedule(task)
+        story.switch_to(task, save=False)
+        story.restore()
+        story.schedule(HOG)
+        story.switch_to(HOG, save=False)
+    assert costs_of(told(story, tmp_path)).total.restores.done == 601
+    story = Story("G5", cpus=400)
+    for cpu in range(400):
+        story.switch(Task(3000 + cpu, "one", 0xFFFF888000000000 + 4096 * cpu), cpu)
+        story.restore(cpu)
+    assert costs_of(told(story, tmp_path)).total.restores.done == 400
+
+
 def test_asleep_is_not_halted_without_the_event(tmp_path: Path) -> None:
     def slept(**how: Any) -> Analysis:
         story = Story("G5", **how)

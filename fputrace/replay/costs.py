@@ -270,10 +270,13 @@ class Costs:
         return self.nsums
 
     def finish(self) -> bool:
-        """End of the trace: an activation that still waits was no part of a swap."""
+        """End of the trace: an activation that still waits was no part of a swap.
+
+        Call until it returns True, each time with room in ``out`` and ``sums``.
+        """
         s: cython.Py_ssize_t
         for s in range(self.tasks.shape[0]):
-            if self.nout > self.out.shape[0] - 4:
+            if self.nout > self.out.shape[0] - 4 or self.nsums > self.sums.shape[0] - 4:
                 return False
             if self.tasks[s, T_ACT]:
                 self.reloaded(s)
