@@ -22,11 +22,12 @@ from functools import cache
 from pathlib import Path
 
 import fputrace
-from fputrace.cli import EXIT_STATUSES, FORMATS, RECORD
+from fputrace.arguments import EXIT_STATUSES
 from fputrace.events import KINDS, PROBED_FUNCTIONS
 from fputrace.generation import TITLES, UPSTREAM, Range
 from fputrace.parsers import FORMATS as INPUTS
 from fputrace.rules import PAGES
+from fputrace.verbs.analyze import FORMATS, RECORD
 
 ROOT = Path(__file__).parent.parent
 PICTURED = "sample_traces/5.2.1-pinned/trace.dat"

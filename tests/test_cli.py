@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fputrace import __version__, cli
+from fputrace.arguments import EXIT_STATUSES
+from fputrace.verbs.analyze import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +104,7 @@ def test_what_needs_no_trace_imports_nothing_slow(arguments: list[str]) -> None:
 def test_help_has_examples_and_exit_statuses() -> None:
     text = fputrace("analyze", "--help").stdout.decode("ascii")  # as any locale can show
     assert "examples:" in text
-    for status, meaning in cli.EXIT_STATUSES:
+    for status, meaning in EXIT_STATUSES:
         assert f"  {status}  {meaning}" in text
 
 
@@ -583,7 +585,7 @@ def test_bad_cpu_lists(text: str) -> None:
 def test_what_help_says_to_record_is_what_the_coverage_asks_for() -> None:
     from fputrace.coverage import BASE_EVENTS
 
-    words = cli.RECORD.replace("\\\n", " ").split()
+    words = RECORD.replace("\\\n", " ").split()
     assert tuple(b for a, b in pairwise(words) if a == "-e") == BASE_EVENTS
 
 

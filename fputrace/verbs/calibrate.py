@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import argparse
 
+from fputrace.arguments import Offer
 
-def calibrate(args: argparse.Namespace) -> int:
+
+def add(offer: Offer) -> None:
+    """The arguments of the verb."""
+    parser = offer(
+        "calibrate",
+        run,
+        "measure what saving and restoring registers costs on this machine",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        help="store it there (default: where analyze --prices calibrated finds it)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
     """A table of what was measured; stored for ``analyze --prices``."""
     from fputrace.calibrate import calibrate as measure
     from fputrace.calibrate import store, table

@@ -1,0 +1,220 @@
+"""What the verbs' arguments have in common: parsers, types of values, groups of options."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NoReturn
+
+from fputrace.errors import closest
+from fputrace.reports.escape import clean
+
+DEFAULT_TRACES = ("trace.dat", "perf.data")
+"""What is read when no TRACE is given: the first of these in the current folder."""
+
+EXIT_STATUSES = (
+    (0, "nothing found at or above --fail-on (default: error)"),
+    (1, "findings at or above --fail-on; `possible` ones count, unless --fail-on-confirmed"),
+    (2, "wrong usage, or an input that cannot be read"),
+    (3, "nothing found, but losses, damage or missing events kept a core rule from being checked"),
+)
+"""Exit status -> what it says; the README's table and the help are made from it."""
+
+STATUS_TABLE = "exit status:\n" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES)
+"""The exit statuses as an epilog shows them."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in two lines: what is wrong with the closest that exists, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is; exit status 2."""
+        bad = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
+        if bad:
+            known = re.findall(r"[\w.-]+", bad[2])
+            message = f"{message[: bad.start()]}'{bad[1]}' is not known{closest(bad[1], known)}"
+        # What it quotes may be the name of a file.
+        self.exit(2, f"fputrace: {clean(message)}\n  {self.prog} --help lists what there is\n")
+
+
+class Verb(Parser):
+    """Options may stand before, between and after the positional arguments."""
+
+    _mixing = False
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has it generic in the namespace
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does, options and positional arguments mixed; complain of unknown options."""
+        # argparse's intermixed parsing calls this method for its parts.
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            found, unknown = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+        if unknown:
+            # TRACEs behind an unknown option are left over too; the option is what is wrong.
+            unknown = [word for word in unknown if word.startswith("-")] or unknown
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+Offer = Callable[..., Parser]
+"""``offer(name, run, text, epilog="")``: the parser of a new verb, which calls ``run(args)``."""
+
+
+def cpu_list(text: str) -> frozenset[int]:
+    """``0-3,7`` as the kernel writes lists of CPUs."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last or last >= 1 << 20:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs such as 0-3,7")
+        cpus.update(range(first, last + 1))
+    return frozenset(cpus)
+
+
+def numbers(text: str) -> frozenset[int]:
+    """``70,72``"""
+    try:
+        return frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 70,72") from None
+
+
+def time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
+    """``A,B`` in seconds, as perf's --time; an empty side is the trace's own end."""
+    sides = [side.strip() for side in text.split(",")]
+    # Plain decimals only: what Decimal takes besides (NaN, 1e999999999) is no time.
+    if len(sides) != 2 or not all(re.fullmatch(r"-?\d{0,12}(\.\d*)?", side) for side in sides):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no pair of seconds such as 12.5,13 or 12.5, or ,13"
+        )
+    start, end = (Decimal(side) if re.search(r"\d", side) else None for side in sides)
+    if start is not None and end is not None and start > end:
+        raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
+    return start, end
+
+
+def codes(text: str) -> list[str]:
+    """``fpu101,FPU2`` in capitals"""
+    return [part.strip().upper() for part in text.split(",") if part.strip()]
+
+
+def width(text: str) -> int:
+    """Columns of a drawing."""
+    if not text.isdecimal() or not 20 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width from 20 to 10000 columns")
+    return int(text)
+
+
+def gib(text: str) -> float:
+    """GiB, above 0."""
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB such as 64")
+    return float(text)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Seconds, above 0."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds such as 10")
+    return float(text)
+
+
+def add_input(parser: Parser) -> None:
+    """TRACE... and how to read them."""
+    parser.add_argument(
+        "traces",
+        metavar="TRACE",
+        nargs="*",
+        help="recordings of any known format, packed or not, archives, folders; - is stdin "
+        f"(default: {', then '.join(DEFAULT_TRACES)} in this folder)",
+    )
+    group = parser.add_argument_group("reading")
+    group.add_argument("--format-in", metavar="NAME", help="what TRACE is, instead of looking")
+    group.add_argument("--member", metavar="NAME", help="which recording of an archive or a folder")
+    group.add_argument(
+        "--max-unpacked",
+        metavar="GIB",
+        type=gib,
+        help="unpack up to this (default: 0.25, beyond that 1000 times the input, at most 32)",
+    )
+    group.add_argument(
+        "--reader", choices=["tracecmd"], help="read trace.dat through trace-cmd's Python bindings"
+    )
+    group.add_argument("--instance", metavar="NAME", help="the ftrace instance (default: the top)")
+    group.add_argument(
+        "--clock", metavar="NAME", help="the trace clock, where TRACE lacks it: mono"
+    )
+
+
+def add_model(parser: Parser) -> None:
+    """What the kernel is, where the trace cannot tell."""
+    group = parser.add_argument_group("the kernel")
+    group.add_argument("--kernel", metavar="RELEASE", help="its release, where TRACE lacks it")
+    group.add_argument(
+        "--generation", metavar="G", help="judge by this model of FPU ownership (G4a), as if proven"
+    )
+
+
+def add_view(parser: Parser) -> argparse._ArgumentGroup:
+    """Which CPUs, times and tasks are shown."""
+    group = parser.add_argument_group(
+        "what is shown", "the whole trace is replayed all the same, so nothing is judged on a part"
+    )
+    group.add_argument("--cpu", metavar="LIST", type=cpu_list, help="CPUs, 0-3,7")
+    group.add_argument(
+        "--time", metavar="A,B", type=time_range, help="from A to B, seconds of the trace's clock"
+    )
+    group.add_argument("--pid", metavar="LIST", type=numbers, help="tasks")
+    return group
+
+
+def add_vm_view(group: argparse._ArgumentGroup) -> None:
+    """Which vCPUs and VMs are shown."""
+    group.add_argument("--vcpu", metavar="LIST", type=numbers, help="vCPUs, by vcpu_id")
+    group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
+
+
+def add_output(parser: Parser, formats: Sequence[str] = ()) -> argparse._ArgumentGroup:
+    """Where the result goes, and in which of ``formats``."""
+    group = parser.add_argument_group("output")
+    if formats:
+        group.add_argument(
+            "--format",
+            choices=formats,
+            help="default: rich on a terminal, else text",
+        )
+    group.add_argument("-o", dest="output", metavar="FILE", help="write the result there")
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="auto: on a terminal, and as NO_COLOR and FORCE_COLOR say",
+    )
+    return group
+
+
+def add_plugins(parser: argparse._ActionsContainer) -> None:
+    """Rules of other packages."""
+    parser.add_argument(
+        "--plugin",
+        dest="plugins",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a rule of another package (its entry point in fputrace.rules); runs its code",
+    )

@@ -1,0 +1,12 @@
+"""The verbs of the command line, a module each: ``add(offer)`` declares it, ``run(args)`` does it.
+
+``run`` puts a result on stdout and returns the exit status.  What a verb needs is imported when it
+runs, so that ``fputrace --help`` costs no more than Python itself.
+"""
+
+from __future__ import annotations
+
+from fputrace.verbs import analyze, calibrate, convert, explain, info, record, rules, timeline
+
+VERBS = (analyze, timeline, info, convert, record, calibrate, rules, explain)
+"""In the order in which ``fputrace --help`` lists them."""

@@ -1,0 +1,179 @@
+"""``fputrace analyze``: findings of every TRACE, with their proof."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+from fputrace import __version__
+from fputrace.arguments import (
+    DEFAULT_TRACES,
+    STATUS_TABLE,
+    Offer,
+    add_input,
+    add_model,
+    add_output,
+    add_plugins,
+    add_view,
+    add_vm_view,
+    codes,
+)
+from fputrace.screen import Screen, say
+from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of
+
+if TYPE_CHECKING:
+    from fputrace.config import Config
+    from fputrace.findings import Analysis
+
+RECORD = """\
+trace-cmd record -C mono -b 20000 -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry \\
+  -e kvm:kvm_exit -e kvm:kvm_userspace_exit -e sched:sched_switch \\
+  -e sched:sched_migrate_task -e sched:sched_process_fork -e sched:sched_process_exec \\
+  -e sched:sched_process_exit -e sched:sched_process_free"""
+"""What to record always: ``coverage.BASE_EVENTS``, which costs an import (a test compares)."""
+
+FORMATS = ("rich", "text", "markdown", "json")
+"""``analyze --format``."""
+
+_ANALYZE_EPILOG = f"""examples:
+  fputrace analyze                           ./{DEFAULT_TRACES[0]}, else ./{DEFAULT_TRACES[1]}
+  fputrace analyze a.dat b.dat --format json -o findings.json
+  fputrace analyze trace.dat --select FPU1 --time 12.5,13
+  ssh host cat trace.dat | fputrace analyze - --fail-on performance
+
+record with:
+{indent(RECORD, "  ")}
+
+{STATUS_TABLE}
+  --strict: 3 for every selected error rule, not only the core ones; --exit-zero: 0 for 1 and 3
+"""
+
+
+def add(offer: Offer) -> None:
+    """The arguments of the verb."""
+    analyze = offer("analyze", run, "find what went wrong, and prove it", _ANALYZE_EPILOG)
+    add_input(analyze)
+    add_model(analyze)
+    add_vm_view(add_view(analyze))
+    rules = analyze.add_argument_group(
+        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, ..."
+    )
+    rules.add_argument("--select", metavar="CODES", type=codes, action="extend", help="only these")
+    rules.add_argument("--ignore", metavar="CODES", type=codes, action="extend", help="not these")
+    output = add_output(analyze, FORMATS)
+    output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
+    costs = analyze.add_argument_group("costs", "estimates; docs/costs.md says how they come about")
+    costs.add_argument(
+        "--costs",
+        action="store_true",
+        help="what saves and restores cost each task; also asks FPU203 to FPU207",
+    )
+    costs.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="ns of a save and a restore: JSON, or a name: default, zen5, calibrated",
+    )
+    costs.add_argument(
+        "--cpuid", metavar="FILE", help="bytes of each xstate component: JSON, a sidecar has them"
+    )
+    status = analyze.add_argument_group("exit status")
+    status.add_argument(
+        "--fail-on", choices=["error", "performance", "never"], help="default: error"
+    )
+    status.add_argument(
+        "--fail-on-confirmed", action="store_true", help="`possible` does not count"
+    )
+    status.add_argument(
+        "--strict", action="store_true", help="3 when any selected error rule could not be checked"
+    )
+    status.add_argument("--exit-zero", action="store_true", help="0 instead of 1 and 3")
+    known = analyze.add_argument_group("what is known", "docs/config.md has more")
+    config = known.add_mutually_exclusive_group()
+    config.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from there (default: fputrace.toml, or [tool.fputrace] of pyproject.toml)",
+    )
+    config.add_argument("--no-config", action="store_true", help="from no file")
+    known.add_argument("--baseline", metavar="FILE", help="leave out what FILE knows, and count it")
+    known.add_argument(
+        "--write-baseline", metavar="FILE", help="what is found is known from now on"
+    )
+    add_plugins(rules)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Findings of every TRACE, with their proof."""
+    from fputrace import baseline
+    from fputrace.analysis import exit_status
+    from fputrace.reports import Options, render
+
+    config = _configured(args)
+    args.plugins = plugins_of(args.plugins)
+    check_codes(args.select or (), args.ignore or (), args.plugins, args.costs)
+    check_codes((), config.ignore, args.plugins)
+    known = baseline.read(args.baseline) if args.baseline else {}
+    screen = Screen(args.output, args.color)
+    with ExitStack() as stack:
+        analyses, unreadable = analyses_of(args, stack)
+        if not analyses:
+            return 2
+        analyses = [_without_ignored(analysis, config) for analysis in analyses]
+        if args.baseline:
+            analyses = [baseline.apply(one, known, args.baseline) for one in analyses]
+        judged = analyses
+        if args.write_baseline:
+            number = baseline.write(args.write_baseline, analyses)
+            if not args.quiet:
+                say(f"{args.write_baseline}: {number} known findings")
+            written = baseline.gather(analyses)
+            judged = [baseline.apply(one, written, args.write_baseline) for one in analyses]
+        status = exit_status(
+            judged,
+            fail_on=args.fail_on or "error",
+            fail_on_confirmed=args.fail_on_confirmed,
+            strict=args.strict,
+            exit_zero=args.exit_zero,
+            select=args.select,
+            ignore=[*(args.ignore or ()), *config.ignore],
+        )
+        status = 2 if unreadable else status
+        name = args.format or ("rich" if screen.wants_rich else "text")
+        options = Options(args.verbose, screen.ascii, status, __version__)
+        screen.show(render(name, analyses, options))
+    return status
+
+
+def _configured(args: argparse.Namespace) -> Config:
+    """The configuration in force; ``args`` get what it says and the command line does not."""
+    from fputrace.config import Config, find
+
+    config = Config() if args.no_config else find(args.config)
+    for option in ("fail_on", "generation", "kernel"):
+        if getattr(args, option) is None:
+            setattr(args, option, getattr(config, option))
+    if args.select is None and config.select is not None:
+        args.select = list(config.select)
+    args.fail_on_confirmed = args.fail_on_confirmed or bool(config.fail_on_confirmed)
+    args.strict = args.strict or bool(config.strict)
+    if config.path and args.verbose:
+        say(f"{config.path}: {'; '.join(config.said()) or 'no options'}")
+    return config
+
+
+def _without_ignored(analysis: Analysis, config: Config) -> Analysis:
+    """The analysis as the configuration wants it shown, which its notes and counts tell."""
+    from fputrace.baseline import suppress
+
+    options = [text for text in config.said() if not text.startswith("ignore ")]
+    if options:
+        analysis.notes.append(f"Options from {config.path}: {'; '.join(options)}.")
+    for code, reason in config.ignore.items():
+        analysis = suppress(
+            analysis,
+            lambda finding, code=code: finding.code.startswith(code),
+            f"{reason} (ignore in {config.path})",
+        )
+    return analysis

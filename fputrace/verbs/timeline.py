@@ -1,0 +1,80 @@
+"""``fputrace timeline``: who held the FPU registers of each CPU, drawn."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from fputrace.arguments import Offer, add_input, add_model, add_output, add_view, width
+from fputrace.screen import Screen
+from fputrace.verbs.inputs import analyses_of, in_clock, show_all
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rich.console import RenderableType
+
+    from fputrace.lanes import LaneGrid
+
+
+def add(offer: Offer) -> None:
+    """The arguments of the verb."""
+    timeline = offer("timeline", run, "draw who held the FPU registers of each CPU, when")
+    add_input(timeline)
+    add_model(timeline)
+    add_view(timeline)
+    add_output(timeline)
+    timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
+    timeline.set_defaults(costs=False, prices=None, cpuid=None)
+    timeline.add_argument("--width", metavar="COLUMNS", type=width, help="default: the terminal's")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Who held the registers of each CPU, drawn."""
+    import shutil
+
+    from fputrace.lanes import LaneGrid
+    from fputrace.reports.outline import clock_of
+    from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
+
+    screen = Screen(args.output, args.color)
+    columns = args.width or shutil.get_terminal_size().columns
+    parts: list[str | RenderableType] = []
+    with ExitStack() as stack:
+        analyses, unreadable = analyses_of(args, stack, drawing=True)
+        for analysis in analyses:
+            trace = analysis.trace
+            cpus = [cpu for cpu in trace.cpus if args.cpu is None or cpu in args.cpu]
+            if trace.first_ns is None or trace.last_ns is None or not cpus:
+                grid = LaneGrid(0, 0, (), ())
+            else:
+                start, end = in_clock(args.time, trace) or (None, None)
+                grid = analysis.timeline.lanes(
+                    trace.first_ns if start is None else start,
+                    trace.last_ns if end is None else end,
+                    cells_for(columns, cpus),
+                    cpus,
+                    args.pid,
+                )
+            if args.pid is not None:
+                grid = _lanes_of(grid, args.pid)
+            title = trace.path if len(args.traces) > 1 else ""
+            drawing = (grid, clock_of(trace), trace.comms)
+            about = (title, args.pid is not None)
+            if screen.wants_rich:
+                parts.append(TimelineView(*drawing, screen.ascii, *about))
+            else:
+                parts.append(timeline_text(*drawing, columns, True, *about))
+    show_all(screen, parts, columns)
+    return 2 if unreadable else 0
+
+
+def _lanes_of(grid: LaneGrid, owners: Collection[int]) -> LaneGrid:
+    """The CPUs on which one of these tasks holds registers."""
+    kept = [
+        (cpu, lane)
+        for cpu, lane in zip(grid.cpus, grid.cells, strict=True)
+        if any(cell.owner in owners for cell in lane)
+    ]
+    return grid._replace(cpus=tuple(cpu for cpu, _ in kept), cells=tuple(lane for _, lane in kept))
