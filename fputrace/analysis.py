@@ -31,6 +31,7 @@ from fputrace.findings import (
 )
 from fputrace.following import Pass
 from fputrace.generation import Decision, decide
+from fputrace.knownbugs import match
 from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
 from fputrace.pricefile import pricing_of
@@ -102,10 +103,14 @@ def analyze(
         make = partial(Pass, trace, rules=rules, pricing=pricing, counting=costs)
         decision, done = _run(trace, make, kernel, generation, progress)
         digest = _digest(os.fspath(path)) if sha256 else None
-        return _conclude(trace, decision, done, catalogue, select, ignore, digest, pricing)
+        found = _conclude(trace, decision, done, catalogue, select, ignore, digest, pricing)
     except BaseException:
         trace.close()
         raise
+    found.release = kernel or trace.kernel
+    for finding in found.findings:
+        finding.known = match(finding, found)
+    return found
 
 
 def _codes(asked: str | Sequence[str] | None, plugins: Sequence[Rule] = ()) -> list[str] | None:
@@ -362,7 +367,7 @@ def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
 
 
 def _digest(path: str) -> str | None:
-    if not os.path.isfile(path):
+    if path == "-" or not os.path.isfile(path):
         return None
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -189,6 +189,34 @@ def add_vm_view(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
 
 
+def add_rules(parser: Parser) -> argparse._ArgumentGroup:
+    """Which rules are asked."""
+    group = parser.add_argument_group(
+        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, ..."
+    )
+    group.add_argument("--select", metavar="CODES", type=codes, action="extend", help="only these")
+    group.add_argument("--ignore", metavar="CODES", type=codes, action="extend", help="not these")
+    return group
+
+
+def add_costs(parser: Parser) -> None:
+    """What saves and restores cost."""
+    group = parser.add_argument_group("costs", "estimates; docs/costs.md says how they come about")
+    group.add_argument(
+        "--costs",
+        action="store_true",
+        help="what saves and restores cost each task; also asks FPU203 to FPU207",
+    )
+    group.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="ns of a save and a restore: JSON, or a name: default, zen5, calibrated",
+    )
+    group.add_argument(
+        "--cpuid", metavar="FILE", help="bytes of each xstate component: JSON, a sidecar has them"
+    )
+
+
 def add_output(parser: Parser, formats: Sequence[str] = ()) -> argparse._ArgumentGroup:
     """Where the result goes, and in which of ``formats``."""
     group = parser.add_argument_group("output")
@@ -198,7 +226,12 @@ def add_output(parser: Parser, formats: Sequence[str] = ()) -> argparse._Argumen
             choices=formats,
             help="default: rich on a terminal, else text",
         )
-    group.add_argument("-o", dest="output", metavar="FILE", help="write the result there")
+    group.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        help="write the result there, packed when FILE ends in .gz",
+    )
     group.add_argument(
         "--color",
         choices=["auto", "always", "never"],

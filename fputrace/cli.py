@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         del words[words.index("--") :]
     args = parser.parse_args(words)
     args.command = command
+    args.line = command_line(words)
     if args.verb is None:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
         return 2
@@ -103,6 +104,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The command as a report repeats it: whoever has the recording can run it and get the same.
+
+    Without what does not change the result (``-o``, ``--color``, ``-q``), and with no absolute
+    path: those are this machine's own.
+    """
+    import shlex
+
+    kept: list[str] = []
+    dropped = False
+    for word in words:
+        option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if dropped or word in ("-q", "--quiet") or (option == "--color" and sign):
+            dropped = False
+        elif word in ("-o", "--color"):
+            dropped = True
+        elif not (word.startswith("-o") and not sign):
+            kept.append(option + sign + (os.path.basename(value) if value[:1] == "/" else value))
+    return shlex.join(["fputrace", *kept])
 
 
 def _open_closed_streams() -> bool:

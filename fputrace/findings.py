@@ -252,6 +252,102 @@ class Cost:
     source: str = ""
 
 
+class Releases(NamedTuple):
+    """Upstream releases ``first``..``last``, both included; 9999 is whatever came last.
+
+    ``all_of_them``: False where some of them have a fix and which is not known.
+    """
+
+    first: tuple[int, int, int]
+    last: tuple[int, int, int]
+    all_of_them: bool = True
+
+    def __str__(self) -> str:
+        first, last = self.first, self.last
+        begin = ".".join(map(str, first if first[2] else first[:2]))
+        end = ".".join(str(number) for number in last if number < 9999)
+        if first == last:
+            text = begin
+        elif first == (0, 0, 0):
+            text = f"up to {end}"
+        elif first[:2] == last[:2] and not first[2]:
+            text = begin if last[2] == 9999 else f"{begin} up to {end}"
+        else:
+            text = f"{begin} to {end}"
+        return text if self.all_of_them else f"some of {text}"
+
+
+class Fix(NamedTuple):
+    """A commit that mends a known bug, "" where only its subject is known, and where it is."""
+
+    commit: str
+    subject: str
+    releases: tuple[str, ...]
+    mostly: bool = False
+    """It leaves a part of the bug; a later one mends that."""
+
+
+@dataclass(frozen=True)
+class KnownBug:
+    """A bug that Linux shipped (``docs/bugs/<id>.md``); ``fputrace.knownbugs`` has them all.
+
+    ``commit``: the first bad one, "" where it was the design, which ``subject`` then names.
+    ``unless``: an event whose presence in a proof says that it is another bug.
+    """
+
+    id: str
+    title: str
+    commit: str
+    subject: str
+    fixes: tuple[Fix, ...]
+    affected: tuple[Releases, ...]
+    codes: frozenset[str]
+    generations: frozenset[str]
+    condition: str = ""
+    """What a host must have besides, in words that follow "only"."""
+    unless: str = ""
+
+    @property
+    def called(self) -> str:
+        """``240c35a3783a``, or in words what has no commit."""
+        return self.commit or self.subject
+
+    @property
+    def where(self) -> str:
+        """``5.0, 5.1 up to 5.1.20, 5.2 up to 5.2.3``."""
+        where = ", ".join(map(str, self.affected))
+        return f"{where}, {self.condition}" if self.condition else where
+
+    @property
+    def mended(self) -> str:
+        """``ec269475cba7 in 5.3-rc2, 5.2.4 and 5.1.21``; several, one after the other."""
+        return ", and by ".join(
+            f"{fix.commit or chr(34) + fix.subject + chr(34)} in {_and(fix.releases)}"
+            f"{' for the most part' if fix.mostly else ''}"
+            for fix in self.fixes
+        )
+
+
+class LooksLike(NamedTuple):
+    """What a finding resembles; ``doubt`` says why it need not be, "" where nothing speaks
+    against it.
+    """
+
+    bug: KnownBug
+    doubt: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """``looks like 240c35a3783a; affected 5.0, ...; fixed by ec269475cba7 in ...``."""
+        bug = self.bug
+        like = f"may be {bug.called} ({self.doubt})" if self.doubt else f"looks like {bug.called}"
+        return f"{like}; affected {bug.where}; fixed by {bug.mended}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
 @dataclass
 class Finding:
     """What one rule says of one task: ``count`` hits with this verdict (design, section 4)."""
@@ -273,16 +369,19 @@ class Finding:
     cost: Cost | None = None
     vm: str | None = None
     """How reports call the VM this vCPU thread belongs to, where the trace tells it."""
+    known: tuple[LooksLike, ...] = ()
+    """Bugs that Linux shipped and this may be."""
 
 
 class Findings(list[Finding]):
     """A list of findings that can become a DataFrame."""
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a finding, the columns of :class:`Finding` without witnesses and cost."""
+        """One row a finding, the columns of :class:`Finding` without witnesses, cost and known."""
         import pandas as pd
 
-        columns = [f.name for f in fields(Finding) if f.name not in ("witnesses", "cost")]
+        left_out = ("witnesses", "cost", "known")
+        columns = [f.name for f in fields(Finding) if f.name not in left_out]
         rows = [
             [v.value if isinstance(v, Enum) else v for v in (getattr(f, c) for c in columns)]
             for f in self
@@ -345,6 +444,8 @@ class Analysis:
     """What a configuration or a baseline took out of ``findings``."""
     windowed: bool = False
     """The view is a window of time; counts of findings are of the whole trace all the same."""
+    release: str | None = None
+    """The release judged by: the recording's own, or what ``--kernel`` said."""
     record_trace_cmd: str | None = None
     """``record`` for trace-cmd, as far as that goes: it makes no probes."""
 

@@ -85,12 +85,18 @@ class Known(NamedTuple):
     bound: str  # "exact", "lower" or "none"
 
 
+def read_version(release: str) -> Release | None:
+    """The three numbers of a release string, whatever follows them; None when it is no release."""
+    match = _RELEASE.match(release.strip())
+    return match and (int(match[1]), int(match[2]), int(match[3] or 0))
+
+
 def read_release(release: str) -> Known | None:
     """Upstream generation of a release string, or None when it is no release."""
     match = _RELEASE.match(release.strip())
-    if match is None:
+    version = read_version(release)
+    if match is None or version is None:
         return None
-    version = (int(match[1]), int(match[2]), int(match[3] or 0))
     suffix = match[4]
     code = next((r.code for r in UPSTREAM if r.first <= version <= r.last), "G6")
     if suffix == "":

@@ -95,13 +95,30 @@ class Screen(NamedTuple):
             text = io.StringIO()
             self.console(text, width).print(result)
             result = text.getvalue()
-        try:
-            with open(self.output, "w", encoding="utf-8") as file:
-                file.write(result)
-        except OSError as error:
-            # One that came while writing (a full disk) does not know of which file.
-            error.filename = self.output
-            raise
+        write_file(self.output, result)
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a result as UTF-8, packed when the name ends in ``.gz``: the same bytes each time.
+
+    Raises OSError with ``filename`` when it cannot be written.
+    """
+    data = text.encode("utf-8")
+    if path.endswith(".gz"):
+        import gzip
+
+        packed = io.BytesIO()
+        # No time and no name of a file in it.
+        with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:
+            file.write(data)
+        data = packed.getvalue()
+    try:
+        with open(path, "wb") as out:
+            out.write(data)
+    except OSError as error:
+        # One that came while writing (a full disk) does not know of which file.
+        error.filename = path
+        raise
 
 
 class Progress:

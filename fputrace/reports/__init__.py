@@ -38,16 +38,22 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What the user chose about the look of a report.
+    """What the user chose about the look of a report, and where it says that it comes from.
 
     ``verbose``: every witness, every finding and the whole coverage table.  ``ascii``: nothing
     but ASCII (a locale that is not UTF-8).  ``exit_status`` and ``version`` are what JSON repeats.
+    ``command``: the command that makes the same report again, "" where there is none (the API).
+    ``max_lines``: text is no longer than that; ``attach``: the file in which the reader finds what
+    is left out (:func:`attachment`).
     """
 
     verbose: bool = False
     ascii: bool = False
     exit_status: int = 0
     version: str = ""
+    command: str = ""
+    max_lines: int | None = None
+    attach: str | None = None
 
 
 REPORTS: Mapping[str, str] = {
@@ -65,3 +71,9 @@ def render(name: str, analyses: Sequence[Analysis], options: Options) -> str | R
     """
     module = import_module(REPORTS[name])
     return cast("str | RenderableType", module.report(analyses, options))
+
+
+def attachment(name: str, analyses: Sequence[Analysis], options: Options) -> str:
+    """What ``options.attach`` holds: the report with nothing left out.  Only "text" has one."""
+    module = import_module(REPORTS[name])
+    return cast("str", module.attachment(analyses, options))

@@ -17,7 +17,7 @@ from fputrace.reports.outline import sorted_findings
 from fputrace.reports.steps import MASKS, POINTERS
 
 if TYPE_CHECKING:
-    from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.findings import Analysis, Finding, LooksLike, Witness
     from fputrace.reports import Options
 
 SCHEMA_VERSION = 1
@@ -119,6 +119,28 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "message": decoded(finding.message),
         "witnesses": [_witness(witness) for witness in finding.witnesses],
         "cost": finding.cost and {"bytes": finding.cost.bytes, "ns": finding.cost.ns},
+        "known": [_known(like) for like in finding.known],
+    }
+
+
+def _known(like: LooksLike) -> dict[str, Any]:
+    bug = like.bug
+    return {
+        "id": bug.id,
+        "title": bug.title,
+        "certain": not like.doubt,
+        "doubt": decoded(like.doubt),
+        "commit": bug.commit or None,
+        "affected": bug.where,
+        "fixes": [
+            {
+                "commit": fix.commit or None,
+                "subject": fix.subject,
+                "releases": list(fix.releases),
+            }
+            for fix in bug.fixes
+        ],
+        "sentence": decoded(like.sentence),
     }
 
 

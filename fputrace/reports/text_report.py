@@ -32,6 +32,12 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
     return "\n\n".join("\n".join(_lines(a, options.verbose)) for a in analyses) + "\n"
 
 
+def attachment(analyses: Sequence[Analysis], options: Options) -> str:
+    """The same with nothing left out."""
+    whole = options._replace(verbose=True, max_lines=None, attach=None)
+    return "\n\n".join("\n".join(_lines(a, whole.verbose)) for a in analyses) + "\n"
+
+
 def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
     yield from rows(outline.head(analysis))
     for note in outline.notes(analysis):

@@ -6,7 +6,17 @@ runs, so that ``fputrace --help`` costs no more than Python itself.
 
 from __future__ import annotations
 
-from fputrace.verbs import analyze, calibrate, convert, explain, info, record, rules, timeline
+from fputrace.verbs import (
+    analyze,
+    calibrate,
+    convert,
+    explain,
+    info,
+    record,
+    report,
+    rules,
+    timeline,
+)
 
-VERBS = (analyze, timeline, info, convert, record, calibrate, rules, explain)
+VERBS = (analyze, report, timeline, info, convert, record, calibrate, rules, explain)
 """In the order in which ``fputrace --help`` lists them."""

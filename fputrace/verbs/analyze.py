@@ -12,13 +12,14 @@ from fputrace.arguments import (
     DEFAULT_TRACES,
     STATUS_TABLE,
     Offer,
+    add_costs,
     add_input,
     add_model,
     add_output,
     add_plugins,
+    add_rules,
     add_view,
     add_vm_view,
-    codes,
 )
 from fputrace.screen import Screen, say
 from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of
@@ -57,27 +58,10 @@ def add(offer: Offer) -> None:
     add_input(analyze)
     add_model(analyze)
     add_vm_view(add_view(analyze))
-    rules = analyze.add_argument_group(
-        "rules", "codes or their beginnings: FPU1 is FPU101, FPU102, ..."
-    )
-    rules.add_argument("--select", metavar="CODES", type=codes, action="extend", help="only these")
-    rules.add_argument("--ignore", metavar="CODES", type=codes, action="extend", help="not these")
+    rules = add_rules(analyze)
     output = add_output(analyze, FORMATS)
     output.add_argument("--sha256", action="store_true", help="name the inputs by their hash too")
-    costs = analyze.add_argument_group("costs", "estimates; docs/costs.md says how they come about")
-    costs.add_argument(
-        "--costs",
-        action="store_true",
-        help="what saves and restores cost each task; also asks FPU203 to FPU207",
-    )
-    costs.add_argument(
-        "--prices",
-        metavar="FILE",
-        help="ns of a save and a restore: JSON, or a name: default, zen5, calibrated",
-    )
-    costs.add_argument(
-        "--cpuid", metavar="FILE", help="bytes of each xstate component: JSON, a sidecar has them"
-    )
+    add_costs(analyze)
     status = analyze.add_argument_group("exit status")
     status.add_argument(
         "--fail-on", choices=["error", "performance", "never"], help="default: error"
@@ -141,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         )
         status = 2 if unreadable else status
         name = args.format or ("rich" if screen.wants_rich else "text")
-        options = Options(args.verbose, screen.ascii, status, __version__)
+        options = Options(args.verbose, screen.ascii, status, __version__, args.line)
         screen.show(render(name, analyses, options))
     return status
 

@@ -57,11 +57,12 @@ def traces_of(args: argparse.Namespace) -> list[str]:
         raise UsageError("--sha256 needs a file: a folder has no hash")
     paths = args.traces or _default_traces()
     for path in paths:
-        if args.output and _is_same(path, args.output):
-            raise UsageError(
-                f"-o {args.output} is the recording itself, which would be lost",
-                hint="Name another file.",
-            )
+        for option, output in (("-o", args.output), ("--attach", getattr(args, "attach", None))):
+            if output and _is_same(path, output):
+                raise UsageError(
+                    f"{option} {output} is the recording itself, which would be lost",
+                    hint="Name another file.",
+                )
     return paths
 
 
@@ -91,11 +92,12 @@ def progress_of(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
 
 
 def analyses_of(
-    args: argparse.Namespace, stack: ExitStack, drawing: bool = False
+    args: argparse.Namespace, stack: ExitStack, drawing: bool = False, hashes: bool = False
 ) -> tuple[list[Analysis], bool]:
     """Every TRACE analysed; the flag says that one could not be read (stderr says why).
 
-    Nor, for a drawing, one that has nothing of the chosen CPUs or times.
+    Nor, for a drawing, one that has nothing of the chosen CPUs or times.  ``hashes``: name what has
+    one by its SHA-256, asked for or not.
     """
     from fputrace.analysis import analyze, filter_view
     from fputrace.relatives import relations
@@ -113,7 +115,7 @@ def analyses_of(
                     select=args.select,
                     ignore=args.ignore,
                     plugins=args.plugins,
-                    sha256=args.sha256,
+                    sha256=args.sha256 or hashes,
                     costs=args.costs,
                     prices=args.prices,
                     cpuid=args.cpuid,
