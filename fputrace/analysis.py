@@ -274,7 +274,7 @@ def _conclude(
         if done.counted is None
         else costs_of(
             trace,
-            done.counted.sums[: done.counted.loop.used()],
+            done.counted.sums[: done.counted.book.used()],
             pricing,
             decision.candidates,
             done.vm_of,

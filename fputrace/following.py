@@ -14,7 +14,7 @@ import numpy as np
 from fputrace.checking import Collector
 from fputrace.events import Kind
 from fputrace.pricing import Pricing
-from fputrace.replay import Replay, costs, judge, lives, probed, swaps, view
+from fputrace.replay import Replay, costs, judge, ledger, lives, probed, sections, swaps, view
 from fputrace.replay.layout import (
     REF,
     Before,
@@ -27,6 +27,8 @@ from fputrace.replay.layout import (
     Out,
     ProbedCpu,
     ProbedTask,
+    SectionCpu,
+    SectionTask,
     Seen,
     SwapTask,
 )
@@ -126,7 +128,6 @@ class Followed(Follower):
             TABLES[candidates[0]].eager,
             bool(_PARKS & set(candidates)),
             any(TABLES[code].reload_after_entry for code in candidates),
-            _LONG_SECTION_NS,
         )
 
     def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:
@@ -136,6 +137,23 @@ class Followed(Follower):
         self.in_interrupts |= bool((block.flags[section] & _IN_INTERRUPT).any())
         self.by_name = any(how == "name" for _function, how in self.trace.probes.values())
         self.loop.know(view(self.roles.table), self.by_name)
+
+
+class Sectioned(Follower):
+    """Kernel FPU sections (:mod:`fputrace.replay.sections`)."""
+
+    def __init__(self, owner: Pass) -> None:
+        machine = owner.machine
+        widths = (machine.cpu_rows, SectionCpu.WIDTH), (machine.task_rows, SectionTask.WIDTH)
+        super().__init__(*widths)
+        self.loop = sections.Sections(
+            view(self.cpus),
+            view(self.tasks),
+            view(self.out),
+            view(self.row),
+            owner.collector.wanted,
+            _LONG_SECTION_NS,
+        )
 
 
 class Lived(Follower):
@@ -241,14 +259,14 @@ class Counted(Follower):
         super().__init__((machine.cpu_rows, CostCpu.WIDTH), (machine.task_rows, CostTask.WIDTH))
         self.sums = np.zeros((256, CostSum.WIDTH), dtype=np.int64)
         first = owner.candidates[0]
+        self.book = ledger.Ledger(view(self.tasks), view(self.sums), view(self.row), view(sizes))
         self.loop = costs.Costs(
             view(self.cpus),
             view(self.tasks),
-            view(self.sums),
+            self.book,
             view(self.out),
             view(self.row),
             view(_watched(self.WATCHED)),
-            view(sizes),
             owner.collector.wanted,
             TABLES[first].eager,
             first in _RAW,
@@ -259,9 +277,9 @@ class Counted(Follower):
 
     def make_room(self) -> None:
         """Room for the sums of more tasks."""
-        if self.loop.used() > len(self.sums) - 8:
+        if self.book.used() > len(self.sums) - 8:
             self.sums = _longer(self.sums, 2 * len(self.sums))
-            self.loop.grow_sums(view(self.sums))
+            self.book.grow_sums(view(self.sums))
 
 
 class Pass:
@@ -287,6 +305,7 @@ class Pass:
         self._swapped = Swapped(self)
         self.counted = Counted(self, pricing.sizes) if counting else None
         self._probed: Followed | None = None
+        self._sectioned: Sectioned | None = None
         self._rows: list[NDArray[np.int64]] = []
         self._waiting_rows = 0
 
@@ -327,6 +346,7 @@ class Pass:
         # Probes are followed from the first block on that has records of any.
         if self._probed is None and rows and bool((block.kind >= Kind.PROBE_SAVE).any()):
             self._probed = Followed(self)
+            self._sectioned = Sectioned(self)
         state = np.empty((rows, 3), dtype=np.int64)
         while start < rows:
             facts = self.machine.part(block, start)
@@ -337,7 +357,9 @@ class Pass:
             table = view(facts)
             if self._probed is not None:
                 self._probed.learn(block, start, facts)
-                self._lived.loop.know(self._probed.by_name)
+                for other in (self._lived, self._sectioned):
+                    if other is not None:
+                        other.loop.know(self._probed.by_name)
             for follower in self._followers():
                 done = start
                 while done < stop:
@@ -361,7 +383,8 @@ class Pass:
 
     def _followers(self) -> list[Follower]:
         always: list[Follower] = [self._judged, self._lived, self._swapped]
-        return [*always, *(one for one in (self._probed, self.counted) if one is not None)]
+        some = (self._probed, self._sectioned, self.counted)
+        return [*always, *(one for one in some if one is not None)]
 
     def _fit(self) -> None:
         for follower in self._followers():

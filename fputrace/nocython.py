@@ -21,8 +21,10 @@ LOOPS = (
     "fputrace.replay.judge",
     "fputrace.replay.lives",
     "fputrace.replay.probed",
+    "fputrace.replay.sections",
     "fputrace.replay.swaps",
     "fputrace.replay.costs",
+    "fputrace.replay.ledger",
 )
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 

@@ -20,7 +20,7 @@ from fputrace.events import Kind
 from fputrace.findings import Analysis
 from fputrace.pricefile import CALIBRATED, pricing_of
 from fputrace.pricing import STANDARD, TABLES, TaskCost, TraceCosts, WhyCost
-from fputrace.replay import costs, swaps
+from fputrace.replay import costs, ledger, swaps
 from fputrace.reports import Options, render
 from tests.conftest import SAMPLES
 from tests.rules.scenario import HOG, KTHREAD, OTHER, VCPU, Story, Task
@@ -125,7 +125,7 @@ def test_sums_are_sums(sample: Path) -> None:
 
 
 def test_plain_python_counts_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for loop in (costs, swaps):
+    for loop in (ledger, costs, swaps):
         spec = importlib.util.spec_from_file_location(
             loop.__name__, Path(fputrace.__file__).parent / "replay" / f"{loop.__name__[16:]}.py"
         )

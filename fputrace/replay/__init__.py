@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError
-from fputrace.replay import costs, judge, layout, lives, loop, probed, swaps
+from fputrace.replay import costs, judge, layout, ledger, lives, loop, probed, sections, swaps
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -46,13 +46,16 @@ def _check_built() -> None:
     judged = (layout.JudgeCpu, layout.JudgeTask, Before, layout.Out, layout.Seen)
     counted = (layout.CostCpu, layout.CostTask, Before, layout.Out, layout.CostSum)
     followed = (layout.ProbedCpu, layout.ProbedTask, Before, layout.Out)
+    sectioned = (layout.SectionCpu, layout.SectionTask, Before, layout.Out)
     if (
         loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH)
         or judge.widths() != tuple(int(table.WIDTH) for table in judged)
         or probed.widths() != tuple(int(table.WIDTH) for table in followed)
+        or sections.widths() != tuple(int(table.WIDTH) for table in sectioned)
         or lives.widths() != (layout.LivesTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
         or swaps.widths() != (layout.SwapTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
         or costs.widths() != tuple(int(table.WIDTH) for table in counted)
+        or ledger.widths() != (layout.CostTask.WIDTH, layout.CostSum.WIDTH)
     ):
         raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
 

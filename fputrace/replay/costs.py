@@ -28,6 +28,11 @@ from fputrace.replay.layout import (
 )
 from fputrace.timeline import Fact
 
+if cython.compiled:
+    from cython.cimports.fputrace.replay.ledger import Ledger
+else:
+    from fputrace.replay.ledger import Ledger
+
 COMPILED = bool(cython.compiled)
 
 # Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
@@ -39,7 +44,6 @@ if not cython.compiled:
     OWN_TOKEN = int(layout.Own.TOKEN)
     LAST_INVALID = layout.LAST_INVALID
     TASK_REPORT_MAX = 0x100
-    LEGACY = 3
     B_CPU_KNOW = int(Before.CPU_KNOW)
     B_F_KNOWN = int(Before.F_KNOWN)
     B_KVM = int(Before.KVM)
@@ -92,31 +96,14 @@ if not cython.compiled:
     O_SWITCH = int(Out.SWITCH)
     O_VCPU = int(Out.VCPU)
     O_WIDTH = int(Out.WIDTH)
-    P_IN = int(CostStep.IN)
     P_IN_ACT = int(CostStep.IN_ACT)
-    P_LOAD = int(CostStep.LOAD)
     P_LOAD_ACT = int(CostStep.LOAD_ACT)
     P_OUT = int(CostStep.OUT)
     P_OUT_SAVE = int(CostStep.OUT_SAVE)
     P_PUT = int(CostStep.PUT)
     P_PUT_ACT = int(CostStep.PUT_ACT)
     P_RELOAD = int(CostStep.RELOAD)
-    S_IDLE_RESTORES = int(CostSum.IDLE_RESTORES)
-    S_IDLE_RESTORE_BYTES = int(CostSum.IDLE_RESTORE_BYTES)
-    S_IDLE_SAVES = int(CostSum.IDLE_SAVES)
-    S_IDLE_SAVE_BYTES = int(CostSum.IDLE_SAVE_BYTES)
-    S_IDLE_SWAPS = int(CostSum.IDLE_SWAPS)
-    S_KVMISH = int(CostSum.KVMISH)
-    S_OPS = int(CostSum.OPS)
-    S_PID = int(CostSum.PID)
-    S_SERIAL = int(CostSum.SERIAL)
-    S_STEP = int(CostSum.STEP)
-    S_STEPS = int(CostSum.STEPS)
-    S_VCPU = int(CostSum.VCPU)
     S_WIDTH = int(CostSum.WIDTH)
-    S_XCOMP = int(CostSum.XCOMP)
-    S_X_GUEST = int(CostSum.X_GUEST)
-    S_X_USER = int(CostSum.X_USER)
     T_ACT = int(CostTask.ACT)
     T_ACT_EXCUSED = int(CostTask.ACT_EXCUSED)
     T_ACT_FIRST = int(CostTask.ACT_FIRST)
@@ -164,20 +151,8 @@ if not cython.compiled:
     W_PREEMPTED = int(CostWhy.PREEMPTED)
     W_RUN = int(CostWhy.RUN)
     W_YIELDED = int(CostWhy.YIELDED)
-    X_ASSUMED = int(CostOp.ASSUMED)
     X_ELIDED = int(CostOp.ELIDED)
-    X_RESTORES = int(CostOp.RESTORES)
-    X_RESTORES_INFERRED = int(CostOp.RESTORES_INFERRED)
-    X_RESTORES_REDUNDANT = int(CostOp.RESTORES_REDUNDANT)
-    X_RESTORE_BYTES = int(CostOp.RESTORE_BYTES)
-    X_RESTORE_BYTES_REDUNDANT = int(CostOp.RESTORE_BYTES_REDUNDANT)
-    X_SAVES = int(CostOp.SAVES)
-    X_SAVES_INFERRED = int(CostOp.SAVES_INFERRED)
-    X_SAVES_REDUNDANT = int(CostOp.SAVES_REDUNDANT)
-    X_SAVE_BYTES = int(CostOp.SAVE_BYTES)
-    X_SAVE_BYTES_REDUNDANT = int(CostOp.SAVE_BYTES_REDUNDANT)
     X_TIMES = int(CostOp.TIMES)
-    X_WIDTH = int(CostOp.WIDTH)
 
 
 def widths() -> tuple[int, int, int, int, int]:
@@ -188,29 +163,24 @@ def widths() -> tuple[int, int, int, int, int]:
 @cython.final
 @cython.cclass
 class Costs:
-    """What spans events, carried from call to call, and the sums.
+    """What spans events, carried from call to call.
 
     cpus: int64[ncpu, CostCpu.WIDTH]; tasks: int64[cap, CostTask.WIDTH], rows as the ownership loop
-    numbers them; sums: int64[rows, CostSum.WIDTH]; out: int64[rows, Out.WIDTH]; row: int64[REF] to
-    work in; watched: uint8[256], the kinds of event that matter; sizes: int64[64], bytes of each
-    component, 0 standing for x87 and SSE together and 1 for the header; wanted: the Fact bits some
-    rule asks for; eager: restores at switch-in; raw: KVM's swap saves whatever
+    numbers them; book: the sums, with the same tasks and row; out: int64[rows, Out.WIDTH]; row:
+    int64[REF] to work in; watched: uint8[256], the kinds of event that matter; wanted: the Fact
+    bits some rule asks for; eager: restores at switch-in; raw: KVM's swap saves whatever
     TIF_NEED_FPU_LOAD says; pointer: an activation's xfeatures are of the image just swapped in;
     exits: returns to the VMM are recorded.
     """
 
     cpus: cython.longlong[:, ::1]
     tasks: cython.longlong[:, ::1]
-    sums: cython.longlong[:, ::1]
+    book: Ledger
     out: cython.longlong[:, ::1]
     row: cython.longlong[::1]
     watched: cython.uchar[::1]
-    sizes: cython.longlong[::1]
     nout: cython.Py_ssize_t
-    nsums: cython.Py_ssize_t
     wanted: cython.longlong
-    last_mask: cython.longlong
-    last_bytes: cython.longlong
     eager: cython.bint
     raw: cython.bint
     pointer: cython.bint
@@ -221,11 +191,10 @@ class Costs:
         self,
         cpus: cython.longlong[:, ::1],
         tasks: cython.longlong[:, ::1],
-        sums: cython.longlong[:, ::1],
+        book: Ledger,
         out: cython.longlong[:, ::1],
         row: cython.longlong[::1],
         watched: cython.uchar[::1],
-        sizes: cython.longlong[::1],
         wanted: int,
         eager: bool,
         raw: bool,
@@ -234,16 +203,12 @@ class Costs:
     ) -> None:
         self.cpus = cpus
         self.tasks = tasks
-        self.sums = sums
+        self.book = book
         self.out = out
         self.row = row
         self.watched = watched
-        self.sizes = sizes
         self.nout = 0
-        self.nsums = 1
         self.wanted = wanted >> COSTS_SHIFT
-        self.last_mask = -1
-        self.last_bytes = 0
         self.eager = eager
         self.raw = raw
         self.pointer = pointer
@@ -254,10 +219,7 @@ class Costs:
         """Go on with longer tables (the old rows copied by the caller)."""
         self.cpus = cpus
         self.tasks = tasks
-
-    def grow_sums(self, sums: cython.longlong[:, ::1]) -> None:
-        """Go on with a longer table of sums (the old rows copied by the caller)."""
-        self.sums = sums
+        self.book.grow(tasks)
 
     def take(self) -> int:
         """How many rows ``out`` holds; it counts as empty afterwards."""
@@ -265,18 +227,14 @@ class Costs:
         self.nout = 0
         return count
 
-    def used(self) -> int:
-        """How many rows of ``sums`` are in use."""
-        return self.nsums
-
     def finish(self) -> bool:
         """End of the trace: an activation that still waits was no part of a swap.
 
-        Call until it returns True, each time with room in ``out`` and ``sums``.
+        Call until it returns True, each time with room in ``out`` and the ledger.
         """
         s: cython.Py_ssize_t
         for s in range(self.tasks.shape[0]):
-            if self.nout > self.out.shape[0] - 4 or self.nsums > self.sums.shape[0] - 4:
+            if self.nout > self.out.shape[0] - 4 or self.book.full():
                 return False
             if self.tasks[s, T_ACT]:
                 self.reloaded(s)
@@ -324,162 +282,6 @@ class Costs:
         for j in range(REF):
             self.tasks[s, column + j] = self.row[j]
 
-    # -- sums ---------------------------------------------------------------------------------
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def sum_of(self, s: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Task s's row of sums, made when it is first needed."""
-        r: cython.Py_ssize_t = self.tasks[s, T_SUM]
-        if r == 0:
-            r = self.nsums
-            self.nsums += 1
-            self.tasks[s, T_SUM] = r
-        self.sums[r, S_PID] = self.tasks[s, T_PID]
-        self.sums[r, S_SERIAL] = self.tasks[s, T_SERIAL]
-        self.sums[r, S_VCPU] = self.tasks[s, T_VCPU]
-        self.sums[r, S_KVMISH] = self.tasks[s, T_KVMISH]
-        return r
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def moves(self, mask: cython.longlong) -> cython.longlong:
-        """Bytes that a save or a restore of these components touches."""
-        bit: cython.Py_ssize_t
-        total: cython.longlong
-        if mask != self.last_mask:
-            total = self.sizes[1]
-            if mask & LEGACY:
-                total += self.sizes[0]
-            for bit in range(2, 63):
-                if (mask >> bit) & 1:
-                    total += self.sizes[bit]
-            self.last_mask = mask
-            self.last_bytes = total
-        return self.last_bytes
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def op(
-        self,
-        s: cython.Py_ssize_t,
-        why: cython.Py_ssize_t,
-        restore: cython.bint,
-        guest: cython.bint,
-        inferred: cython.bint,
-    ) -> cython.longlong:
-        """One save or restore of task s's user or guest image; returns the bytes it moved."""
-        r: cython.Py_ssize_t = self.sum_of(s)
-        at: cython.Py_ssize_t = S_OPS + why * X_WIDTH
-        moved: cython.longlong
-        mask: cython.longlong = self.tasks[s, T_X_GUEST if guest else T_X_USER]
-        if mask == 0:
-            self.sums[r, at + X_ASSUMED] += 1
-            mask = self.tasks[s, T_X_USER if guest else T_X_GUEST]
-        moved = self.moves(mask - 1 if mask else LEGACY)
-        if restore:
-            self.sums[r, at + X_RESTORES] += 1
-            self.sums[r, at + X_RESTORES_INFERRED] += inferred
-            self.sums[r, at + X_RESTORE_BYTES] += moved
-        else:
-            self.sums[r, at + X_SAVES] += 1
-            self.sums[r, at + X_SAVES_INFERRED] += inferred
-            self.sums[r, at + X_SAVE_BYTES] += moved
-        return moved
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def redundant(
-        self,
-        s: cython.Py_ssize_t,
-        why: cython.Py_ssize_t,
-        restored: cython.longlong,
-        saved: cython.longlong,
-    ) -> cython.void:
-        """A restore and the save that followed it, with nothing between that used the image; each
-        by the bytes it moved, -1 when it was not done.
-        """
-        at: cython.Py_ssize_t = S_OPS + why * X_WIDTH
-        r: cython.Py_ssize_t = self.sum_of(s)
-        if restored >= 0:
-            self.sums[r, at + X_RESTORES_REDUNDANT] += 1
-            self.sums[r, at + X_RESTORE_BYTES_REDUNDANT] += restored
-        if saved >= 0:
-            self.sums[r, at + X_SAVES_REDUNDANT] += 1
-            self.sums[r, at + X_SAVE_BYTES_REDUNDANT] += saved
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def add(
-        self, s: cython.Py_ssize_t, why: cython.Py_ssize_t, what: cython.Py_ssize_t
-    ) -> cython.void:
-        """One more TIMES or ELIDED."""
-        self.sums[self.sum_of(s), S_OPS + why * X_WIDTH + what] += 1
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def decide(self, s: cython.Py_ssize_t, why: cython.Py_ssize_t) -> cython.void:
-        """Task s slept, and it is known why: what was counted as pending moves there."""
-        j: cython.Py_ssize_t
-        r: cython.Py_ssize_t
-        if self.tasks[s, T_WHY] != W_PENDING:
-            return
-        self.tasks[s, T_WHY] = why
-        r = self.sum_of(s)
-        for j in range(X_WIDTH):
-            self.sums[r, S_OPS + why * X_WIDTH + j] += self.sums[r, S_OPS + W_PENDING * X_WIDTH + j]
-            self.sums[r, S_OPS + W_PENDING * X_WIDTH + j] = 0
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def step(
-        self,
-        s: cython.Py_ssize_t,
-        after: cython.longlong,
-        now: cython.longlong,
-        column: cython.Py_ssize_t,
-    ) -> cython.void:
-        """The KVM_RUN that is kept as an example goes on by ``row``, if it stands at ``after``."""
-        j: cython.Py_ssize_t
-        r: cython.Py_ssize_t = self.sum_of(s)
-        if self.sums[r, S_STEP] == after:
-            self.sums[r, S_STEP] = now
-            for j in range(REF):
-                self.sums[r, S_STEPS + column * REF + j] = self.row[j]
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def step_act(
-        self, s: cython.Py_ssize_t, at: cython.longlong, column: cython.Py_ssize_t
-    ) -> cython.void:
-        """The same for the activation that task s keeps."""
-        j: cython.Py_ssize_t
-        r: cython.Py_ssize_t = self.sum_of(s)
-        if self.sums[r, S_STEP] == at and self.sums[r, S_STEPS + column * REF + 3] == 0:
-            for j in range(REF):
-                self.sums[r, S_STEPS + column * REF + j] = self.tasks[s, T_REF_ACT + j]
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def step_anew(self, s: cython.Py_ssize_t) -> cython.void:
-        """KVM_RUN begins: it becomes the example unless there is a whole one."""
-        j: cython.Py_ssize_t
-        r: cython.Py_ssize_t = self.sum_of(s)
-        if self.sums[r, S_STEP] < 4:
-            self.sums[r, S_STEP] = 0
-            for j in range(S_STEPS, S_WIDTH):
-                self.sums[r, j] = 0
-            self.step(s, 0, 1, P_LOAD)
-
     # -- what was followed --------------------------------------------------------------------
 
     @cython.cfunc
@@ -490,18 +292,11 @@ class Costs:
     ) -> cython.void:
         """Drop what was followed of row s when its task changed or was out of sight."""
         j: cython.Py_ssize_t
-        r: cython.Py_ssize_t = self.tasks[s, T_SUM]
+        r: cython.Py_ssize_t
         if self.tasks[s, T_ACT]:
             self.reloaded(s)
         if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
-            if r and self.tasks[s, T_KVMISH]:
-                r = 0
-            elif r:
-                # What ended and was no vCPU is summed up together.
-                for j in range(S_OPS, S_STEPS):
-                    self.sums[0, j] += self.sums[r, j]
-                for j in range(S_WIDTH):
-                    self.sums[r, j] = 0
+            r = self.book.close(s)
             for j in range(T_WIDTH):
                 self.tasks[s, j] = 0
             self.tasks[s, T_SUM] = r
@@ -511,7 +306,7 @@ class Costs:
         self.tasks[s, T_KNOW] = facts[f, B_TASK_KNOW]
         self.tasks[s, T_PID] = facts[f, B_SUBJECT]
         if self.tasks[s, T_WHY] == W_PENDING:
-            self.decide(s, W_BLOCKED)
+            self.book.decide(s, W_BLOCKED)
         self.tasks[s, T_WHY] = W_OTHER
         self.tasks[s, T_WHY_LAST] = W_OTHER
 
@@ -530,14 +325,9 @@ class Costs:
     @cython.exceptval(check=False)
     def came_in(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t) -> cython.void:
         """The incoming task s speaks for the first time: the switch on CPU c is over."""
-        j: cython.Py_ssize_t
-        r: cython.Py_ssize_t = self.tasks[s, T_SUM]
         self.cpus[c, C_SWITCHING] = 0
         self.tasks[s, T_CAME] = 1
-        if r and self.sums[r, S_STEP] == 2:
-            self.sums[r, S_STEP] = 3
-            for j in range(REF):
-                self.sums[r, S_STEPS + P_IN * REF + j] = self.cpus[c, C_REF_SWITCH + j]
+        self.book.step_in(s, self.cpus, c)
 
     @cython.cfunc
     @cython.nogil
@@ -555,7 +345,7 @@ class Costs:
                 self.tasks[s, T_X_GUEST if guest else T_X_USER] = self.tasks[s, T_REF_ACT + 7] + 1
             if self.tasks[s, T_ACT_VALID]:
                 why = W_KERNEL
-                self.add(s, W_KERNEL, X_TIMES)
+                self.book.add(s, W_KERNEL, X_TIMES)
                 facts = F_KFPU_RELOAD_PROBED if self.tasks[s, T_ACT_KFPU] else F_KFPU_RELOAD
                 # In the midst of a stay the registers were live: they were saved first.
                 if (
@@ -563,16 +353,16 @@ class Costs:
                     and not self.tasks[s, T_ACT_FIRST]
                     and self.tasks[s, T_ACT_TIF] == 0
                 ):
-                    self.op(s, W_KERNEL, False, guest, True)
+                    self.book.op(s, W_KERNEL, False, guest, True)
             elif self.tasks[s, T_ACT_FIRST] and self.tasks[s, T_ACT_LAST] != LAST_INVALID:
                 why = self.tasks[s, T_WHY]
                 if self.tasks[s, T_ACT_LAST] >= 0 and (
                     self.tasks[s, T_ACT_LAST] != self.tasks[s, T_REF_ACT + 1]
                 ):
                     facts = F_MIGRATED_RELOAD
-        self.tasks[s, T_STAY_BYTES] = self.op(s, why, True, guest, False)
+        self.tasks[s, T_STAY_BYTES] = self.book.op(s, why, True, guest, False)
         self.tasks[s, T_STAY_RELOADED] = self.tasks[s, T_ACT_FLAG]
-        self.step_act(s, 3, P_IN_ACT)
+        self.book.step_act(s, 3, P_IN_ACT)
         n = self.emit(facts, s, 1, T_REF_SAVE)
         if n >= 0:
             for j in range(REF):
@@ -598,21 +388,23 @@ class Costs:
             if mask >= 0:
                 self.tasks[s, T_X_GUEST if guest else T_X_USER] = mask + 1
             if not tail:
-                self.op(s, W_OTHER, True, guest, False)
+                self.book.op(s, W_OTHER, True, guest, False)
             elif valid:
                 # switch_fpu_finish() prints it whether or not it had to restore.
-                self.add(s, self.tasks[s, T_WHY], X_ELIDED)
+                self.book.add(s, self.tasks[s, T_WHY], X_ELIDED)
                 self.tasks[s, T_STAY_RELOADED] = 2
                 if self.tasks[s, T_SAVED_CPU] == c + 1:
                     self.emit(F_SAVE_UNUSED_OPEN, s, 1, T_REF_SAVE)
             else:
-                self.tasks[s, T_STAY_BYTES] = self.op(s, self.tasks[s, T_WHY], True, guest, False)
+                self.tasks[s, T_STAY_BYTES] = self.book.op(
+                    s, self.tasks[s, T_WHY], True, guest, False
+                )
                 self.tasks[s, T_STAY_RELOADED] = 1
                 if last >= 0 and last != c:
                     self.emit(F_MIGRATED_RELOAD, s, 1, T_REF_SAVE)
             if tail:
                 self.keep(s, T_REF_ACT)
-                self.step_act(s, 2, P_IN_ACT)
+                self.book.step_act(s, 2, P_IN_ACT)
         else:
             self.keep(s, T_REF_ACT)
             self.tasks[s, T_ACT] = 1
@@ -639,7 +431,6 @@ class Costs:
         guest: cython.bint = kvm == KVM_LOADED
         mask: cython.longlong = self.row[7]
         moved: cython.longlong
-        r: cython.Py_ssize_t
         if mask >= 0:
             self.tasks[s, T_X_GUEST if guest else T_X_USER] = mask + 1
         if (
@@ -649,35 +440,26 @@ class Costs:
             and self.tasks[s, T_SAVED_CPU] == c + 1
         ):
             # TIF_NEED_FPU_LOAD was clear, and nothing was restored: the registers were still good.
-            self.add(s, self.tasks[s, T_WHY_LAST], X_ELIDED)
+            self.book.add(s, self.tasks[s, T_WHY_LAST], X_ELIDED)
             self.emit(F_SAVE_UNUSED, s, 1, T_REF_SAVE)
-        moved = self.op(s, self.tasks[s, T_WHY], False, guest, False)
+        moved = self.book.op(s, self.tasks[s, T_WHY], False, guest, False)
         if self.cpus[c, C_SW_UNLOADED]:
-            self.redundant(s, self.tasks[s, T_WHY], self.cpus[c, C_SW_BYTES], moved)
-        r = self.sum_of(s)
-        self.sums[r, S_XCOMP] = self.row[8]
-        self.sums[r, S_X_USER] = self.tasks[s, T_X_USER]
-        self.sums[r, S_X_GUEST] = self.tasks[s, T_X_GUEST]
+            self.book.redundant(s, self.tasks[s, T_WHY], self.cpus[c, C_SW_BYTES], moved)
+        self.book.images(s)
         self.keep(s, T_REF_SAVE)
         self.tasks[s, T_SAVED_CPU] = c + 1
-        self.step(s, 2, 2, P_OUT_SAVE)
+        self.book.step(s, 2, 2, P_OUT_SAVE)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def ran(self, s: cython.Py_ssize_t) -> cython.void:
         """KVM_RUN of task s is over and the guest is put: did it ever enter the guest?"""
-        r: cython.Py_ssize_t
         self.tasks[s, T_RUN] = 0
         self.tasks[s, T_EXITED] = 0
         if not self.tasks[s, T_ENTERED]:
             # The guest's image was restored and saved unused, and the user's moved for it.
-            r = self.sum_of(s)
-            self.sums[r, S_IDLE_SWAPS] += 1
-            self.sums[r, S_IDLE_SAVES] += self.tasks[s, T_RUN_SAVES]
-            self.sums[r, S_IDLE_RESTORES] += self.tasks[s, T_RUN_RESTORES]
-            self.sums[r, S_IDLE_SAVE_BYTES] += self.tasks[s, T_RUN_SAVE_BYTES]
-            self.sums[r, S_IDLE_RESTORE_BYTES] += self.tasks[s, T_RUN_RESTORE_BYTES]
+            self.book.idled(s)
 
     @cython.cfunc
     @cython.nogil
@@ -698,27 +480,27 @@ class Costs:
         out_bytes: cython.longlong = -1
         in_bytes: cython.longlong = -1
         if does_save:
-            out_bytes = self.op(s, why, False, not load, True)
+            out_bytes = self.book.op(s, why, False, not load, True)
         if shown and self.pointer and self.tasks[s, T_REF_ACT + 7] >= 0:
             self.tasks[s, T_X_GUEST if load else T_X_USER] = self.tasks[s, T_REF_ACT + 7] + 1
         if does_restore:
-            in_bytes = self.op(s, why, True, load, self.eager)
+            in_bytes = self.book.op(s, why, True, load, self.eager)
         self.tasks[s, T_ACT] = 0
         if load:
             if again:
                 if self.exits and out_bytes >= 0 and self.tasks[s, T_STAY_RELOADED]:
-                    self.redundant(
+                    self.book.redundant(
                         s,
                         why,
                         self.tasks[s, T_STAY_BYTES] if self.tasks[s, T_STAY_RELOADED] == 1 else -1,
                         out_bytes,
                     )
-                self.step(s, 3, 3, P_RELOAD)
+                self.book.step(s, 3, 3, P_RELOAD)
             else:
-                self.add(s, W_RUN, X_TIMES)
-                self.step_anew(s)
+                self.book.add(s, W_RUN, X_TIMES)
+                self.book.step_anew(s)
                 if shown:
-                    self.step_act(s, 1, P_LOAD_ACT)
+                    self.book.step_act(s, 1, P_LOAD_ACT)
                 self.tasks[s, T_RUN_SAVES] = out_bytes >= 0
                 self.tasks[s, T_RUN_RESTORES] = in_bytes >= 0
                 self.tasks[s, T_RUN_SAVE_BYTES] = out_bytes if out_bytes >= 0 else 0
@@ -731,9 +513,9 @@ class Costs:
             self.tasks[s, T_RUN_RESTORES] += in_bytes >= 0
             self.tasks[s, T_RUN_SAVE_BYTES] += out_bytes if out_bytes >= 0 else 0
             self.tasks[s, T_RUN_RESTORE_BYTES] += in_bytes if in_bytes >= 0 else 0
-            self.step(s, 3, 4, P_PUT)
+            self.book.step(s, 3, 4, P_PUT)
             if shown:
-                self.step_act(s, 4, P_PUT_ACT)
+                self.book.step_act(s, 4, P_PUT_ACT)
         self.tasks[s, T_STAY_RELOADED] = 0
 
     # -- the loop -----------------------------------------------------------------------------
@@ -752,8 +534,8 @@ class Costs:
         facts: cython.longlong[:, ::1],
     ) -> int:
         """Follow rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` (then ``take``) or ``sums`` (then ``grow_sums``)
-        could overflow.
+        not done: fewer than asked when ``out`` (then ``take``) or the ledger's sums (then its
+        ``grow_sums``) could overflow.
         """
         done: cython.longlong
         with cython.nogil:
@@ -791,13 +573,12 @@ class Costs:
         mine: cython.bint
         row: cython.longlong[::1] = self.row
         room: cython.Py_ssize_t = self.out.shape[0] - 16
-        places: cython.Py_ssize_t = self.sums.shape[0] - 4
 
         for i in range(first, stop):
             kind = kind_[i]
             if not self.watched[kind]:
                 continue
-            if self.nout > room or self.nsums > places:
+            if self.nout > room or self.book.full():
                 return i
             f = i - start
             c = cpu_[i]
@@ -836,7 +617,7 @@ class Costs:
                 self.tasks[s, T_ENTERED] = 1
                 self.tasks[s, T_VCPU] = row[5] + 1
                 self.tasks[s, T_KVMISH] = 1
-                self.decide(s, W_BLOCKED)
+                self.book.decide(s, W_BLOCKED)
             elif kind == K_KVM_FPU:
                 self.tasks[s, T_KVMISH] = 1
                 self.swap(c, s, tail)
@@ -857,7 +638,7 @@ class Costs:
                     self.ran(s)
                 elif self.tasks[s, T_RUN] == 1:
                     self.tasks[s, T_EXITED] = 1
-                self.decide(s, W_BLOCKED)
+                self.book.decide(s, W_BLOCKED)
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     own = facts[f, B_OWN_STATE]
@@ -877,14 +658,14 @@ class Costs:
                 else:
                     why = W_PENDING if self.tasks[s, T_KVMISH] else W_BLOCKED
                 if why != W_PENDING:
-                    self.decide(s, W_BLOCKED)
+                    self.book.decide(s, W_BLOCKED)
                     self.tasks[s, T_WHY_LAST] = self.tasks[s, T_WHY]
                 self.tasks[s, T_WHY] = why
                 # Kernel threads and idle have no registers that anybody would save.
                 if self.tasks[s, T_PID] > 0 and (facts[f, B_F_KNOWN] or self.tasks[s, T_KVMISH]):
-                    self.add(s, why, X_TIMES)
+                    self.book.add(s, why, X_TIMES)
                     if kvm == KVM_LOADED:
-                        self.step(s, 1, 2, P_OUT)
+                        self.book.step(s, 1, 2, P_OUT)
                 self.cpus[c, C_SWITCHING] = 1
                 self.cpus[c, C_SW_UNLOADED] = 0
                 self.cpus[c, C_SW_BYTES] = -1
@@ -899,7 +680,7 @@ class Costs:
                 if row[6] != 0 and self.tasks[s, T_WHY] == W_PENDING:
                     if self.tasks[s, T_SAVED_CPU]:
                         self.emit(F_HALT_SWAP, s, 1, T_REF_SAVE)
-                    self.decide(s, W_HALTED)
+                    self.book.decide(s, W_HALTED)
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
                 self.tasks[s, T_PUT_AT_OUT] = 0
             elif kind == K_SCHED_PROCESS_EXEC:
@@ -907,24 +688,24 @@ class Costs:
             elif kind == K_SIGNAL_DELIVER:
                 self.tasks[s, T_EXCUSED] = 1
                 if row[6] != 0 and row[6] != 1:  # SIG_DFL, SIG_IGN
-                    self.op(s, W_OTHER, False, False, True)
+                    self.book.op(s, W_OTHER, False, False, True)
             elif kind == K_COPY_DST:
                 # fpu_clone(): a save into the child, or a copy when memory has it already.
                 if self.eager or row[6] == 0:
-                    self.op(s, W_OTHER, False, False, False)
+                    self.book.op(s, W_OTHER, False, False, False)
             elif kind == K_AFTER_SAVE:
                 if self.eager or row[6] == 0:
-                    self.op(s, W_OTHER, False, kvm == KVM_LOADED, False)
+                    self.book.op(s, W_OTHER, False, kvm == KVM_LOADED, False)
             elif kind == K_PROBE_KFPU_BEGIN:
                 self.probed = True
                 self.cpus[c, C_KFPU] = 1
                 if facts[f, B_F_KNOWN] and self.tasks[s, T_PID] > 0:
                     if self.eager:
-                        self.add(s, W_KERNEL, X_TIMES)
-                        self.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
-                        self.op(s, W_KERNEL, True, kvm == KVM_LOADED, True)
+                        self.book.add(s, W_KERNEL, X_TIMES)
+                        self.book.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
+                        self.book.op(s, W_KERNEL, True, kvm == KVM_LOADED, True)
                     elif facts[f, B_TIF] == 0 and not self.tasks[s, T_KSAVED]:
                         # It saves and sets TIF_NEED_FPU_LOAD; the next one finds it set.
-                        self.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
+                        self.book.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
                         self.tasks[s, T_KSAVED] = 1
         return stop

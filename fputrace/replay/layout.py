@@ -206,32 +206,29 @@ class ProbedCpu(IntEnum):
     KNOW = 0
     DEPTH = 1  # kernel FPU sections begun here and not ended
     BEGIN_PID = 2  # who began the innermost one
-    BEGIN_SURE = 3  # its kernel_fpu_begin*() has returned
-    BEGIN_WHOLE = 4  # it began in sight, and no sched_switch since
-    STALE = 5  # a section ended here, and nobody acquired the registers since
-    STAY_LIVE = 6  # regs_activated of cur since its switch-in, no section, drop or exec since
-    STAY_SYS = 7  # sys_enter or sys_exit of cur since its switch-in, and since STALE
-    STAY_REPORTED = 8  # Fact bits already handed out for this stay
-    SWITCHING = 9  # a switch window is open
-    SW_SLOT = 10  # its prev's row
-    SW_SERIAL = 11
-    SW_LIVE = 12  # prev's registers were live at the sched_switch
-    SW_LOADED = 13  # and its guest's were in them
-    SW_SAVED = 14  # prev was saved in this window, by event or by probe
-    SW_SHOWN = 15  # both had been seen here before this window opened
-    ENTRY_WAITS = 16  # a kvm_entry on stale registers waits for a late reload
-    ENTRY_SLOT = 17
-    SHOWN = 18  # seen here: 1 a switch-out save's event, 2 its probe, 4 a restore's probe
-    PREV_KIND = 19
-    PREV_EVENT = 20
-    SAVES = 21  # the last switch-out save hit the save's probe: 1; one did, the last did not: 2
-    NESTED = 22  # a section began inside one that had begun for sure: its end is awaited
-    REF_BEGIN = 23  # the innermost begin
+    BEGIN_WHOLE = 3  # it began in sight, and no sched_switch since
+    STALE = 4  # a section ended here, and nobody acquired the registers since
+    STAY_LIVE = 5  # regs_activated of cur since its switch-in, no section, drop or exec since
+    STAY_SYS = 6  # sys_enter or sys_exit of cur since its switch-in, and since STALE
+    STAY_REPORTED = 7  # Fact bits already handed out for this stay
+    SWITCHING = 8  # a switch window is open
+    SW_SLOT = 9  # its prev's row
+    SW_SERIAL = 10
+    SW_LIVE = 11  # prev's registers were live at the sched_switch
+    SW_LOADED = 12  # and its guest's were in them
+    SW_SAVED = 13  # prev was saved in this window, by event or by probe
+    SW_SHOWN = 14  # both had been seen here before this window opened
+    ENTRY_WAITS = 15  # a kvm_entry on stale registers waits for a late reload
+    ENTRY_SLOT = 16
+    SHOWN = 17  # seen here: 1 a switch-out save's event, 2 its probe, 4 a restore's probe
+    PREV_KIND = 18
+    PREV_EVENT = 19
+    SAVES = 20  # the last switch-out save hit the save's probe: 1; one did, the last did not: 2
+    REF_BEGIN = 21  # the innermost begin
     REF_END = REF_BEGIN + REF  # the last end
     REF_SWITCH = REF_END + REF  # the last sched_switch
     REF_ENTRY = REF_SWITCH + REF  # the kvm_entry that waits
-    REF_NESTED = REF_ENTRY + REF  # the begin of NESTED
-    LAST_SAVE = REF_NESTED + REF  # time of the last save probe
+    LAST_SAVE = REF_ENTRY + REF  # time of the last save probe
     LAST_RESTORE = LAST_SAVE + 1  # time of the last restore probe
     WIDTH = LAST_RESTORE + 1
 
@@ -261,15 +258,41 @@ class ProbedTask(IntEnum):
     UNSAVED = 19  # switched out without a save, which a coming exec would excuse
     UNSAVED_CPU = 20
     IN_RESTORED = 21  # its last swap-in hit the restore's probe
-    SLEPT = 22  # switched out inside a section, whose end is awaited
-    REF_SWAP = 23  # its last swap probe
+    REF_SWAP = 22  # its last swap probe
     REF_SAVED = REF_SWAP + REF  # its last save probe
     REF_KVM = REF_SAVED + REF  # its last kvm_fpu
     REF_ACT = REF_KVM + REF  # its last activation
     REF_IN = REF_ACT + REF  # the sched_switch that brought it in
     REF_PENDING = REF_IN + REF  # the last of PENDING
     REF_UNSAVED = REF_PENDING + REF  # the sched_switch of UNSAVED
-    REF_SLEPT = REF_UNSAVED + REF  # the sched_switch of SLEPT
+    WIDTH = REF_UNSAVED + REF
+
+
+class SectionCpu(IntEnum):
+    """Columns of a CPU's row in the follower of kernel FPU sections."""
+
+    KNOW = 0
+    DEPTH = 1  # sections begun here and not ended
+    BEGIN_PID = 2  # who began the innermost one
+    BEGIN_SURE = 3  # its kernel_fpu_begin*() has returned
+    BEGIN_WHOLE = 4  # it began in sight, and no sched_switch since
+    NESTED = 5  # a section began inside one that had begun for sure: its end is awaited
+    PREV_KIND = 6
+    PREV_EVENT = 7
+    REF_BEGIN = 8  # the innermost begin; the outermost one while NESTED
+    REF_NESTED = REF_BEGIN + REF  # the begin of NESTED
+    WIDTH = REF_NESTED + REF
+
+
+class SectionTask(IntEnum):
+    """Columns of a task's row in the follower of kernel FPU sections."""
+
+    SERIAL = 0
+    KNOW = 1
+    PID = 2
+    VCPU = 3  # vCPU id + 1 of its last kvm_entry, 0 none
+    SLEPT = 4  # switched out inside a section, whose end is awaited
+    REF_SLEPT = 5  # the sched_switch of SLEPT
     REF_SLEPT_IN = REF_SLEPT + REF  # the begin of its section
     WIDTH = REF_SLEPT_IN + REF
 

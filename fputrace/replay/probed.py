@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""What probes add to the tracepoints: kernel FPU sections, the swap, where saves went.
+"""What probes add to the tracepoints: the kernel's own use of the FPU, the swap, where saves went.
 
 A second reader of events and facts beside :mod:`fputrace.replay.judge`, of the same build; it runs
 once a recording holds records of probes.  Which function a probe sits on has become its kind;
@@ -36,9 +36,7 @@ if not cython.compiled:
     ROLE_FPSTATE = int(Role.FPSTATE)
     PROBED_SHIFT = layout.PROBED_SHIFT
     ONCE = int(layout.ONCE_A_STAY[3]) >> layout.PROBED_SHIFT
-    BLOCKED = 0x7F
     C_BEGIN_PID = int(ProbedCpu.BEGIN_PID)
-    C_BEGIN_SURE = int(ProbedCpu.BEGIN_SURE)
     C_BEGIN_WHOLE = int(ProbedCpu.BEGIN_WHOLE)
     C_DEPTH = int(ProbedCpu.DEPTH)
     C_ENTRY_SLOT = int(ProbedCpu.ENTRY_SLOT)
@@ -46,13 +44,11 @@ if not cython.compiled:
     C_KNOW = int(ProbedCpu.KNOW)
     C_LAST_RESTORE = int(ProbedCpu.LAST_RESTORE)
     C_LAST_SAVE = int(ProbedCpu.LAST_SAVE)
-    C_NESTED = int(ProbedCpu.NESTED)
     C_PREV_EVENT = int(ProbedCpu.PREV_EVENT)
     C_PREV_KIND = int(ProbedCpu.PREV_KIND)
     C_REF_BEGIN = int(ProbedCpu.REF_BEGIN)
     C_REF_END = int(ProbedCpu.REF_END)
     C_REF_ENTRY = int(ProbedCpu.REF_ENTRY)
-    C_REF_NESTED = int(ProbedCpu.REF_NESTED)
     C_REF_SWITCH = int(ProbedCpu.REF_SWITCH)
     C_SAVES = int(ProbedCpu.SAVES)
     C_SHOWN = int(ProbedCpu.SHOWN)
@@ -87,12 +83,9 @@ if not cython.compiled:
     T_REF_KVM = int(ProbedTask.REF_KVM)
     T_REF_PENDING = int(ProbedTask.REF_PENDING)
     T_REF_SAVED = int(ProbedTask.REF_SAVED)
-    T_REF_SLEPT = int(ProbedTask.REF_SLEPT)
-    T_REF_SLEPT_IN = int(ProbedTask.REF_SLEPT_IN)
     T_REF_SWAP = int(ProbedTask.REF_SWAP)
     T_SERIAL = int(ProbedTask.SERIAL)
     T_SAVE_SEEN = int(ProbedTask.SAVE_SEEN)
-    T_SLEPT = int(ProbedTask.SLEPT)
     T_SWAP = int(ProbedTask.SWAP)
     T_SWAP_RESTORED = int(ProbedTask.SWAP_RESTORED)
     T_SWAP_SAVED = int(ProbedTask.SWAP_SAVED)
@@ -109,18 +102,13 @@ if not cython.compiled:
     F_KERNEL_LOADED_OPEN = int(Fact.KERNEL_LOADED_OPEN) >> layout.PROBED_SHIFT
     F_KERNEL_SAVED = int(Fact.KERNEL_SAVED) >> layout.PROBED_SHIFT
     F_KERNEL_USER = int(Fact.KERNEL_USER) >> layout.PROBED_SHIFT
-    F_NESTED = int(Fact.NESTED) >> layout.PROBED_SHIFT
-    F_NESTED_SURE = int(Fact.NESTED_SURE) >> layout.PROBED_SHIFT
     F_OUT_NOT_SAVED = int(Fact.OUT_NOT_SAVED) >> layout.PROBED_SHIFT
     F_OUT_NOT_SAVED_LOADED = int(Fact.OUT_NOT_SAVED_LOADED) >> layout.PROBED_SHIFT
     F_PARKED_SAVED = int(Fact.PARKED_SAVED) >> layout.PROBED_SHIFT
     F_SAVED_GUEST_OUT = int(Fact.SAVED_GUEST_OUT) >> layout.PROBED_SHIFT
     F_SAVED_OWN_LOADED = int(Fact.SAVED_OWN_LOADED) >> layout.PROBED_SHIFT
-    F_SLEPT = int(Fact.SLEPT) >> layout.PROBED_SHIFT
-    F_SLEPT_SURE = int(Fact.SLEPT_SURE) >> layout.PROBED_SHIFT
     F_SWAP_NOT_RESTORED = int(Fact.SWAP_NOT_RESTORED) >> layout.PROBED_SHIFT
     F_SWAP_NOT_SAVED = int(Fact.SWAP_NOT_SAVED) >> layout.PROBED_SHIFT
-    F_TOO_LONG = int(Fact.TOO_LONG) >> layout.PROBED_SHIFT
     K_CPU_END = int(Kind.CPU_END)
     K_DROPPED = int(Kind.DROPPED)
     K_KVM_ENTRY = int(Kind.KVM_ENTRY)
@@ -130,7 +118,6 @@ if not cython.compiled:
     K_OTHER = int(Kind.OTHER)
     K_PAGE_FAULT_USER = int(Kind.PAGE_FAULT_USER)
     K_PROBE_KFPU_BEGIN = int(Kind.PROBE_KFPU_BEGIN)
-    K_PROBE_KFPU_BEGUN = int(Kind.PROBE_KFPU_BEGUN)
     K_PROBE_KFPU_END = int(Kind.PROBE_KFPU_END)
     K_PROBE_LOAD_GUEST_FPU = int(Kind.PROBE_LOAD_GUEST_FPU)
     K_PROBE_RESTORE = int(Kind.PROBE_RESTORE)
@@ -184,7 +171,7 @@ class Probed:
     loop numbers them; out: int64[rows, Out.WIDTH]; row: int64[REF] to work in; roles:
     int64[events, 4], a Role for each operand of each event; wanted: the Fact bits some rule asks
     for; eager: kernels before 5.2; parks: the VMM's image is in thread.fpu by design (G1, G3,
-    G4a); grace: kvm_entry is printed before a late reload; limit: ns a section may last.
+    G4a); grace: kvm_entry is printed before a late reload.
     """
 
     cpus: cython.longlong[:, ::1]
@@ -197,7 +184,6 @@ class Probed:
     mark: cython.longlong
     begins: cython.bint
     broken: cython.bint
-    limit: cython.longlong
     eager: cython.bint
     parks: cython.bint
     grace: cython.bint
@@ -213,7 +199,6 @@ class Probed:
         eager: bool,
         parks: bool,
         grace: bool,
-        limit: int,
     ) -> None:
         self.cpus = cpus
         self.tasks = tasks
@@ -225,7 +210,6 @@ class Probed:
         self.mark = 0
         self.begins = False
         self.broken = False
-        self.limit = limit
         self.eager = eager
         self.parks = parks
         self.grace = grace
@@ -352,8 +336,6 @@ class Probed:
             self.settle(F_KERNEL_LOADED_OPEN, 0, s)
         if self.tasks[s, T_UNSAVED]:
             self.unsaved(s)
-        if self.tasks[s, T_SLEPT]:
-            self.slept(F_SLEPT, s)
         if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
             for j in range(T_WIDTH):
                 self.tasks[s, j] = 0
@@ -368,18 +350,6 @@ class Probed:
         self.tasks[s, T_PARKED] = 0
         self.tasks[s, T_SAVE_SEEN] = 0
         self.tasks[s, T_IN_RESTORED] = 0
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def slept(self, fact: cython.longlong, s: cython.Py_ssize_t) -> cython.void:
-        """Task s's switch-out inside a section is settled."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.told(fact, 0, s, self.tasks, s, T_REF_SLEPT)
-        if n >= 0:
-            for j in range(REF):
-                self.out[n, O_BEGIN + j] = self.tasks[s, T_REF_SLEPT_IN + j]
-        self.tasks[s, T_SLEPT] = 0
 
     @cython.cfunc
     @cython.nogil
@@ -526,8 +496,6 @@ class Probed:
                 self.settle(F_KERNEL_LOADED_OPEN, 0, s)
             if self.tasks[s, T_UNSAVED]:
                 self.unsaved(s)
-            if self.tasks[s, T_SLEPT]:
-                self.slept(F_SLEPT, s)
         return True
 
     # -- the loop -----------------------------------------------------------------------------
@@ -667,43 +635,6 @@ class Probed:
                 self.cpus[c, C_STAY_SYS] = 1
             elif kind == K_PROBE_SAVE:
                 bits |= self.saved(c, s, tail, facts[f, B_F_KNOWN] != 0, facts[f, B_F])
-            elif kind == K_PROBE_KFPU_BEGIN:
-                if not again and self.tasks[s, T_SLEPT]:
-                    self.slept(F_SLEPT, s)
-                if not again and self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
-                    if not self.cpus[c, C_BEGIN_SURE]:
-                        bits |= F_NESTED
-                    elif not self.cpus[c, C_NESTED]:
-                        # Two ends will prove that none was left out.
-                        self.cpus[c, C_NESTED] = 1
-                        self.keep(self.cpus, c, C_REF_NESTED)
-            elif kind == K_PROBE_KFPU_END:
-                if not again and self.tasks[s, T_SLEPT]:
-                    self.slept(F_SLEPT_SURE, s)
-                if not again and self.cpus[c, C_DEPTH] == 1 and self.cpus[c, C_NESTED]:
-                    self.told(F_NESTED_SURE, c, s, self.cpus, c, C_REF_NESTED)
-                    self.cpus[c, C_NESTED] = 0
-                if (
-                    not again
-                    and self.cpus[c, C_DEPTH] == 1
-                    and self.cpus[c, C_BEGIN_WHOLE]
-                    and self.cpus[c, C_BEGIN_PID] == row[2]
-                    and row[0] - self.cpus[c, C_REF_BEGIN] > self.limit
-                ):
-                    bits |= F_TOO_LONG
-            elif kind == K_SCHED_SWITCH:
-                if self.cpus[c, C_NESTED]:
-                    self.told(F_NESTED, c, s, self.cpus, c, C_REF_NESTED)
-                    self.cpus[c, C_NESTED] = 0
-                if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
-                    if self.cpus[c, C_BEGIN_SURE] or row[6] & BLOCKED:
-                        # Its end will prove that none was left out before.
-                        self.tasks[s, T_SLEPT] = 1
-                        self.keep(self.tasks, s, T_REF_SLEPT)
-                        for j in range(REF):
-                            self.tasks[s, T_REF_SLEPT_IN + j] = self.cpus[c, C_REF_BEGIN + j]
-                    else:
-                        bits |= F_SLEPT
 
             bits &= self.wanted
             if bits & ONCE:
@@ -810,14 +741,9 @@ class Probed:
                         self.keep(self.tasks, s, T_REF_PENDING)
                 self.cpus[c, C_DEPTH] += 1
                 self.cpus[c, C_BEGIN_PID] = row[2]
-                self.cpus[c, C_BEGIN_SURE] = 0
                 self.cpus[c, C_BEGIN_WHOLE] = not tail
                 self.cpus[c, C_STAY_LIVE] = 0
-                if not self.cpus[c, C_NESTED]:
-                    self.keep(self.cpus, c, C_REF_BEGIN)
-        elif kind == K_PROBE_KFPU_BEGUN:
-            if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
-                self.cpus[c, C_BEGIN_SURE] = 1
+                self.keep(self.cpus, c, C_REF_BEGIN)
         elif kind == K_PROBE_KFPU_END:
             if not again and self.cpus[c, C_DEPTH]:
                 if (
@@ -832,4 +758,3 @@ class Probed:
                     self.keep(self.cpus, c, C_REF_END)
                 self.cpus[c, C_DEPTH] -= 1
                 self.cpus[c, C_BEGIN_WHOLE] = 0
-                self.cpus[c, C_BEGIN_SURE] = 0  # of the outer one nothing is known

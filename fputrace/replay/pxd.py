@@ -18,11 +18,34 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge", "probed", "lives", "swaps", "costs")
+MODULES = ("loop", "judge", "probed", "sections", "lives", "swaps", "costs", "ledger")
+IMPORTED = ("ledger",)
+"""Those whose class another loop calls without Python in between: declared in the ``.pxd``."""
 
 
-def text(source: str) -> str:
-    """The ``.pxd`` of a loop's source."""
+def _c_type(annotation: ast.expr | None) -> str:
+    """``cython.longlong[:, ::1]`` as C: ``long long[:, ::1]``."""
+    written = ast.unparse(annotation) if annotation else "object"
+    return written.replace("cython.", "").replace("longlong", "long long")
+
+
+def _class(node: ast.ClassDef) -> list[str]:
+    """A class as another loop has to know it: its members, and what it can call in C."""
+    lines = [f"cdef class {node.name}:"]
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign):
+            lines.append(f"    cdef {_c_type(item.annotation)} {ast.unparse(item.target)}")
+        elif isinstance(item, ast.FunctionDef) and "cython.cfunc" in map(
+            ast.unparse, item.decorator_list
+        ):
+            taken = [f"{_c_type(arg.annotation)} {arg.arg}" for arg in item.args.args[1:]]
+            call = f"{item.name}({', '.join(['self', *taken])})"
+            lines.append(f"    cdef {_c_type(item.returns)} {call} noexcept nogil")
+    return lines
+
+
+def text(source: str, imported: bool = False) -> str:
+    """The ``.pxd`` of a loop's source; ``imported``: with its classes."""
     names = {**vars(layout), "layout": layout, "Kind": Kind}
     lines = ["# Written by python -m fputrace.replay.pxd from the .py beside it.", "cdef enum:"]
     for node in ast.parse(source).body:
@@ -31,6 +54,8 @@ def text(source: str) -> str:
                 if isinstance(line, ast.Assign):
                     value = eval(ast.unparse(line.value), {"int": int}, names)  # noqa: S307
                     lines.append(f"    {ast.unparse(line.targets[0])} = {int(value)}")
+        elif isinstance(node, ast.ClassDef) and imported:
+            lines += ["", *_class(node)]
     return "\n".join(lines) + "\n"
 
 
@@ -40,7 +65,8 @@ def main() -> int:
     stale = 0
     for module in MODULES:
         target = folder / f"{module}.pxd"
-        fresh = text((folder / f"{module}.py").read_text(encoding="utf-8"))
+        source = (folder / f"{module}.py").read_text(encoding="utf-8")
+        fresh = text(source, module in IMPORTED)
         if "--check" in sys.argv[1:]:
             if not target.exists() or target.read_text(encoding="utf-8") != fresh:
                 sys.stderr.write(f"{target.name} is old: run python -m fputrace.replay.pxd\n")
