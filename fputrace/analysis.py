@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,9 +25,11 @@ from fputrace.findings import (
     Findings,
     GenerationResult,
     Rule,
+    RuleInfo,
     Severity,
     Status,
     TraceFacts,
+    TraceRule,
     Verdict,
 )
 from fputrace.following import Pass
@@ -38,7 +41,7 @@ from fputrace.pricefile import pricing_of
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay
 from fputrace.replay.layout import Before
-from fputrace.rules import RULES, TRACE_RULES
+from fputrace.rules import PAGES, RULES, TRACE_RULES
 from fputrace.timeline import Fact, SpanBuilder, Timeline
 
 if TYPE_CHECKING:
@@ -282,6 +285,17 @@ def _conclude(
         ),
         sha256=digest,
         left_out=tuple(row.code for row in rows if not _chosen(row.code, select, ignore)),
+        rules=_catalogue(rules),
+    )
+
+
+def _catalogue(rules: Sequence[Rule]) -> tuple[RuleInfo, ...]:
+    """What reports tell of the rules asked and of those about the recording."""
+    pages = {page.RULE.code: inspect.cleandoc(page.__doc__ or "") for page in PAGES}
+    asked: list[Rule | TraceRule] = [*rules, *TRACE_RULES]
+    return tuple(
+        RuleInfo(rule.code, rule.name, rule.severity, rule.title, pages.get(rule.code, ""))
+        for rule in asked
     )
 
 

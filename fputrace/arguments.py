@@ -30,13 +30,16 @@ class Parser(argparse.ArgumentParser):
     """Errors in two lines: what is wrong with the closest that exists, and where help is."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is; exit status 2."""
+        """Say what is wrong and where help is; exit status 2, or what the verb has for it."""
         bad = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
         if bad:
             known = re.findall(r"[\w.-]+", bad[2])
             message = f"{message[: bad.start()]}'{bad[1]}' is not known{closest(bad[1], known)}"
         # What it quotes may be the name of a file.
-        self.exit(2, f"fputrace: {clean(message)}\n  {self.prog} --help lists what there is\n")
+        self.exit(
+            self.get_default("trouble") or 2,
+            f"fputrace: {clean(message)}\n  {self.prog} --help lists what there is\n",
+        )
 
 
 class Verb(Parser):

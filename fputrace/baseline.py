@@ -11,12 +11,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fputrace.errors import UsageError
-from fputrace.findings import Findings, Severity, Suppressed, Verdict
+from fputrace.findings import (
+    Findings,
+    Fingerprint,
+    Severity,
+    Suppressed,
+    Verdict,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Finding
@@ -30,24 +36,11 @@ LARGEST = 16 << 20
 """Bytes of a baseline file; more is none."""
 
 
-class Fingerprint(NamedTuple):
-    """What a finding keeps from run to run."""
-
-    code: str
-    comm: str
-    vcpu: int | None
-
-
 class Known(NamedTuple):
     """What is known of a fingerprint: its strongest verdict and its highest rate (1/s)."""
 
     verdict: Verdict
     rate: float
-
-
-def fingerprint(finding: Finding) -> Fingerprint:
-    """The parts that survive another run; numbers in the task's name are not among them."""
-    return Fingerprint(finding.code, re.sub(r"\d+", "N", finding.comm or ""), finding.vcpu)
 
 
 def gather(analyses: Iterable[Analysis]) -> dict[Fingerprint, Known]:
@@ -166,6 +159,7 @@ def suppress(analysis: Analysis, is_out: Any, reason: str) -> Analysis:
             reason,
             sum(finding.code == code for finding in out),
             sum(finding.count for finding in out if finding.code == code),
+            tuple(finding for finding in out if finding.code == code),
         )
         for code in sorted({finding.code for finding in out})
     ]

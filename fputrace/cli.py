@@ -57,7 +57,7 @@ def build_parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(run=run)
+        made.set_defaults(run=run, trouble=2)
         return made
 
     for module in VERBS:
@@ -83,16 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verb is None:
         print(parser.format_help(), end="", file=sys.stderr)  # noqa: T201
         return 2
+    trouble: int = args.trouble
     if no_stdout and args.output is None:
         say("standard output is closed", "-o FILE writes the result to a file")
-        return 2
+        return trouble
     try:
         status: int = args.run(args)
         sys.stdout.flush()
         return status
     except FputraceError as error:
         say(error.message, error.hint)
-        return 2
+        return trouble
     except BrokenPipeError:
         # Whoever read us has seen enough.
         _drop_stdout()
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         if error.filename is None:
             _drop_stdout()
-        return 2
+        return trouble
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -373,6 +374,19 @@ class Finding:
     """Bugs that Linux shipped and this may be."""
 
 
+class Fingerprint(NamedTuple):
+    """What a finding keeps from run to run."""
+
+    code: str
+    comm: str
+    vcpu: int | None
+
+
+def fingerprint(finding: Finding) -> Fingerprint:
+    """The parts that survive another run; numbers in the task's name are not among them."""
+    return Fingerprint(finding.code, re.sub(r"\d+", "N", finding.comm or ""), finding.vcpu)
+
+
 class Findings(list[Finding]):
     """A list of findings that can become a DataFrame."""
 
@@ -412,12 +426,26 @@ class GenerationResult:
 
 
 class Suppressed(NamedTuple):
-    """Findings of one rule that were left out of a report, and why: never silently."""
+    """Findings of one rule that were left out of a report, and why: never silently.
+
+    ``left_out``: the findings themselves, for the formats that show them as what they are.
+    """
 
     code: str
     reason: str
     findings: int
     occurrences: int
+    left_out: tuple[Finding, ...] = ()
+
+
+class RuleInfo(NamedTuple):
+    """What reports tell of a rule; ``page``: its documentation (Markdown), "" of a plugin's."""
+
+    code: str
+    name: str
+    severity: Severity
+    title: str
+    page: str
 
 
 @dataclass
@@ -448,6 +476,8 @@ class Analysis:
     """The release judged by: the recording's own, or what ``--kernel`` said."""
     record_trace_cmd: str | None = None
     """``record`` for trace-cmd, as far as that goes: it makes no probes."""
+    rules: tuple[RuleInfo, ...] = ()
+    """The catalogue that ``coverage`` has a row of each of, plugins included."""
 
     def to_pandas(self) -> pd.DataFrame:
         """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from fputrace.findings import Analysis
 
 
+class Unread(NamedTuple):
+    """A TRACE that could not be read: what is wrong with it, and what to do."""
+
+    path: str
+    message: str
+    hint: str = ""
+
+
 class Options(NamedTuple):
     """What the user chose about the look of a report, and where it says that it comes from.
 
@@ -45,6 +53,7 @@ class Options(NamedTuple):
     ``command``: the command that makes the same report again, "" where there is none (the API).
     ``max_lines``: text is no longer than that; ``attach``: the file in which the reader finds what
     is left out (:func:`attachment`).
+    ``unread`` is told by the reports of :data:`TELL_UNREAD`.
     """
 
     verbose: bool = False
@@ -54,6 +63,7 @@ class Options(NamedTuple):
     command: str = ""
     max_lines: int | None = None
     attach: str | None = None
+    unread: tuple[Unread, ...] = ()
 
 
 REPORTS: Mapping[str, str] = {
@@ -63,6 +73,9 @@ REPORTS: Mapping[str, str] = {
     "json": "fputrace.reports.json_report",
 }
 """``--format`` of ``analyze`` -> the module whose ``report(analyses, options)`` makes it."""
+
+TELL_UNREAD = frozenset[str]()
+"""Reports that have a place for a TRACE that could not be read: made even when none could."""
 
 
 def render(name: str, analyses: Sequence[Analysis], options: Options) -> str | RenderableType:

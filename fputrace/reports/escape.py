@@ -43,6 +43,14 @@ def dumps(document: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
 
 
+def dumps_line(document: Any) -> str:
+    """The same on one line."""
+    import json
+
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    return text.replace("\x7f", "\\u007f") + "\n"
+
+
 def clean(text: str, ascii_only: bool = False) -> str:
     r"""``text`` with every character that is not printable as ``\xNN``, ``\uNNNN`` or ``\n``.
 

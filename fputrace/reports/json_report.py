@@ -47,10 +47,10 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
         "path": decoded(trace.path),
         "sha256": analysis.sha256,
         "format": decoded(trace.format),
-        "kernel": _text(trace.kernel),
-        "host": _text(trace.host),
+        "kernel": text_or_none(trace.kernel),
+        "host": text_or_none(trace.host),
         "cpus": len(trace.cpus),
-        "clock": _text(trace.clock),
+        "clock": text_or_none(trace.clock),
         "events": sum(trace.counts.values()),
         "events_by_name": {decoded(name): count for name, count in sorted(trace.counts.items())},
         "first_ns": trace.first_ns,
@@ -81,9 +81,9 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
             }
             for row in analysis.coverage
         ],
-        "findings": [_finding(finding) for finding in sorted_findings(analysis.findings)],
+        "findings": [finding_json(finding) for finding in sorted_findings(analysis.findings)],
         "costs": costs_json(analysis.costs) if analysis.costs else {},
-        "record": _text(analysis.record),
+        "record": text_or_none(analysis.record),
         **_suppressed(analysis),
     }
 
@@ -102,7 +102,8 @@ def _suppressed(analysis: Analysis) -> dict[str, Any]:
     return {"suppressed": rows} if rows else {}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding as an object of ``analyze.schema.json``."""
     return {
         "code": finding.code,
         "name": finding.name,
@@ -110,7 +111,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "verdict": finding.verdict.value,
         "count": finding.count,
         "pid": finding.pid,
-        "comm": _text(finding.comm),
+        "comm": text_or_none(finding.comm),
         "vcpu": finding.vcpu,
         "tgid": finding.tgid,
         "cpus": list(finding.cpus),
@@ -180,5 +181,6 @@ def _value(name: str, value: Any) -> Any:
     return number & _U64 if name in MASKS else number
 
 
-def _text(text: str | None) -> str | None:
+def text_or_none(text: str | None) -> str | None:
+    """A text of the recording, or the null that stands for none."""
     return None if text is None else decoded(text)

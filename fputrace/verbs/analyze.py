@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     """Findings of every TRACE, with their proof."""
     from fputrace import baseline
     from fputrace.analysis import exit_status
-    from fputrace.reports import Options, render
+    from fputrace.reports import TELL_UNREAD, Options, render
 
     config = _configured(args)
     args.plugins = plugins_of(args.plugins)
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack)
-        if not analyses:
+        if not analyses and args.format not in TELL_UNREAD:
             return 2
         analyses = [_without_ignored(analysis, config) for analysis in analyses]
         if args.baseline:
@@ -125,7 +125,14 @@ def run(args: argparse.Namespace) -> int:
         )
         status = 2 if unreadable else status
         name = args.format or ("rich" if screen.wants_rich else "text")
-        options = Options(args.verbose, screen.ascii, status, __version__, args.line)
+        options = Options(
+            args.verbose,
+            screen.ascii,
+            status,
+            __version__,
+            args.line,
+            unread=tuple(unreadable),
+        )
         screen.show(render(name, analyses, options))
     return status
 

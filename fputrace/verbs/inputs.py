@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fputrace.events import Trace
     from fputrace.findings import Analysis, Rule
+    from fputrace.reports import Unread
 
 RULES_HINT = "fputrace rules lists them"
 
@@ -93,18 +94,19 @@ def progress_of(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
 
 def analyses_of(
     args: argparse.Namespace, stack: ExitStack, drawing: bool = False, hashes: bool = False
-) -> tuple[list[Analysis], bool]:
-    """Every TRACE analysed; the flag says that one could not be read (stderr says why).
+) -> tuple[list[Analysis], list[Unread]]:
+    """Every TRACE analysed, and those that could not be read (stderr has said why).
 
     Nor, for a drawing, one that has nothing of the chosen CPUs or times.  ``hashes``: name what has
     one by its SHA-256, asked for or not.
     """
     from fputrace.analysis import analyze, filter_view
     from fputrace.relatives import relations
+    from fputrace.reports import Unread
 
     notice_plain_loops(args)
     done: list[Analysis] = []
-    unreadable = False
+    unreadable: list[Unread] = []
     for path in traces_of(args):
         try:
             with ExitStack() as bar:
@@ -123,8 +125,8 @@ def analyses_of(
                     **reading(args),
                 )
         except (TraceError, OSError) as error:
-            say(*what_failed(error, path))
-            unreadable = True
+            unreadable.append(Unread(path, *what_failed(error, path)))
+            say(unreadable[-1].message, unreadable[-1].hint)
             continue
         stack.callback(analysis.trace.close)
         notices = list(_absent(args, analysis))
@@ -133,7 +135,7 @@ def analyses_of(
             if (nothing and drawing) or not (empty or args.quiet):
                 say(f"{path}: {notice}")
         if empty:
-            unreadable = True
+            unreadable += [Unread(path, notice) for notice, nothing in notices if nothing]
             continue
         window = in_clock(args.time, analysis.trace)
         done.append(filter_view(analysis, args.cpu, window, args.pid, args.vcpu, args.vm))

@@ -68,7 +68,7 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The report of every TRACE."""
-    from fputrace.reports import Options, attachment, render
+    from fputrace.reports import TELL_UNREAD, Options, attachment, render
 
     if args.format != "text" and (args.max_lines or args.attach):
         raise UsageError(
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack, hashes=True)
-        if not analyses:
+        if not analyses and args.format not in TELL_UNREAD:
             return 2
         options = Options(
             args.verbose,
@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             args.line,
             args.max_lines,
             args.attach,
+            tuple(unreadable),
         )
         if args.attach:
             write_file(args.attach, attachment(args.format, analyses, options))
