@@ -18,6 +18,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -253,6 +254,27 @@ def patch_rows() -> str:
     return "\n".join(lines)
 
 
+@cache
+def queries() -> dict[str, str]:
+    """The answers to the queries of docs/export.md, in their order."""
+    import duckdb
+
+    from fputrace.export import Window, export
+
+    page = (ROOT / "docs" / "export.md").read_text()
+    answers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        export(fputrace.analyze(str(ROOT / PICTURED)), "parquet", folder, Window(), force=True)
+        for number, query in enumerate(re.findall(r"```sql\n(.*?)```", page, re.DOTALL), 1):
+            answer = duckdb.execute(re.sub(r"'(\w+\.parquet)'", rf"'{folder}/\1'", query))
+            heads = [column[0] for column in answer.description]
+            rows = [[str(value) for value in row] for row in answer.fetchall()]
+            table = [heads, ["---"] * len(heads), *rows]
+            lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+            answers[f"query-{number}"] = f"\n\n{lines}\n\n"
+    return answers
+
+
 def parts() -> dict[str, str]:
     """Marker in a README -> the text between it and its end."""
     statuses = [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
@@ -263,6 +285,7 @@ def parts() -> dict[str, str]:
         "formats": ", ".join(f"`{name}`" for name in FORMATS),
         "inputs": ", ".join(f"`{known.name}`" for known in INPUTS),
         "patch": f"\n\n{patch_rows()}\n\n",
+        **queries(),
         "record": f"\n\n```console\n{RECORD}\n```\n\n",
     }
 
@@ -295,7 +318,13 @@ def made() -> dict[str, str]:
         "docs/rules.md": rules_page(),
         "docs/analyze.svg": picture(),
     }
-    for readme in ("README.md", "docs/bugs/README.md", "docs/costs.md", "sample_traces/README.md"):
+    for readme in (
+        "README.md",
+        "docs/bugs/README.md",
+        "docs/costs.md",
+        "docs/export.md",
+        "sample_traces/README.md",
+    ):
         files[readme] = filled((ROOT / readme).read_text())
     return files
 

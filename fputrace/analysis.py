@@ -42,6 +42,7 @@ from fputrace.pricing import Pricing
 from fputrace.replay import Replay
 from fputrace.replay.layout import Before
 from fputrace.rules import PAGES, RULES, TRACE_RULES
+from fputrace.tasks import StayBuilder
 from fputrace.timeline import Fact, SpanBuilder, Timeline
 
 if TYPE_CHECKING:
@@ -329,6 +330,21 @@ def _timeline(
             yield builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
         yield builder.finish()
 
+    def stays() -> Iterator[NDArray[np.int64]]:
+        machine = Replay(trace, decision.candidates[0])
+        builder = StayBuilder()
+        for block in ahead(trace.blocks()):
+            start = 0
+            while start < len(block):
+                facts = machine.part(block, start)
+                rows = slice(start, start + len(facts))
+                state = facts[:, [Before.SUBJECT, Before.LAST, Before.TIF, Before.KVM]]
+                # A mark has no subject; what its row holds there is of the row before.
+                state[block.pid[rows] < 0, 0] = -1
+                yield builder.add(block.ts[rows], state)
+                start += len(facts)
+        yield builder.finish()
+
     def marks() -> Iterator[Marked]:
         severities = {finding.code: finding.severity.value for finding in findings}
         for code, places in done.collector.places.items():
@@ -340,7 +356,8 @@ def _timeline(
             for cpu in trace.cpus if loss.cpu is None else [loss.cpu]:
                 yield Marked(cpu, start or 0, end or 0, "lost")
 
-    return Timeline(tables, (trace.first_ns, trace.last_ns), trace.cpus, marks, lambda: trace.comms)
+    bounds = (trace.first_ns, trace.last_ns)
+    return Timeline(tables, bounds, trace.cpus, marks, lambda: trace.comms, stays)
 
 
 def _notes(trace: Trace, found: cov.Gathered) -> list[str]:

@@ -308,7 +308,8 @@ class Timeline:
     """Ownership of the registers over a whole trace; every call reads the trace anew.
 
     Nothing is kept: memory depends on the answer, not on the trace.  ``tables`` is a function that
-    yields span tables (see ``SPAN_COLUMNS``) of one pass; ``marks`` gives findings and holes.
+    yields span tables (see ``SPAN_COLUMNS``) of one pass, ``stays`` one that yields tables of stays
+    (:mod:`fputrace.tasks`); ``marks`` gives findings and holes.
     """
 
     def __init__(
@@ -318,8 +319,10 @@ class Timeline:
         cpus: Sequence[int],
         marks: Callable[[], Iterable[Marked]],
         comms: Callable[[], dict[int, str]],
+        stays: Callable[[], Iterator[NDArray[np.int64]]],
     ) -> None:
         self._tables = tables
+        self._stays = stays
         self.start_ns, self.end_ns = bounds
         self.cpus = tuple(cpus)
         self._marks = marks
@@ -361,6 +364,32 @@ class Timeline:
         frame["image"] = [IMAGES[i] for i in table[:, _IMAGE]]
         frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
         return frame.sort_values(["cpu", "start_ns"], ignore_index=True)
+
+    def span_tables(
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        cpus: Iterable[int] | None = None,
+    ) -> Iterator[NDArray[np.int64]]:
+        """The spans of :meth:`spans` as they are found: int64[n, 10], see ``SPAN_COLUMNS``.
+
+        Each CPU's are in time order; memory does not depend on the trace.  Raises ReadError when
+        the file fails meanwhile.
+        """
+        return self._window(start_ns, end_ns, cpus)
+
+    def task_tables(
+        self, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[NDArray[np.int64]]:
+        """What is known of each task over time: int64[n, 6], see ``fputrace.tasks.STAY_COLUMNS``.
+
+        Each task's stays are in time order; those that overlap the window, whole.  Raises
+        ReadError when the file fails meanwhile.
+        """
+        low = -(1 << 62) if start_ns is None else start_ns
+        high = (1 << 62) if end_ns is None else end_ns
+        for table in self._stays():
+            yield table[(table[:, 2] > low) & (table[:, 1] < high)]
 
     def graph(
         self,

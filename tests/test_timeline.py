@@ -386,6 +386,7 @@ def timeline(marks: Sequence[Marked] = (), table: Table = TABLE, cut: int = 4) -
         (0, 1),
         lambda: marks,
         lambda: {5: "CPU 0/KVM", 7: "fphog"},
+        lambda: iter(()),
     )
 
 

@@ -48,8 +48,10 @@ def file_output(output: str | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def folder_output(output: str, force: bool) -> Iterator[str]:
+def folder_output(output: str, force: bool, known_by: str = "metadata.parquet") -> Iterator[str]:
     """A folder to write in, which appears under its name when all is written.
+
+    ``known_by``: the file by which a folder that may be replaced is known.
 
     Raises UsageError when `output` is a file, or a folder that is not empty and not to be replaced;
     OSError with ``filename`` when it cannot be made.
@@ -63,9 +65,9 @@ def folder_output(output: str, force: bool) -> Iterator[str]:
             raise UsageError(
                 f"{output} is not empty", hint="--force replaces it, or name another folder."
             )
-        if there and os.listdir(output) and not os.path.isfile(f"{output}/metadata.parquet"):
+        if there and os.listdir(output) and not os.path.isfile(f"{output}/{known_by}"):
             raise UsageError(
-                f"{output} holds something else than a converted recording",
+                f"{output} holds something else than such tables",
                 hint="--force replaces only those; name another folder.",
             )
         parent = os.path.dirname(output) or "."

@@ -11,6 +11,7 @@ from fputrace.verbs import (
     calibrate,
     convert,
     explain,
+    export,
     info,
     record,
     report,
@@ -18,5 +19,16 @@ from fputrace.verbs import (
     timeline,
 )
 
-VERBS = (analyze, report, timeline, info, convert, record, calibrate, rules, explain)
+VERBS = (
+    analyze,
+    report,
+    timeline,
+    info,
+    convert,
+    export,
+    record,
+    calibrate,
+    rules,
+    explain,
+)
 """In the order in which ``fputrace --help`` lists them."""
