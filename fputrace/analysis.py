@@ -349,7 +349,7 @@ def _timeline(
         severities = {finding.code: finding.severity.value for finding in findings}
         for code, places in done.collector.places.items():
             if code in severities:
-                yield from places.marks(severities[code])
+                yield from places.marks(severities[code], code)
         for loss in trace.losses:
             start = loss.after_ns if loss.after_ns is not None else trace.first_ns
             end = loss.before_ns if loss.before_ns is not None else trace.last_ns

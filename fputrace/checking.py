@@ -132,12 +132,12 @@ class Places:
             self._kept[:, 1] //= 2
             self._kept = _distinct(self._kept)
 
-    def marks(self, what: str) -> Iterator[Marked]:
+    def marks(self, what: str, code: str = "") -> Iterator[Marked]:
         """All of them; each lies somewhere between the mark's start and end."""
         self._settle()
         for cpu, step in self._kept.tolist():
             start = step * self._width
-            yield Marked(cpu, start, start + self._width - 1, what)
+            yield Marked(cpu, start, start + self._width - 1, what, code)
 
 
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fputrace.events import Loss, Trace
     from fputrace.pricing import TraceCosts
+    from fputrace.pyramid import Overview
     from fputrace.timeline import Span, Timeline
 
 
@@ -478,6 +479,8 @@ class Analysis:
     """``record`` for trace-cmd, as far as that goes: it makes no probes."""
     rules: tuple[RuleInfo, ...] = ()
     """The catalogue that ``coverage`` has a row of each of, plugins included."""
+    overview: Overview | None = None
+    """What a page draws, where it was asked for (:func:`fputrace.overview.overview`)."""
 
     def to_pandas(self) -> pd.DataFrame:
         """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 _STATES = "?UGKI."
 """Letters of the images, in the order of ``timeline.IMAGES``, and nobody's."""
 
-_NOBODY = 5
+NOBODY = 5
+"""State of registers that nobody owns (owner NULL), behind the images of ``timeline.IMAGES``."""
 
 
 class LaneCell(NamedTuple):
@@ -49,12 +50,13 @@ class LaneGrid(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """Something to show over a lane: a finding's occurrence or a hole."""
+    """Something to show over a lane: a finding's occurrence (with its ``code``) or a hole."""
 
     cpu: int
     start_ns: int
     end_ns: int
     what: str  # "error", "performance" or "lost"
+    code: str = ""
 
 
 class LaneCounter:
@@ -100,7 +102,7 @@ class LaneCounter:
                 mine[others, 3:5] = 0
             low = (np.clip(mine[:, 1], self._start, self._end) - self._start) * scale
             high = (np.clip(mine[:, 2], self._start, self._end) - self._start) * scale
-            state = np.where((mine[:, 3] == 0) & (mine[:, 4] == 0), _NOBODY, mine[:, 4])
+            state = np.where((mine[:, 3] == 0) & (mine[:, 4] == 0), NOBODY, mine[:, 4])
             pieces = cut(low, high, state, mine[:, 3], self._width)
             np.add.at(self._share[row], (pieces.state, pieces.cell), pieces.length)
             pieces = self._last[row].and_then(pieces)
@@ -130,7 +132,7 @@ class LaneCounter:
             for cell in range(self._width):
                 share = self._share[row, :, cell].copy()
                 share[0] += max(0.0, 1.0 - share.sum())  # time no span covers
-                held = share[1:_NOBODY]
+                held = share[1:NOBODY]
                 asked = self._owners is not None and held.any()
                 best = 1 + int(held.argmax()) if asked else int(share.argmax())
                 marks_here = marked.get((row, cell), set())

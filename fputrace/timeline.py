@@ -304,6 +304,39 @@ def _ending(span: Span, by: int, after: Span | None) -> str:
     return _MOVED.get(Kind(by), "")
 
 
+def summarize(tables: Iterable[NDArray[np.int64]]) -> nx.MultiDiGraph[str]:
+    """The graph of :meth:`Timeline.summary_graph`, of span tables in time order."""
+    import networkx as nx
+    import numpy as np
+
+    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+    graph.add_nodes_from(IMAGES, ns=0)
+    last: dict[int, NDArray[np.int64]] = {}
+    for table in tables:
+        for cpu in np.unique(table[:, _CPU]).tolist():
+            mine = table[table[:, _CPU] == cpu]
+            mine = mine[np.argsort(mine[:, _START], kind="stable")]
+            for code, name in enumerate(IMAGES):
+                spent = mine[mine[:, _IMAGE] == code]
+                graph.nodes[name]["ns"] += int((spent[:, _END] - spent[:, _START]).sum())
+            if cpu in last:
+                mine = np.concatenate([last[cpu], mine])
+            last[cpu] = mine[-1:]
+            earlier, image = mine[:-1], mine[1:, _IMAGE]
+            for a, b in np.unique(
+                np.stack([earlier[:, _IMAGE], image], axis=1), axis=0
+            ).tolist():
+                hits = earlier[(earlier[:, _IMAGE] == a) & (image == b)]
+                edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
+                if not graph.has_edge(*edge):
+                    graph.add_edge(*edge, count=0, bytes=0, ns=0)
+                data = graph.edges[edge]
+                data["count"] += len(hits)
+                data["bytes"] += int(hits[:, _BYTES].sum())
+                data["ns"] += int((hits[:, _END] - hits[:, _START]).sum())
+    return graph
+
+
 class Timeline:
     """Ownership of the registers over a whole trace; every call reads the trace anew.
 
@@ -325,12 +358,20 @@ class Timeline:
         self._stays = stays
         self.start_ns, self.end_ns = bounds
         self.cpus = tuple(cpus)
-        self._marks = marks
+        self.marks = marks
+        """Where findings occurred, and holes: a function, in no order."""
         self._comms = comms
 
-    def _window(
-        self, start_ns: int | None, end_ns: int | None, cpus: Iterable[int] | None
+    def tables(
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        cpus: Iterable[int] | None = None,
     ) -> Iterator[NDArray[np.int64]]:
+        """One pass: tables (``SPAN_COLUMNS``) of the spans that overlap a window.
+
+        The spans of a CPU come in time order.  Raises ReadError when the file fails meanwhile.
+        """
         import numpy as np
 
         low = -(1 << 62) if start_ns is None else start_ns
@@ -359,7 +400,7 @@ class Timeline:
         import numpy as np
         import pandas as pd
 
-        table = np.concatenate([_no_spans(), *self._window(start_ns, end_ns, cpus)])
+        table = np.concatenate([_no_spans(), *self.tables(start_ns, end_ns, cpus)])
         frame = pd.DataFrame(table, columns=list(SPAN_COLUMNS)).astype({"saved": bool})
         frame["image"] = [IMAGES[i] for i in table[:, _IMAGE]]
         frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
@@ -418,7 +459,7 @@ class Timeline:
         if spans is not None:
             rows = [(span, 0, 0) for span in spans]
         else:
-            wanted = self._window(start_ns, end_ns, None)
+            wanted = self.tables(start_ns, end_ns, None)
             for table in wanted if finding is None else self._evidence(finding):
                 by, saved = table[:, _BY].tolist(), table[:, _SAVED].tolist()
                 rows += zip(as_spans(table), by, saved, strict=True)
@@ -475,35 +516,7 @@ class Timeline:
         earlier spans (``bytes``) and how long they were (``ns``).  Raises ReadError when the file
         fails.
         """
-        import networkx as nx
-        import numpy as np
-
-        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-        graph.add_nodes_from(IMAGES, ns=0)
-        last: dict[int, NDArray[np.int64]] = {}
-        for table in self._tables():
-            for cpu in np.unique(table[:, _CPU]).tolist():
-                mine = table[table[:, _CPU] == cpu]
-                mine = mine[np.argsort(mine[:, _START], kind="stable")]
-                for code, name in enumerate(IMAGES):
-                    spent = mine[mine[:, _IMAGE] == code]
-                    graph.nodes[name]["ns"] += int((spent[:, _END] - spent[:, _START]).sum())
-                if cpu in last:
-                    mine = np.concatenate([last[cpu], mine])
-                last[cpu] = mine[-1:]
-                earlier, image = mine[:-1], mine[1:, _IMAGE]
-                for a, b in np.unique(
-                    np.stack([earlier[:, _IMAGE], image], axis=1), axis=0
-                ).tolist():
-                    hits = earlier[(earlier[:, _IMAGE] == a) & (image == b)]
-                    edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
-                    if not graph.has_edge(*edge):
-                        graph.add_edge(*edge, count=0, bytes=0, ns=0)
-                    data = graph.edges[edge]
-                    data["count"] += len(hits)
-                    data["bytes"] += int(hits[:, _BYTES].sum())
-                    data["ns"] += int((hits[:, _END] - hits[:, _START]).sum())
-        return graph
+        return summarize(self._tables())
 
     def lanes(
         self,
@@ -522,6 +535,6 @@ class Timeline:
         from fputrace.lanes import LaneCounter
 
         counter = LaneCounter(start_ns, end_ns, width, chosen, owners)
-        for table in self._window(start_ns, end_ns, chosen):
+        for table in self.tables(start_ns, end_ns, chosen):
             counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
-        return counter.grid(self._marks())
+        return counter.grid(self.marks())

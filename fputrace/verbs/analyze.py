@@ -22,7 +22,7 @@ from fputrace.arguments import (
     add_vm_view,
 )
 from fputrace.screen import Screen, say
-from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of
+from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of, prepare
 
 if TYPE_CHECKING:
     from fputrace.config import Config
@@ -133,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
             args.line,
             unread=tuple(unreadable),
         )
+        prepare(name, analyses, args)
         screen.show(render(name, analyses, options))
     return status
 

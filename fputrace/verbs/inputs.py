@@ -144,6 +144,23 @@ def analyses_of(
     return done, unreadable
 
 
+def prepare(name: str, analyses: Sequence[Analysis], args: argparse.Namespace) -> None:
+    """What the report ``name`` draws, computed before: one more pass over each trace for "html".
+
+    The other reports need nothing but the analyses.  Raises ReadError when a file fails meanwhile.
+    """
+    if name != "html":
+        return
+    from fputrace.overview import overview
+
+    for analysis in analyses:
+        window = in_clock(args.time, analysis.trace)
+        with ExitStack() as bar:
+            analysis.overview = overview(
+                analysis, time=window, cpus=args.cpu, progress=progress_of(args, bar)
+            )
+
+
 def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[str, bool]]:
     """A sentence for each option that names what this trace does not have.
 

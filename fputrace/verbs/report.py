@@ -21,7 +21,7 @@ from fputrace.arguments import (
 from fputrace.errors import UsageError
 from fputrace.reports import REPORTS
 from fputrace.screen import Screen, write_file
-from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of
+from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of, prepare
 
 FORMATS = tuple(name for name in REPORTS if name != "rich")
 """``report --format``."""
@@ -100,5 +100,6 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.attach:
             write_file(args.attach, attachment(args.format, analyses, options))
+        prepare(args.format, analyses, args)
         screen.show(render(args.format, analyses, options))
     return 2 if unreadable else 0
