@@ -355,11 +355,10 @@ class Pass:
             for i, column in enumerate((Before.CUR, Before.OWN_PID, Before.IMAGE)):
                 state[start:stop, i] = facts[:, column]
             table = view(facts)
-            if self._probed is not None:
+            if self._probed is not None and self._sectioned is not None:
                 self._probed.learn(block, start, facts)
-                for other in (self._lived, self._sectioned):
-                    if other is not None:
-                        other.loop.know(self._probed.by_name)
+                self._lived.loop.know(self._probed.by_name)
+                self._sectioned.loop.know(self._probed.by_name, view(block.flags))
             for follower in self._followers():
                 done = start
                 while done < stop:

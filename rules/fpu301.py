@@ -20,7 +20,9 @@ No recording shows it. The scenario in tests/rules/test_probed.py begins a secti
 ## When it can be wrong
 A probe on the begin fires before preemption and softirqs are off: a softirq's own section may lie
 between the probe and the section it belongs to. Confirmed only where a return probe shows that the
-first begin had returned, and two ends in a row that the end's probe was on; else `possible`.
+first begin had returned, and two ends in a row that the end's probe was on. Where returns are
+recorded and this one had not come, or the second begin's flags count preemption no deeper than the
+first's, nothing is said; where there is neither, it is `possible`.
 Several probes on one function tell of one call.
 
 ## References

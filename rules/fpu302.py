@@ -12,17 +12,25 @@ All of them, G0 to G6.
 
 ## Events needed
 sched:sched_switch, and probes on `kernel_fpu_begin_mask` (`kernel_fpu_begin` in older kernels) and
-`kernel_fpu_end`; a return probe on the begin proves more.
+`kernel_fpu_end`; a return probe on the begin proves more. `fputrace record --kfpu` sets all three.
 
 ## Example
 No recording shows it. The scenario in tests/rules/test_probed.py lets a task sleep between
 `kernel_fpu_begin_mask` and `kernel_fpu_end`.
 
 ## When it can be wrong
-A probe on the begin fires before preemption is off, so a preemption fits between the two. Confirmed
-where the task blocked (its `prev_state` is not running), or a return probe shows that the begin had
-returned, and the task's next record of the two is the section's end: else the end's probe may have
-been off. Otherwise `possible`.
+A probe on the begin fires before preemption is off, and that is where a preemption likes to fall:
+the interrupt waited for the probe itself. So a task that wanted to run (`prev_state` R) counts as
+switched out inside the section only where
+
+* a return probe on the begin had shown that it returned: `confirmed`, once the section's end comes;
+* there is no return probe, and the switch's flags show bottom halves off, or preemption disabled
+  once more than at other switches: `possible`;
+* there is none, and the kernel does not count preemption (CONFIG_PREEMPT_COUNT off, or a text
+  without flags): `possible`.
+
+A task that blocked was inside. Both are `confirmed` only if the task's next record of the two is
+the section's end: else the end's probe may have been off.
 
 ## References
 * `kernel_fpu_begin_mask()` in arch/x86/kernel/fpu/core.c: `fpregs_lock()`, `preempt_disable()`.

@@ -277,9 +277,11 @@ class SectionCpu(IntEnum):
     BEGIN_SURE = 3  # its kernel_fpu_begin*() has returned
     BEGIN_WHOLE = 4  # it began in sight, and no sched_switch since
     NESTED = 5  # a section began inside one that had begun for sure: its end is awaited
-    PREV_KIND = 6
-    PREV_EVENT = 7
-    REF_BEGIN = 8  # the innermost begin; the outermost one while NESTED
+    BEGIN_FLAGS = 6  # the innermost begin's
+    SHALLOW = 7  # the least preempt_count of a sched_switch; 0: none yet, or it is not kept
+    PREV_KIND = 8
+    PREV_EVENT = 9
+    REF_BEGIN = 10  # the innermost begin; the outermost one while NESTED
     REF_NESTED = REF_BEGIN + REF  # the begin of NESTED
     WIDTH = REF_NESTED + REF
 

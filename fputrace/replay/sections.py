@@ -25,6 +25,9 @@ if not cython.compiled:
     REF = layout.REF
     PROBED_SHIFT = layout.PROBED_SHIFT
     BLOCKED = 0x7F
+    BH_OFF = 0x80  # TRACE_FLAG_BH_OFF (linux/trace_events.h)
+    DEPTH_SHIFT = 8
+    DEPTH_MASK = 0xF  # of common_preempt_count: above it migrate_disable() is counted
     B_CPU_KNOW = int(Before.CPU_KNOW)
     B_SERIAL = int(Before.SERIAL)
     B_SLOT = int(Before.SLOT)
@@ -33,6 +36,7 @@ if not cython.compiled:
     B_WIDTH = int(Before.WIDTH)
     B_WIN = int(Before.WIN)
     WIN_OPEN = int(layout.Win.OPEN)
+    C_BEGIN_FLAGS = int(SectionCpu.BEGIN_FLAGS)
     C_BEGIN_PID = int(SectionCpu.BEGIN_PID)
     C_BEGIN_SURE = int(SectionCpu.BEGIN_SURE)
     C_BEGIN_WHOLE = int(SectionCpu.BEGIN_WHOLE)
@@ -43,6 +47,7 @@ if not cython.compiled:
     C_PREV_KIND = int(SectionCpu.PREV_KIND)
     C_REF_BEGIN = int(SectionCpu.REF_BEGIN)
     C_REF_NESTED = int(SectionCpu.REF_NESTED)
+    C_SHALLOW = int(SectionCpu.SHALLOW)
     C_WIDTH = int(SectionCpu.WIDTH)
     T_KNOW = int(SectionTask.KNOW)
     T_PID = int(SectionTask.PID)
@@ -95,10 +100,13 @@ class Sections:
     tasks: cython.longlong[:, ::1]
     out: cython.longlong[:, ::1]
     row: cython.longlong[::1]
+    flags: cython.ushort[::1]
     nout: cython.Py_ssize_t
     wanted: cython.longlong
     mark: cython.longlong
+    flag: cython.longlong
     limit: cython.longlong
+    returns: cython.bint
 
     def __init__(
         self,
@@ -116,16 +124,21 @@ class Sections:
         self.nout = 0
         self.wanted = wanted >> PROBED_SHIFT
         self.mark = 0
+        self.flag = 0
         self.limit = limit
+        self.returns = False
 
     def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the old rows copied by the caller)."""
         self.cpus = cpus
         self.tasks = tasks
 
-    def know(self, by_name: bool) -> None:
-        """Whether only the name of an event says by now which function its probe sits on."""
+    def know(self, by_name: bool, flags: cython.ushort[::1]) -> None:
+        """Whether only the name of an event says by now which function its probe sits on; the
+        ``flags`` of the block that follows.
+        """
         self.mark = F_BY_NAME if by_name else 0
+        self.flags = flags
 
     def take(self) -> int:
         """How many rows ``out`` holds; it counts as empty afterwards."""
@@ -320,6 +333,7 @@ class Sections:
             row[4] = event_[i]
             for j in range(4):
                 row[5 + j] = op_[i, j]
+            self.flag = self.flags[i]
             self.cpus[c, C_PREV_KIND] = kind
             self.cpus[c, C_PREV_EVENT] = event_[i]
             if kind == K_KVM_ENTRY:
@@ -327,6 +341,7 @@ class Sections:
             elif kind == K_SCHED_SWITCH:
                 self.switched(c, s)
             elif kind == K_PROBE_KFPU_BEGUN:
+                self.returns = True
                 if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == row[2]:
                     self.cpus[c, C_BEGIN_SURE] = 1
             elif not again:
@@ -339,6 +354,30 @@ class Sections:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def depth(self, flags: cython.longlong) -> cython.longlong:
+        """How often preemption was switched off, as the record's flags say."""
+        return (flags >> DEPTH_SHIFT) & DEPTH_MASK
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def inside(self, c: cython.Py_ssize_t, outside: cython.longlong) -> cython.bint:
+        """Whether the event on CPU c may lie in the section whose begin's probe was hit: an
+        interrupt or a preemption fits between the two.
+
+        A section switches preemption or bottom halves off: the event's flags show it, where the
+        kernel counts that.  ``outside``: the depth of such an event without a section.
+        """
+        before: cython.longlong = self.cpus[c, C_BEGIN_FLAGS]
+        if self.returns:
+            return False  # this begin's return would have been recorded
+        if not self.cpus[c, C_SHALLOW]:
+            return True
+        return self.depth(self.flag) > outside or (self.flag & ~before & BH_OFF) != 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def begun(self, c: cython.Py_ssize_t, s: cython.Py_ssize_t, tail: cython.bint) -> cython.void:
         """kernel_fpu_begin*() was called."""
         j: cython.Py_ssize_t
@@ -346,7 +385,8 @@ class Sections:
             self.slept(F_SLEPT, s)
         if self.cpus[c, C_DEPTH] and self.cpus[c, C_BEGIN_PID] == self.row[2]:
             if not self.cpus[c, C_BEGIN_SURE]:
-                self.shown(F_NESTED, c, s)
+                if self.inside(c, self.depth(self.cpus[c, C_BEGIN_FLAGS])):
+                    self.shown(F_NESTED, c, s)
             elif not self.cpus[c, C_NESTED]:
                 # Two ends will prove that none was left out.
                 self.cpus[c, C_NESTED] = 1
@@ -355,6 +395,7 @@ class Sections:
         self.cpus[c, C_DEPTH] += 1
         self.cpus[c, C_BEGIN_PID] = self.row[2]
         self.cpus[c, C_BEGIN_SURE] = 0
+        self.cpus[c, C_BEGIN_FLAGS] = self.flag
         self.cpus[c, C_BEGIN_WHOLE] = not tail
         if not self.cpus[c, C_NESTED]:
             for j in range(REF):
@@ -396,7 +437,9 @@ class Sections:
                 for j in range(REF):
                     self.tasks[s, T_REF_SLEPT + j] = self.row[j]
                     self.tasks[s, T_REF_SLEPT_IN + j] = self.cpus[c, C_REF_BEGIN + j]
-            else:
+            elif self.inside(c, self.cpus[c, C_SHALLOW]):
                 self.shown(F_SLEPT, c, s)
+        if not self.cpus[c, C_SHALLOW] or self.depth(self.flag) < self.cpus[c, C_SHALLOW]:
+            self.cpus[c, C_SHALLOW] = self.depth(self.flag)
         self.cpus[c, C_DEPTH] = 0
         self.cpus[c, C_BEGIN_WHOLE] = 0

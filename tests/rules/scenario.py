@@ -158,8 +158,11 @@ class Story:
         self.schedule(to, cpu)
         self.switch_to(to, cpu, save=save, restore=restore)
 
-    def schedule(self, to: Task, cpu: int = 0, *, state: int = 256) -> None:
-        """The sched_switch alone: what follows lies in the switch window, under the old pid."""
+    def schedule(self, to: Task, cpu: int = 0, *, state: int = 256, **common: int) -> None:
+        """The sched_switch alone: what follows lies in the switch window, under the old pid.
+
+        ``common``: ``common_flags`` and ``common_preempt_count`` of its record.
+        """
         prev = self._current[cpu]
         self.event(
             "sched_switch",
@@ -169,6 +172,7 @@ class Story:
             prev_state=state,
             next_pid=to.pid,
             next_comm=to.comm,
+            **common,
         )
 
     def switch_to(
