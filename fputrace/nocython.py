@@ -14,6 +14,7 @@ LOOPS = (
     "fputrace.parsers.ringbuffer",
     "fputrace.parsers.merge",
     "fputrace.parsers.perfloop",
+    "fputrace.lines.textchunk",
     "fputrace.lines.textprefix",
     "fputrace.lines.textscan",
     "fputrace.lines.textwalk",

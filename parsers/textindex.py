@@ -6,12 +6,15 @@ had meanwhile; so all of it is looked through once before the first block.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fputrace.errors import ReadError
 from fputrace.lines import textlayout as layout
 from fputrace.lines import textscan
 from fputrace.parsers.rows import Hole, Seen
@@ -32,71 +35,97 @@ from fputrace.parsers.textlines import (
 )
 from fputrace.parsers.textmeta import Header
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 CHUNK = 1 << 18
 """Bytes read at once: they stay in the second-level cache."""
+
+STRETCH = 1 << 24
+"""Bytes that one of two threads looks through while the other is at the next so many."""
 
 LARGEST_COMMENT = 1 << 23
 
 SHOWN = 5
 """Lines nobody understands that a note shows."""
 
+_FIRST = slice(layout.FIRST_AT, layout.FIRST_TS + 1)
+_LAST = slice(layout.LAST_AT, layout.LAST_TS + 1)
 _MOST_HOLES = 1 << 16  # lines about losses beyond these make one hole each CPU
 _MOST_BUFFERS = 64  # whose names are kept
 _MOST_TOLD = 100_000  # lines that may tell something and are looked at in plain Python
 
 
-class Chunk(NamedTuple):
-    """Whole lines in a buffer: ``data[:end]`` stands at ``base`` in the file.
+class Chunks:
+    """Whole lines of a file in a buffer, chunk by chunk, from `start` to `stop`: line beginnings.
 
-    ``skipped``: the length of the line at `base` when it is longer than a chunk; then the buffer
-    has nothing of it.
+    ``data[:END]`` stands at BASE in the file; END, BASE and where the walk is (AT) are in `state`,
+    for the compiled loops read on by themselves as long as nothing is odd.
     """
 
-    data: memoryview
-    end: int
-    base: int
-    skipped: int = 0
-
-
-class Chunks:
-    """The lines of a file, chunk by chunk; ``rest`` is where the last newline was passed."""
-
-    def __init__(self, source: Source, start: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        state: NDArray[np.int64],
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
         self.source = source
+        self.state = state
+        self.stop = source.size if stop is None else stop
         self.buffer = bytearray(CHUNK + layout.PADDING)
-        self.at = start
-        self.too_long = 0
+        self.data = memoryview(self.buffer)
+        self._set(start, 0)
 
-    def __iter__(self) -> Iterator[Chunk]:
-        source, buffer = self.source, self.buffer
-        view = memoryview(buffer)
-        while self.at < source.size:
-            length = min(CHUNK, source.size - self.at)
-            source.read_into(view[:length], self.at)
-            end = buffer.rfind(b"\n", 0, length) + 1
-            base = self.at
+    @property
+    def at(self) -> int:
+        """The place in the file behind the last newline that was passed."""
+        return int(self.state[layout.BASE] + self.state[layout.END])
+
+    def __iter__(self) -> Iterator[int]:
+        """Fill the buffer anew.  Gives the length of a line that is longer than it, else 0.
+
+        Such a line stands at BASE, and the buffer has nothing of it.
+        """
+        while self.at < self.stop:
+            at, length = self.at, min(CHUNK, self.stop - self.at)
+            self.source.read_into(self.data[:length], at)
+            end = self.buffer.rfind(b"\n", 0, length) + 1
             if end:
-                self.at += end
-                yield Chunk(view, end, base)
+                self._set(at, end)
+                yield 0
             elif length < CHUNK:
+                self._set(at, 0)
                 return
             else:
-                self.at = self._behind_line(base + length)
-                if self.at < 0:
-                    self.at = base
+                self._set(at, 0)
+                behind = next_line(self.source, at + length)
+                if behind < 0:
                     return
-                yield Chunk(view, 0, base, skipped=self.at - base)
+                yield behind - at
+                self._set(behind, 0)
 
-    def _behind_line(self, at: int) -> int:
-        """Where the line after the one that goes on at `at` begins; -1 when none does."""
-        size = self.source.size
-        while at < size:
-            piece = self.source.read_known(at, min(CHUNK, size - at), "lines")
-            found = piece.find(b"\n")
-            if found >= 0:
-                return at + found + 1
-            at += len(piece)
-        return -1
+    def _set(self, base: int, end: int) -> None:
+        self.state[layout.BASE], self.state[layout.END], self.state[layout.AT] = base, end, 0
+
+    def line(self) -> bytes:
+        """The line where the walk is, which goes behind it."""
+        at = int(self.state[layout.AT])
+        stop = self.buffer.find(b"\n", at)
+        self.state[layout.AT] = stop + 1
+        return bytes(self.data[at:stop])
+
+
+def next_line(source: Source, at: int) -> int:
+    """Where the line after the one that goes on at `at` begins; -1 when none does."""
+    size = source.size
+    while at < size:
+        piece = source.read_known(at, min(CHUNK, size - at), "lines")
+        found = piece.find(b"\n")
+        if found >= 0:
+            return at + found + 1
+        at += len(piece)
+    return -1
 
 
 @dataclass
@@ -151,51 +180,78 @@ class Indexer:
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.LINE] = 1
         self.state[layout.QUICK] = quick and form.bracket and not form.ticks
-        self.table = np.full((LARGEST_CPU + 1, layout.CPU), -1, dtype=np.int64)
-        self.table[:, layout.WAITING] = 0
+        self.geometry = geometry_of(form)
+        self.table = _no_cpus()
+        self.at = 0
+        """Where the last line ended that was looked through."""
         self.waiting: dict[int, list[int]] = {}
         self.latest: dict[int, int] = {}
         self.told = 0
 
     def run(self) -> Index:
         """The index; raises ReadError when the file fails, ColumnsError when quick was wrong."""
-        state, found = self.state, self.found
-        geometry = layout.view(geometry_of(self.form))
-        view, cpus = layout.view(state), layout.view(self.table.reshape(-1))
-        chunks = Chunks(self.source)
-        for chunk in chunks:
-            if chunk.skipped:
-                self._long_line(chunk)
+        at, size = 0, self.source.size
+        while at < size:
+            middle = self._cut(at)
+            helper = Helper(self.source, self.state, self.geometry, middle, self._cut(middle))
+            helper.start()
+            try:
+                self._look(at, middle)
+            finally:
+                helper.join()
+            self._adopt(helper)
+            at = helper.stop
+            if self.at == middle:
+                self._look(helper.at, at)
+        self._finish()
+        return self.found
+
+    def _cut(self, at: int) -> int:
+        """Where a stretch from `at` on ends: with a line."""
+        stop = next_line(self.source, at + STRETCH)
+        return self.source.size if stop < 0 else stop
+
+    def _look(self, start: int, stop: int) -> None:
+        state, chunks = self.state, Chunks(self.source, self.state, start, stop)
+        tables = [layout.view(table) for table in (self.geometry, state, self.table.reshape(-1))]
+        for skipped in chunks:
+            if skipped:
+                self._long_line(skipped)
                 state[layout.LINE] += 1
                 continue
-            state[layout.AT] = 0
             while True:
-                status = textscan.index(chunk.data, chunk.end, chunk.base, geometry, view, cpus)
+                status = textscan.index(self.source.fd, stop, chunks.data, *tables)
                 if status == layout.NEED_CHUNK:
                     break
                 if status == layout.WAITED_FOR:
                     self._arrived(int(state[layout.P_CPU]))
                     continue
-                at = int(state[layout.AT])
-                stop = self.source_newline(chunk, at)
-                self._line(bytes(chunk.data[at:stop]), chunk.base + at)
-                state[layout.AT] = stop + 1
+                at = int(state[layout.BASE] + state[layout.AT])
+                self._line(chunks.line(), at)
                 state[layout.LINE] += 1
-        self._finish(chunks.at)
-        return found
+        self.at = chunks.at
 
-    def _long_line(self, chunk: Chunk) -> None:
+    def _adopt(self, helper: Helper) -> None:
+        """What the helper found behind this one's own stretch, as if it were looked through."""
+        self.state[layout.LINE] += helper.state[layout.LINE]
+        self.state[layout.EVENTS] += helper.state[layout.EVENTS]
+        for cpu in np.flatnonzero(helper.table[:, layout.FIRST_AT] >= 0).tolist():
+            row, told = self.table[cpu], helper.table[cpu]
+            if row[layout.FIRST_AT] < 0:
+                row[_FIRST] = told[_FIRST]
+            if row[layout.WAITING]:
+                row[_LAST] = told[_FIRST]
+                self._arrived(cpu)
+            row[_LAST] = told[_LAST]
+
+    def _long_line(self, length: int) -> None:
         """A line that is longer than a chunk: no event, but the head of a converted text may be."""
-        length = min(chunk.skipped, LARGEST_COMMENT)
-        line = self.source.read_known(chunk.base, length, "a long line")
-        if line.startswith(b"# ") and chunk.skipped <= LARGEST_COMMENT:
+        at = int(self.state[layout.BASE])
+        line = self.source.read_known(at, min(length, LARGEST_COMMENT), "a long line")
+        if line.startswith(b"# ") and length <= LARGEST_COMMENT:
             self._comment(line)
         else:
             self._odd(line)
-
-    def source_newline(self, chunk: Chunk, at: int) -> int:
-        """Where the line at `at` of a chunk ends."""
-        return chunk.data.obj.find(b"\n", at, chunk.end)  # type: ignore[attr-defined, no-any-return]
 
     def seen(self, cpu: int, what: int = layout.LAST_AT) -> Seen | None:
         """A CPU's last event so far, or its first; None before there is one."""
@@ -316,8 +372,8 @@ class Indexer:
         if len(self.found.odd_lines) < SHOWN:
             self.found.odd_lines.append((int(self.state[layout.LINE]), shown(line)))
 
-    def _finish(self, at: int) -> None:
-        found, size = self.found, self.source.size
+    def _finish(self) -> None:
+        found, size, at = self.found, self.source.size, self.at
         found.lines = int(self.state[layout.LINE]) - 1
         found.events = int(self.state[layout.EVENTS])
         for cpu in np.flatnonzero(self.table[:, layout.FIRST_AT] >= 0).tolist():
@@ -329,6 +385,50 @@ class Indexer:
             found.cut = found.lines + 1
             found.cut_text = self.source.read_known(at, min(size - at, 200), "the last line")
             found.lines += 1
+
+
+class Helper(threading.Thread):
+    """Looks through a stretch beside an Indexer, up to the first line that takes plain Python.
+
+    ``at`` is where it ended; the rest up to ``stop`` is left to others, and so is what went wrong.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        state: NDArray[np.int64],
+        geometry: NDArray[np.int64],
+        start: int,
+        stop: int,
+    ) -> None:
+        super().__init__(name="fputrace-index", daemon=True)
+        self.source = source
+        self.state = np.zeros_like(state)
+        self.state[layout.QUICK] = state[layout.QUICK]
+        self.geometry = geometry
+        self.table = _no_cpus()
+        self.at = start
+        self.stop = stop
+
+    def run(self) -> None:
+        """Look through it."""
+        state, chunks = self.state, Chunks(self.source, self.state, self.at, self.stop)
+        tables = [layout.view(table) for table in (self.geometry, state, self.table.reshape(-1))]
+        with suppress(ReadError):
+            for skipped in chunks:
+                if skipped:
+                    break
+                status = textscan.index(self.source.fd, self.stop, chunks.data, *tables)
+                if status != layout.NEED_CHUNK:
+                    break
+        self.at = int(state[layout.BASE] + state[layout.AT])
+
+
+def _no_cpus() -> NDArray[np.int64]:
+    """The table of CPUs for :func:`fputrace.lines.textscan.index`, without any."""
+    table = np.full((LARGEST_CPU + 1, layout.CPU), -1, dtype=np.int64)
+    table[:, layout.WAITING] = 0
+    return table
 
 
 def look_through(source: Source, form: Form, where: Callable[[int], str]) -> Index:
@@ -349,7 +449,7 @@ def look_through(source: Source, form: Form, where: Callable[[int], str]) -> Ind
     return found
 
 
-def geometry_of(form: Form) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def geometry_of(form: Form) -> NDArray[np.int64]:
     """A form as the compiled loops take it."""
     geometry = np.zeros(layout.GEOMETRY, dtype=np.int64)
     geometry[layout.BRACKET], geometry[layout.DASH] = form.bracket, form.dash

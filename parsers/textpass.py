@@ -14,7 +14,7 @@ from fputrace.lines import textwalk
 from fputrace.parsers.rows import Columns, FieldsOf, Marks, blocks_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.textevents import Event, EventTable, Named, split_name
-from fputrace.parsers.textindex import Chunk, Chunks, Index, geometry_of
+from fputrace.parsers.textindex import Chunks, Index, geometry_of
 from fputrace.parsers.textlines import Form, Prefix, flags_number, read_prefix
 from fputrace.parsers.textprograms import Programs
 
@@ -50,6 +50,7 @@ class Pass:
         self.state = np.zeros(layout.STATE, dtype=np.int64)
         self.state[layout.LINE] = 1
         self.state[layout.TIME] = -(1 << 62)
+        self.chunks = Chunks(plan.source, self.state)
         self.comms = np.full(layout.COMM_SLOTS * layout.COMM, -2, dtype=np.int64)
         self.changes = np.zeros(layout.MOST_CHANGES * layout.CHANGE, dtype=np.int64)
         self.tables = [
@@ -78,25 +79,24 @@ class Pass:
         self._finish()
 
     def _parts(self) -> Iterator[Columns]:
-        state = self.state
-        for chunk in Chunks(self.plan.source):
-            state[layout.AT] = 0
-            if chunk.skipped:
+        state, chunks = self.state, self.chunks
+        for skipped in chunks:
+            if skipped:
                 state[layout.LINE] += 1
                 continue
-            while True:
+            status = None
+            while status != layout.NEED_CHUNK:
                 status = textwalk.walk(
-                    chunk.data, chunk.end, chunk.base, *self.tables, *self.columns
+                    self.plan.source.fd, chunks.stop, chunks.data, *self.tables, *self.columns
                 )
                 if state[layout.CHANGES]:
-                    self._changes(chunk)
-                if status == layout.NEED_CHUNK:
-                    break
+                    self._changes()
                 if status == layout.ROWS_FULL or state[layout.ROW] > BLOCK_ROWS - 2:
+                    self.trace.read_bytes = int(state[layout.BASE] + state[layout.AT])
                     yield self._take()
                 if status == layout.ASK:
-                    self._ask(chunk)
-            self.trace.read_bytes = chunk.base + chunk.end
+                    self._ask()
+        self.trace.read_bytes = chunks.at
         if state[layout.ROW]:
             yield self._take()
 
@@ -116,29 +116,27 @@ class Pass:
         self.state[layout.ROW] = 0
         return done
 
-    def _changes(self, chunk: Chunk) -> None:
+    def _changes(self) -> None:
         """Names of tasks that the walk noted."""
         count = int(self.state[layout.CHANGES]) * layout.CHANGE
         noted = self.changes[:count].tolist()
         for pid, place, length in zip(noted[::3], noted[1::3], noted[2::3], strict=True):
-            self._comm(pid, bytes(chunk.data[place : place + length]))
+            self._comm(pid, bytes(self.chunks.data[place : place + length]))
         self.state[layout.CHANGES] = 0
 
-    def _ask(self, chunk: Chunk) -> None:
+    def _ask(self) -> None:
         """Read the line where the walk is in plain Python, and go behind it."""
         state = self.state
-        at = int(state[layout.AT])
-        stop = chunk.data.obj.find(b"\n", at, chunk.end)  # type: ignore[attr-defined]
-        line = bytes(chunk.data[at:stop])
+        at = int(state[layout.BASE] + state[layout.AT])
+        line = self.chunks.line()
         prefix = read_prefix(self.plan.form, line)
         if prefix is not None and prefix.buffer == self.own:
             named = split_name(line, prefix.end)
             if named is not None and not named.name.startswith("PERF_RECORD_"):
                 args = line[named.args :]
                 event = self.table.settle(self.table.decode(named, args))
-                self._row(prefix, event, chunk.base + at)
+                self._row(prefix, event, at)
                 self._learn(prefix, named, event, args)
-        state[layout.AT] = stop + 1
         state[layout.LINE] += 1
 
     def _learn(self, prefix: Prefix, named: Named, event: Event, args: bytes) -> None:

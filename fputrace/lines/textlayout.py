@@ -9,13 +9,14 @@ from fputrace.events import Kind
 OTHER = int(Kind.OTHER)
 
 # What a call ends with.
-NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR, CHANGES_FULL = range(5)
+NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR, CHANGED = range(5)
 
 # geometry: the form of the lines.
 BRACKET, DASH, TICKS = range(3)
 GEOMETRY = 3
 
-# state: where the walk is.  AT is an offset in the buffer, LINE the number of the line there (from
+# state: where the walk is.  The buffer holds END bytes of whole lines that stand at BASE in the
+# file.  AT is an offset in the buffer, LINE the number of the line there (from
 # 1); COLUMN is where the last line had its CPU.  TIME is the latest time, BACK how many events went
 # behind it, BACK_LINE the first of them.  ROW rows are written, EVENTS were counted, CHANGES
 # changes of comms are noted.  From P_TS on: what stands before the latest event's name.
@@ -24,7 +25,8 @@ P_TS, P_CPU, P_PID, P_COMM, P_COMM_END, P_FLAGS, P_FLAGS_END = range(9, 16)
 # For the first look: whether it may go by the columns of the line before (QUICK), and where that
 # one had the point of its time.
 QUICK, POINT = 16, 17
-STATE = 18
+BASE, END = 18, 19
+STATE = 20
 
 UNREAD = -(1 << 62)
 """A time that was not read yet."""

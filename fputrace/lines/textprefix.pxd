@@ -18,7 +18,6 @@ cdef enum:
     LEAST_TICKS = 10
 
 
-cdef long long newline(const unsigned char* d, long long at, long long end) noexcept nogil
 cdef long long prefix(
     const unsigned char* d, long long line, long long* g, long long* s
 ) noexcept nogil

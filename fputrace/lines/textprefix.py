@@ -17,7 +17,7 @@ except ImportError:
     from fputrace import nocython as cython
 
 if cython.compiled:
-    from cython.cimports.libc.string import memchr, memcpy
+    from cython.cimports.libc.string import memcpy
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
     from fputrace.lines.textlayout import (
@@ -50,24 +50,6 @@ LEADING = cython.declare(cython.ulonglong, 0x3030)
 EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
 TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
 TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def newline(
-    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, end: cython.longlong
-) -> cython.longlong:
-    """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
-    if cython.compiled:
-        return cython.cast(
-            cython.longlong,
-            cython.cast(cython.p_uchar, memchr(cython.address(d[at]), 10, end - at))
-            - cython.cast(cython.p_uchar, cython.address(d[0])),
-        )
-    while d[at] != 10:
-        at += 1
-    return at
 
 
 @cython.cfunc

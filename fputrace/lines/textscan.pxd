@@ -19,3 +19,5 @@ cdef enum:
     COLUMN = 2
     BRACKET = 0
     USUAL_COLUMN = 25
+    BASE = 18
+    END = 19

@@ -16,17 +16,21 @@ except ImportError:
 from fputrace.lines import textlayout
 
 if cython.compiled:
-    from cython.cimports.fputrace.lines.textprefix import newline, prefix
+    from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
+    from cython.cimports.fputrace.lines.textprefix import prefix
 else:
-    from fputrace.lines.textprefix import newline, prefix
+    from fputrace.lines.textchunk import newline, next_chunk
+    from fputrace.lines.textprefix import prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
     from fputrace.lines.textlayout import (
         ASK,
         AT,
+        BASE,
         BRACKET,
         COLUMN,
         CPU,
+        END,
         EVENTS,
         FIRST_AT,
         FIRST_TS,
@@ -54,34 +58,39 @@ def _perf_record(d: cython.pointer[cython.const[cython.uchar]], p: cython.longlo
 
 
 # Wider than the numbers of an enum.
+PADDING = cython.declare(cython.longlong, textlayout.PADDING)
 UNREAD = cython.declare(cython.longlong, textlayout.UNREAD)
 
 
 def index(
-    d: cython.const[cython.uchar][::1],
-    end: cython.longlong,
-    base: cython.longlong,
+    fd: cython.int,
+    stop: cython.longlong,
+    d: cython.uchar[::1],
     g: cython.longlong[::1],
     s: cython.longlong[::1],
     cpus: cython.longlong[::1],
 ) -> int:
-    """Note every CPU's last and first event in a buffer that stands at `base` in the file.
+    """Note every CPU's last and first event in a buffer, and behind it in the file up to `stop`.
 
     Goes on at ``s[AT]``.  Ends with NEED_CHUNK, with ASK at a line that is none it knows, or with
     WAITED_FOR behind an event of a CPU that somebody waits for.
     """
     status: cython.longlong
+    room: cython.longlong = len(d) - PADDING
     if not cython.compiled:
-        return _index(d, end, base, g, s, cpus)
+        return _index(d, g, s, cpus)
     with cython.nogil:
-        status = _index(
-            cython.address(d[0]),
-            end,
-            base,
-            cython.address(g[0]),
-            cython.address(s[0]),
-            cython.address(cpus[0]),
-        )
+        while True:
+            status = _index(
+                cython.address(d[0]),
+                cython.address(g[0]),
+                cython.address(s[0]),
+                cython.address(cpus[0]),
+            )
+            if status != NEED_CHUNK or not next_chunk(
+                fd, cython.address(d[0]), room, stop, cython.address(s[0])
+            ):
+                break
     return status
 
 
@@ -90,12 +99,12 @@ def index(
 @cython.exceptval(check=False)
 def _index(
     d: cython.pointer[cython.const[cython.uchar]],
-    end: cython.longlong,
-    base: cython.longlong,
     g: cython.pointer[cython.longlong],
     s: cython.pointer[cython.longlong],
     cpus: cython.pointer[cython.longlong],
 ) -> cython.longlong:
+    end: cython.longlong = s[END]
+    base: cython.longlong = s[BASE]
     line: cython.longlong = s[AT]
     p: cython.longlong
     c: cython.longlong

@@ -17,7 +17,9 @@ cdef enum:
     P_COMM_END = 13
     P_FLAGS = 14
     P_FLAGS_END = 15
-    CHANGES_FULL = 4
+    CHANGED = 4
+    BASE = 18
+    END = 19
     NAME_SLOTS = 4096
     NAME = 4
     MOST_PROBES = 16

@@ -23,11 +23,14 @@ except ImportError:
     from fputrace import nocython as cython
 
 from fputrace import events
+from fputrace.lines import textlayout
 
 if cython.compiled:
+    from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
     from cython.cimports.fputrace.lines.textprefix import prefix
-    from cython.cimports.libc.string import memchr, memcmp, memcpy
+    from cython.cimports.libc.string import memcmp, memcpy
 else:
+    from fputrace.lines.textchunk import newline, next_chunk
     from fputrace.lines.textprefix import prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
@@ -36,12 +39,14 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         AT,
         BACK,
         BACK_LINE,
+        BASE,
         CHANGE,
+        CHANGED,
         CHANGES,
-        CHANGES_FULL,
         COMM,
         COMM_ROOM,
         COMM_SLOTS,
+        END,
         FLAG,
         FLAG_SLOTS,
         LINE,
@@ -75,6 +80,7 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         TIME,
     )
 
+PADDING = cython.declare(cython.longlong, textlayout.PADDING)
 LONGEST_NAME = cython.declare(cython.longlong, 256)
 # Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
@@ -130,25 +136,6 @@ def _same(
     if cython.compiled:
         return memcmp(cython.address(d[at]), cython.address(pool[place]), length) == 0
     return bytes(d[at : at + length]) == bytes(pool[place : place + length])
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _newline(
-    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, end: cython.longlong
-) -> cython.longlong:
-    """Where the line ends: the newline at or behind `at`; `end` holds one before it."""
-    if cython.compiled:
-        return cython.cast(
-            cython.longlong,
-            cython.cast(cython.p_uchar, memchr(cython.address(d[at]), 10, end - at))
-            - cython.cast(cython.p_uchar, cython.address(d[0])),
-        )
-    while d[at] != 10:
-        at += 1
-    return at
 
 
 @cython.cfunc
@@ -367,7 +354,7 @@ def _match(
         elif code == OP_SET:
             op[row + slot] = programs[i + 2]
         elif code == OP_REST:
-            return _newline(d, p, end)
+            return newline(d, p, end)
         else:
             while d[p] == 32:
                 p += 1
@@ -526,9 +513,9 @@ def _comm(
 
 
 def walk(
-    d: cython.const[cython.uchar][::1],
-    end: cython.longlong,
-    base: cython.longlong,
+    fd: cython.int,
+    stop: cython.longlong,
+    d: cython.uchar[::1],
     g: cython.longlong[::1],
     s: cython.longlong[::1],
     pool: cython.const[cython.uchar][::1],
@@ -548,19 +535,18 @@ def walk(
     op: cython.longlong[::1],
     raw: cython.longlong[::1],
 ) -> int:
-    """Write the events of a buffer that stands at `base` in the file as rows.
+    """Write the events of a buffer as rows, and of what follows it in the file up to `stop`.
 
-    Goes on at ``s[AT]`` and row ``s[ROW]``.  Ends with NEED_CHUNK, ROWS_FULL, CHANGES_FULL, or with
-    ASK at a line that it leaves to be read otherwise.  The other arrays are described in
+    Goes on at ``s[AT]`` and row ``s[ROW]``.  Ends with NEED_CHUNK, ROWS_FULL, CHANGED, or with ASK
+    at a line that it leaves to be read otherwise.  The other arrays are described in
     :mod:`fputrace.lines.textlayout`; the last eight are the columns of the rows.
     """
     status: cython.longlong
-    room: cython.longlong = len(ts)
+    rows: cython.longlong = len(ts)
+    room: cython.longlong = len(d) - PADDING
     if not cython.compiled:
         return _walk(
             d,
-            end,
-            base,
             g,
             s,
             pool,
@@ -579,33 +565,36 @@ def walk(
             event,
             op,
             raw,
-            room,
+            rows,
         )
     with cython.nogil:
-        status = _walk(
-            cython.address(d[0]),
-            end,
-            base,
-            cython.address(g[0]),
-            cython.address(s[0]),
-            cython.address(pool[0]),
-            cython.address(names[0]),
-            cython.address(flags[0]),
-            cython.address(programs[0]),
-            cython.address(words[0]),
-            cython.address(comms[0]),
-            cython.address(texts[0]),
-            cython.address(changes[0]),
-            cython.address(ts[0]),
-            cython.address(cpu[0]),
-            cython.address(pid[0]),
-            cython.address(kind[0]),
-            cython.address(flag[0]),
-            cython.address(event[0]),
-            cython.address(op[0]),
-            cython.address(raw[0]),
-            room,
-        )
+        while True:
+            status = _walk(
+                cython.address(d[0]),
+                cython.address(g[0]),
+                cython.address(s[0]),
+                cython.address(pool[0]),
+                cython.address(names[0]),
+                cython.address(flags[0]),
+                cython.address(programs[0]),
+                cython.address(words[0]),
+                cython.address(comms[0]),
+                cython.address(texts[0]),
+                cython.address(changes[0]),
+                cython.address(ts[0]),
+                cython.address(cpu[0]),
+                cython.address(pid[0]),
+                cython.address(kind[0]),
+                cython.address(flag[0]),
+                cython.address(event[0]),
+                cython.address(op[0]),
+                cython.address(raw[0]),
+                rows,
+            )
+            if status != NEED_CHUNK or not next_chunk(
+                fd, cython.address(d[0]), room, stop, cython.address(s[0])
+            ):
+                break
     return status
 
 
@@ -614,8 +603,6 @@ def walk(
 @cython.exceptval(check=False)
 def _walk(
     d: cython.pointer[cython.const[cython.uchar]],
-    end: cython.longlong,
-    base: cython.longlong,
     g: cython.pointer[cython.longlong],
     s: cython.pointer[cython.longlong],
     pool: cython.pointer[cython.const[cython.uchar]],
@@ -634,8 +621,10 @@ def _walk(
     event: cython.pointer[cython.int],
     op: cython.pointer[cython.longlong],
     raw: cython.pointer[cython.longlong],
-    room: cython.longlong,
+    rows: cython.longlong,
 ) -> cython.longlong:
+    end: cython.longlong = s[END]
+    base: cython.longlong = s[BASE]
     line: cython.longlong = s[AT]
     n: cython.longlong = s[ROW]
     number: cython.longlong = s[LINE]
@@ -647,11 +636,10 @@ def _walk(
     what: cython.longlong
     status: cython.longlong = NEED_CHUNK
     while line < end:
-        if n >= room:
+        if n >= rows:
             status = ROWS_FULL
             break
         if s[CHANGES] >= MOST_CHANGES:
-            status = CHANGES_FULL
             break
         status = ASK
         p = prefix(d, line, g, s)
@@ -684,7 +672,7 @@ def _walk(
                 break
             what = programs[program * STEP]
         else:
-            p = _newline(d, q, end)
+            p = newline(d, q, end)
         _comm(d, s, comms, texts, changes)
         if s[P_TS] < s[TIME]:
             if s[BACK] == 0:
@@ -703,6 +691,8 @@ def _walk(
         number += 1
         line = p + 1
         status = NEED_CHUNK
+    if status == NEED_CHUNK and s[CHANGES]:
+        status = CHANGED  # the comms stand in this buffer
     s[AT] = line
     s[ROW] = n
     s[LINE] = number

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fputrace.lines import textlayout, textprefix, textscan, textwalk
+from fputrace.lines import textchunk, textlayout, textprefix, textscan, textwalk
 from fputrace.parsers import textindex, textpass
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
@@ -52,19 +52,16 @@ def everything(path: Path) -> dict[str, Any]:
         return told
 
 
-def line_by_line(d: Any, end: int, _base: int, _g: Any, s: Any, *_tables: Any) -> int:
-    """A walk that is sure of nothing."""
-    return textlayout.ASK if s[textlayout.AT] < end else textlayout.NEED_CHUNK
-
-
-def scan_nothing(_d: Any, end: int, _base: int, _g: Any, s: Any, _cpus: Any) -> int:
-    return textlayout.ASK if s[textlayout.AT] < end else textlayout.NEED_CHUNK
+def line_by_line(_fd: int, _stop: int, _d: Any, _g: Any, s: Any, *_tables: Any) -> int:
+    """A walk, or a look, that is sure of nothing."""
+    ended = s[textlayout.AT] >= s[textlayout.END]
+    return textlayout.NEED_CHUNK if ended else textlayout.ASK
 
 
 def in_plain_python(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     with monkeypatch.context() as patch:
         patch.setattr(textwalk, "walk", line_by_line)
-        patch.setattr(textscan, "index", scan_nothing)
+        patch.setattr(textscan, "index", line_by_line)
         return everything(path)
 
 
@@ -112,7 +109,8 @@ def test_every_line_of_perf_script(
 
 
 def patch_loops(monkeypatch: pytest.MonkeyPatch, load: Callable[[ModuleType], ModuleType]) -> None:
-    # The other two take the plain one's functions.
+    # The other two take the plain ones' functions.
+    monkeypatch.setitem(sys.modules, textchunk.__name__, load(textchunk))
     monkeypatch.setitem(sys.modules, textprefix.__name__, load(textprefix))
     walk, scan = load(textwalk), load(textscan)
     monkeypatch.setattr(textpass, "textwalk", walk)
@@ -131,7 +129,7 @@ def test_uncompiled_gives_the_same(
     assert_same(compiled, everything(path))
 
 
-@pytest.mark.parametrize("name", ["textprefix", "textscan", "textwalk"])
+@pytest.mark.parametrize("name", ["textchunk", "textprefix", "textscan", "textwalk"])
 def test_constants_of_the_c_compiler(name: str) -> None:
     folder = Path(str(textlayout.__file__)).parent
     for line in (folder / f"{name}.pxd").read_text().splitlines():
