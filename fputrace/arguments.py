@@ -109,6 +109,22 @@ def codes(text: str) -> list[str]:
     return [part.strip().upper() for part in text.split(",") if part.strip()]
 
 
+def finding(text: str) -> tuple[str, int]:
+    """``fpu101:2``: a rule's code in capitals, and which of its findings, from 1."""
+    match = re.fullmatch(r"([A-Za-z]{2,10}\d{3})(?::([1-9]\d{0,5}))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no finding such as FPU101 or FPU101:2")
+    return match[1].upper(), int(match[2] or 1)
+
+
+def size(text: str) -> int:
+    """Bytes, ``500K`` and ``5M`` in thousands and millions."""
+    match = re.fullmatch(r"([1-9]\d{0,11})([KMG]?)", text.upper())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500K or 5M")
+    return int(match[1]) * 1000 ** " KMG".index(match[2] or " ")
+
+
 def width(text: str) -> int:
     """Columns of a drawing."""
     if not text.isdecimal() or not 20 <= int(text) <= 10_000:
@@ -146,6 +162,24 @@ def add_input(parser: Parser) -> None:
         help="recordings of any known format, packed or not, archives, folders; - is stdin "
         f"(default: {', then '.join(DEFAULT_TRACES)} in this folder)",
     )
+    add_reading(parser)
+
+
+def add_in_out(parser: Parser) -> None:
+    """IN and OUT, of a verb that makes a recording of a recording; and how to read IN."""
+    parser.add_argument("input", metavar="IN", help="a recording; - is stdin")
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        type=lambda text: None if text == "-" else text,
+        help="the file to write, which is there when it is complete; - is stdout",
+    )
+    add_reading(parser)
+    parser.set_defaults(output_name="OUT", sha256=False)
+
+
+def add_reading(parser: Parser) -> None:
+    """How to read a TRACE."""
     group = parser.add_argument_group("reading")
     group.add_argument("--format-in", metavar="NAME", help="what TRACE is, instead of looking")
     group.add_argument("--member", metavar="NAME", help="which recording of an archive or a folder")

@@ -453,6 +453,8 @@ class Trace:
     """Size of the event data in bytes, for progress."""
     read_bytes: int = 0
     """How much of it the current pass has read."""
+    _plan: Any = field(default=None, repr=False)
+    """How its raw records are read (``parsers.passes.Plan``); None where there are none."""
     _blocks: Callable[[Trace], Iterator[EventBlock]] | None = field(default=None, repr=False)
     _close: Callable[[], None] | None = field(default=None, repr=False)
 

@@ -69,7 +69,11 @@ class Buffer:
 
 @dataclass
 class Container:
-    """What a trace.dat holds.  ``kallsyms`` yields its text in pieces, read when asked for."""
+    """What a trace.dat holds.
+
+    ``kallsyms`` yields its text in pieces and ``printk`` gives the formats of trace_printk(), both
+    read when asked for.
+    """
 
     source: Source
     version: int
@@ -80,7 +84,9 @@ class Container:
     header_page: bytes = b""
     ftrace_formats: list[bytes] = field(default_factory=list)
     event_formats: list[tuple[str, bytes]] = field(default_factory=list)
+    header_event: bytes = b""
     kallsyms: Callable[[], Iterator[bytes]] = lambda: iter(())
+    printk: Callable[[], bytes] = lambda: b""
     cmdlines: bytes = b""
     options: list[Option] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
@@ -145,6 +151,8 @@ def read_headers(container: Container, cursor: Cursor) -> None:
         text = cursor.take(_text_size(container, size, cursor.at), "header text")
         if name.startswith(b"header_page"):
             container.header_page = text
+        else:
+            container.header_event = text
 
 
 def _text_size(container: Container, size: int, at: int) -> int:

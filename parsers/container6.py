@@ -39,7 +39,9 @@ def read_v6(container: Container, cursor: Cursor) -> None:
     at = cursor.at
     _skip(cursor, size, "kallsyms")
     container.kallsyms = partial(_pieces, source, at, size)
-    _skip(cursor, cursor.u32("size of the printk formats"), "printk formats")
+    size = cursor.u32("size of the printk formats")
+    container.printk = partial(_text, source, cursor.at, size)
+    _skip(cursor, size, "printk formats")
     size = cursor.u64("size of the command lines")
     if size > LARGEST_TEXT:
         raise FormatError(
@@ -74,6 +76,10 @@ def _skip(cursor: Cursor, size: int, what: str) -> None:
 def _pieces(source: Source, at: int, size: int) -> Iterator[bytes]:
     for start in range(0, size, PIECE):
         yield source.read_known(at + start, min(PIECE, size - start), "kallsyms")
+
+
+def _text(source: Source, at: int, size: int) -> bytes:
+    return source.read_known(at, min(size, LARGEST_TEXT), "printk formats")
 
 
 def _read_buffer(container: Container, cursor: Cursor, name: str, cpus: int) -> Buffer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from fputrace.errors import FormatError, TraceError
@@ -20,6 +21,7 @@ from fputrace.parsers.container import (
     KALLSYMS,
     LARGEST_SECTION,
     LARGEST_TEXT,
+    PRINTK,
     STRINGS,
     Buffer,
     Container,
@@ -171,6 +173,9 @@ def _read_option(container: Container, option: Option) -> None:
                 read_buffer_option(container, option, option.id == BUFFER_TEXT)
             )
             return
+        if option.id == PRINTK:
+            container.printk = partial(_printk, container, option)
+            return
         if option.id not in (HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, CMDLINES):
             return
         offset = Cursor(container.source, 0, container.big, option.data, option.offset).u64(
@@ -207,6 +212,16 @@ def _kallsyms(container: Container, section: _Section) -> Iterator[bytes]:
     for piece in _body(container, section):
         yield piece[skip:]
         skip = max(0, skip - len(piece))
+
+
+def _printk(container: Container, option: Option) -> bytes:
+    """The formats of trace_printk(), which events do not need: b"" where they cannot be read."""
+    try:
+        cursor = Cursor(container.source, 0, container.big, option.data, option.offset)
+        section = _section(container, cursor.u64("offset of a section"))
+    except TraceError:
+        return b""
+    return b"".join(_body(container, section))[4:] if section.id == PRINTK else b""
 
 
 def _walk_sections(container: Container, start: int) -> Iterator[tuple[int, int, int, int]]:

@@ -342,6 +342,7 @@ def _trace_of(recording: Recording) -> Trace:
         _names(recording, table),
         ready,
     )
+    trace._plan = plan
     trace._blocks = _blocks_of(plan)
     return trace
 

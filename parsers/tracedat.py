@@ -157,6 +157,7 @@ def trace_of(container: Container, buffer: Buffer, forms: list[EventFormat]) -> 
         list(container.notes),
         told.overruns,
     )
+    trace._plan = plan
     return trace, plan
 
 

@@ -58,7 +58,11 @@ def traces_of(args: argparse.Namespace) -> list[str]:
         raise UsageError("--sha256 needs a file: a folder has no hash")
     paths = args.traces or _default_traces()
     for path in paths:
-        for option, output in (("-o", args.output), ("--attach", getattr(args, "attach", None))):
+        outputs = (
+            (getattr(args, "output_name", "-o"), args.output),
+            ("--attach", getattr(args, "attach", None)),
+        )
+        for option, output in outputs:
             if output and _is_same(path, output):
                 raise UsageError(
                     f"{option} {output} is the recording itself, which would be lost",
