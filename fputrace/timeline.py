@@ -406,19 +406,6 @@ class Timeline:
         frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
         return frame.sort_values(["cpu", "start_ns"], ignore_index=True)
 
-    def span_tables(
-        self,
-        start_ns: int | None = None,
-        end_ns: int | None = None,
-        cpus: Iterable[int] | None = None,
-    ) -> Iterator[NDArray[np.int64]]:
-        """The spans of :meth:`spans` as they are found: int64[n, 10], see ``SPAN_COLUMNS``.
-
-        Each CPU's are in time order; memory does not depend on the trace.  Raises ReadError when
-        the file fails meanwhile.
-        """
-        return self._window(start_ns, end_ns, cpus)
-
     def task_tables(
         self, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[NDArray[np.int64]]:

@@ -156,7 +156,7 @@ def write_perfetto(analysis: Analysis, out: IO[bytes], window: Window) -> None:
     for name in (_FINDINGS, _REGISTERS, _TASKS):
         writer.track(name)
     bounds = window.start_ns, window.end_ns
-    for table in analysis.timeline.span_tables(*bounds, window.cpus):
+    for table in analysis.timeline.tables(*bounds, window.cpus):
         for span in as_spans(table):
             _span(writer, span)
     for table in analysis.timeline.task_tables(*bounds):

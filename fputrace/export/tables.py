@@ -96,7 +96,7 @@ _SPANS = (
 
 
 def _spans(analysis: Analysis, window: Window) -> Iterator[Sequence[Any]]:
-    for table in analysis.timeline.span_tables(*window[:3]):
+    for table in analysis.timeline.tables(*window[:3]):
         column = {name: table[:, number] for number, name in enumerate(SPAN_COLUMNS)}
         yield (
             column["cpu"],

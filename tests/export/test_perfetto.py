@@ -78,7 +78,7 @@ def test_tracks_are_the_timeline(samples: Path, tmp_path: Path, case: str) -> No
     analysis = fputrace.analyze(str(samples / case / "trace.dat"))
     export(analysis, "perfetto", str(path), Window())
     tracks = read(path).tracks
-    spans = [s for table in analysis.timeline.span_tables() for s in as_spans(table)]
+    spans = [s for table in analysis.timeline.tables() for s in as_spans(table)]
     for cpu in analysis.trace.cpus:
         drawn = slices(tracks["FPU registers", f"CPU {cpu}"])
         assert [(a, b) for a, b, _ in drawn] == [
