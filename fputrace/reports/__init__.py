@@ -11,6 +11,10 @@ module               what it renders
 ``text_report``      ``analyze`` for a mailing list: ASCII, 72 columns
 ``markdown_report``  ``analyze`` for a ticket
 ``json_report``      ``analyze`` for programs: ``analyze.schema.json``
+``jsonl_report``     ``analyze`` for pipes and tables: a finding a line
+``sarif_report``     ``analyze`` for code hosts: SARIF 2.1.0
+``junit_report``     ``analyze`` for CI servers: a test case a rule
+``check``            ``check``: a sentence a trace
 ``timeline``         ``timeline``: the lanes of a whole trace or a window
 ``info``             ``info``: what a recording says about itself
 ``rules``            ``rules`` and ``explain``
@@ -71,10 +75,13 @@ REPORTS: Mapping[str, str] = {
     "text": "fputrace.reports.text_report",
     "markdown": "fputrace.reports.markdown_report",
     "json": "fputrace.reports.json_report",
+    "jsonl": "fputrace.reports.jsonl_report",
+    "sarif": "fputrace.reports.sarif_report",
+    "junit": "fputrace.reports.junit_report",
 }
 """``--format`` of ``analyze`` -> the module whose ``report(analyses, options)`` makes it."""
 
-TELL_UNREAD = frozenset[str]()
+TELL_UNREAD = frozenset({"sarif", "junit"})
 """Reports that have a place for a TRACE that could not be read: made even when none could."""
 
 

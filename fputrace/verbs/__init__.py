@@ -9,6 +9,7 @@ from __future__ import annotations
 from fputrace.verbs import (
     analyze,
     calibrate,
+    check,
     convert,
     cut,
     explain,
@@ -23,6 +24,7 @@ from fputrace.verbs import (
 VERBS = (
     analyze,
     report,
+    check,
     timeline,
     info,
     convert,

@@ -17,6 +17,7 @@ from fputrace.findings import (
     Finding,
     Findings,
     GenerationResult,
+    RuleInfo,
     Severity,
     Status,
     Verdict,
@@ -24,6 +25,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.lanes import LaneCell, LaneGrid
+from fputrace.rules import PAGES
 from fputrace.timeline import Span
 
 QEMU, HOG = 0xFFFF8880B7CAE880, 0xFFFF8880B7C1A880
@@ -150,6 +152,13 @@ COVERAGE = [
              "G1 has no TIF_NEED_FPU_LOAD"),
 ]  # fmt: skip
 
+RULES = tuple(
+    RuleInfo(
+        page.RULE.code, page.RULE.name, page.RULE.severity, page.RULE.title, page.__doc__ or ""
+    )
+    for page in PAGES
+)
+
 RECORD = (
     "trace-cmd record -C mono -b 16384 -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry "
     "-e sched:sched_switch -e raw_syscalls:sys_enter "
@@ -164,7 +173,7 @@ def analysis(*findings: Finding, **changes: Any) -> Analysis:
             "x86_fpu events print `initialized`: 4.14 to 5.1",
             "kvm_fpu unload follows the sched_switch of the vCPU thread 88 times",
         )),
-        Findings(findings), list(COVERAGE), [], RECORD, cast("Any", None),
+        Findings(findings), list(COVERAGE), [], RECORD, cast("Any", None), rules=RULES,
     )  # fmt: skip
     return replace(made, **changes)
 

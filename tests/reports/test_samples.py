@@ -13,6 +13,7 @@ from rich.console import Console
 import fputrace
 from fputrace.reports import Options, render
 from fputrace.reports.outline import RECORD_WORDS, sorted_findings
+from tests.reports.schemas import junit_errors, sarif_errors
 
 
 def test_reports(sample: Path) -> None:
@@ -38,5 +39,12 @@ def test_reports(sample: Path) -> None:
     schema = json.loads((files("fputrace.reports") / "analyze.schema.json").read_text())
     made = json.loads(str(render("json", [analysis], Options(version="0"))))
     assert not [error.message for error in Draft202012Validator(schema).iter_errors(made)]
+    lines = str(render("jsonl", [analysis], Options(version="0"))).splitlines()
+    assert [json.loads(line)["code"] for line in lines] == [
+        finding["code"] for finding in made["traces"][0]["findings"]
+    ]
+    assert not sarif_errors(str(render("sarif", [analysis], Options(version="0"))))
+    junit = str(render("junit", [analysis], Options(version="0")))
+    assert not junit_errors(junit)
     counts = [finding.count for finding in sorted_findings(analysis.findings)]
     assert [finding["count"] for finding in made["traces"][0]["findings"]] == counts
