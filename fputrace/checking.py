@@ -67,7 +67,7 @@ class Hits:
     last: int = 0
     cpus: set[int] = field(default_factory=set)
     rows: list[NDArray[np.int64]] = field(default_factory=list)
-    spans: list[tuple[Span, ...]] = field(default_factory=list)
+    spans: list[Sequence[Span]] = field(default_factory=list)
     facts: int = 0
 
     def add(self, count: int, first: int, last: int, cpus: set[int], facts: int) -> None:
@@ -85,7 +85,7 @@ class Hits:
         self.rows += other.rows[:room]
         self.spans += other.spans[:room]
 
-    def in_time_order(self) -> list[tuple[NDArray[np.int64], tuple[Span, ...]]]:
+    def in_time_order(self) -> list[tuple[NDArray[np.int64], Sequence[Span]]]:
         """Its witnesses: proof that had to wait was merged after later ones."""
         both = zip(self.rows, self.spans, strict=True)
         return sorted(both, key=lambda pair: int(pair[0][Out.EVENT + Ref.TS]))
@@ -142,7 +142,7 @@ class Places:
 
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed
 LastSeen = Callable[[str], NDArray[np.int64]]  # kind of event -> time each CPU last showed it
-Around = Callable[[int, int], tuple[Span, ...]]
+Around = Callable[[int, int], Sequence[Span]]
 
 
 class Collector:
@@ -401,7 +401,7 @@ class Collector:
 def _witness(
     rule: Rule,
     row: NDArray[np.int64],
-    spans: tuple[Span, ...],
+    spans: Sequence[Span],
     naming: Naming,
 ) -> Witness:
     """One occurrence with the events that prove it, in the order the rule tells its story."""

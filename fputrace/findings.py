@@ -242,7 +242,7 @@ class Witness:
     ns: int
     cpu: int
     events: tuple[WitnessEvent, ...]
-    spans: tuple[Span, ...] = ()
+    spans: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from fputrace.replay.layout import (
 )
 from fputrace.replay.model import TABLES
 from fputrace.replay.roles import Roles
-from fputrace.timeline import Fact, Span, SpanBuilder, as_spans
+from fputrace.timeline import Fact, SpanBuilder, Spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -444,17 +444,17 @@ class Pass:
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
 
 
-def _around(block: EventBlock, state: NDArray[np.int64]) -> Callable[[int, int], tuple[Span, ...]]:
+def _around(block: EventBlock, state: NDArray[np.int64]) -> Callable[[int, int], Spans]:
     """Spans of the block just replayed, for the witnesses found in it."""
     builder = SpanBuilder()
-    spans = builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
+    spans = builder.add(block.ts, block.cpu, block.kind, None, state)
     spans = np.concatenate([spans, builder.finish()])
 
-    def around(first: int, last: int) -> tuple[Span, ...]:
+    def around(first: int, last: int) -> Spans:
         margin = max(1000, (last - first) // 10)
         near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
         chosen = spans[near]
-        return as_spans(chosen[np.argsort(chosen[:, 1], kind="stable")][-_SPANS_A_WITNESS:])
+        return Spans(chosen[np.argsort(chosen[:, 1], kind="stable")[-_SPANS_A_WITNESS:]])
 
     return around
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 from fputrace.events import Kind
 from fputrace.pricing import bytes_in_use
@@ -166,55 +166,63 @@ class SpanBuilder:
         ts: NDArray[np.int64],
         cpu: NDArray[np.int32],
         kind: NDArray[np.uint8],
-        mask: NDArray[np.int64],
+        mask: NDArray[np.int64] | None,
         state: NDArray[np.int64],
     ) -> NDArray[np.int64]:
         """Spans that ended in these rows.
 
         ``state``: int64[n, 3], the pid that ran, the owner's pid and the image *before* each row;
-        ``mask``: the third operand, which is ``xfeatures`` where the kind has it.  Returns
-        int64[m, 10], see ``SPAN_COLUMNS``.
+        ``mask``: the third operand, which is ``xfeatures`` where the kind has it; None when nobody
+        asks for ``bytes``.  Returns int64[m, 10], see ``SPAN_COLUMNS``.
         """
         import numpy as np
 
         if not len(ts):
             return _no_spans()
-        saves = (kind == Kind.REGS_DEACTIVATED).astype(np.int64)
-        moved = np.zeros(len(ts), dtype=np.int64)
-        # ABSENT is negative: a format without xfeatures moves nobody knows how much.
-        told = np.flatnonzero(((kind == Kind.REGS_ACTIVATED) | (saves == 1)) & (mask >= 0))
-        moved[told] = bytes_in_use(mask[told])
-        order = np.argsort(cpu, kind="stable")
+        # By radix, which numpy does for 16 bits.
+        few = int(cpu.max()) < 1 << 15
+        order = np.argsort(cpu.astype(np.int16) if few else cpu, kind="stable")
+        here, times = cpu[order], ts[order]
+        columns = [state[:, column][order] for column in range(3)]
+        edges = here[1:] != here[:-1]
+        changed = edges.copy()
+        for column in columns:
+            changed |= column[1:] != column[:-1]
+        first = np.concatenate([[0], np.flatnonzero(changed) + 1])
+        last = np.concatenate([first[1:], [len(order)]]) - 1
+        table = np.zeros((len(first), len(SPAN_COLUMNS)), dtype=np.int64)
+        table[:, _CPU] = here[first]
+        # The state before row i held since row i - 1 of the same CPU.
+        table[1:, _START] = times[first[1:] - 1]
+        table[:, _END] = times[last]
+        for number, column in enumerate(columns, _PID):
+            table[:, number] = column[first]
+        # The event that ended a span is the last row it was seen before.
+        table[:, _BY] = kind[order[last]]
+        saves = kind == Kind.REGS_DEACTIVATED
+        table[:, _SAVED] = np.logical_or.reduceat(saves[order], first)
+        if mask is not None:
+            moved = np.zeros(len(ts), dtype=np.int64)
+            # ABSENT is negative: a format without xfeatures moves nobody knows how much.
+            told = np.flatnonzero(((kind == Kind.REGS_ACTIVATED) | saves) & (mask >= 0))
+            moved[told] = bytes_in_use(mask[told])
+            table[:, _BYTES] = np.add.reduceat(moved[order], first)
         done = []
-        edges = np.flatnonzero(np.diff(cpu[order])) + 1
-        for rows in np.split(order, edges):
-            here = int(cpu[rows[0]])
-            times, states = ts[rows], state[rows]
-            change = np.flatnonzero((states[1:] != states[:-1]).any(axis=1)) + 1
-            first = np.concatenate([[0], change])
-            last = np.concatenate([change, [len(rows)]]) - 1
-            table = np.zeros((len(first), len(SPAN_COLUMNS)), dtype=np.int64)
-            table[:, _CPU] = here
-            # The state before row i held since row i - 1 of the same CPU.
-            table[1:, _START] = times[first[1:] - 1]
-            table[:, _END] = times[last]
-            table[:, _STATE] = states[first]
-            # The event that ended a span is the last row it was seen before.
-            table[:, _BY] = kind[rows[last]]
-            table[:, _SAVED] = np.maximum.reduceat(saves[rows], first)
-            table[:, _BYTES] = np.add.reduceat(moved[rows], first)
-            kept = self._open.get(here)
+        begins = np.searchsorted(first, np.flatnonzero(edges) + 1).tolist()
+        for begin, end in zip([0, *begins], [*begins, len(first)], strict=True):
+            one = table[begin]
+            kept = self._open.get(int(one[_CPU]))
             if kept is None:
-                table[0, _START] = times[0]
-            elif (kept[_STATE] == table[0, _STATE]).all():
-                table[0, _START] = kept[_START]
-                table[0, _SAVED] |= kept[_SAVED]
-                table[0, _BYTES] += kept[_BYTES]
+                one[_START] = times[first[begin]]
+            elif (kept[_STATE] == one[_STATE]).all():
+                one[_START] = kept[_START]
+                one[_SAVED] |= kept[_SAVED]
+                one[_BYTES] += kept[_BYTES]
             else:
-                table[0, _START] = kept[_END]
+                one[_START] = kept[_END]
                 done.append(kept[None, :])
-            self._open[here] = table[-1].copy()
-            done.append(table[:-1])
+            self._open[int(one[_CPU])] = table[end - 1].copy()
+            done.append(table[begin : end - 1])
         return _certain(np.concatenate(done))
 
     def finish(self) -> NDArray[np.int64]:
@@ -253,6 +261,28 @@ def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:
         Span(cpu, start, end, pid, owner, IMAGES[image], CERTAINTIES[certainty])
         for cpu, start, end, pid, owner, image, certainty in table[:, : _CERTAINTY + 1].tolist()
     )
+
+
+class Spans(Sequence[Span]):
+    """A span table as values that are made when somebody looks at them."""
+
+    def __init__(self, table: NDArray[np.int64]) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Span: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Span, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Span | tuple[Span, ...]:
+        return as_spans(self._table)[index]
+
+    def __iter__(self) -> Iterator[Span]:
+        return iter(as_spans(self._table))
 
 
 class Event(Protocol):

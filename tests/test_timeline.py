@@ -199,6 +199,7 @@ def test_graph_of_a_finding_holds_its_evidence() -> None:
 def test_graph_of_a_witness_needs_no_second_reading() -> None:
     analysis, _spans = analysed("5.2.1-pinned")
     spans = analysis.findings[0].witnesses[0].spans
+    assert [spans[i] for i in range(len(spans))] == list(spans) == list(spans[:])
     graph = analysis.timeline.graph(spans=spans)
     assert len(graph) == len(spans) > 2
     assert {tuple(data[f] for f in Span._fields) for _n, data in graph.nodes(data=True)} == {
