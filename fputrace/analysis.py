@@ -144,32 +144,36 @@ def _run(
 ) -> tuple[Decision, Pass]:
     """Replay under what formats and release say; again when the events say otherwise.
 
-    A first look after one block spares most wrong starts.  What a whole pass says is tried once
-    more at most, so that this ends whatever the trace holds.
+    A first look after one block spares most wrong starts; reading goes on meanwhile, and that block
+    is replayed again.  What a whole pass says is tried once more at most, so that this ends
+    whatever the trace holds.
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
-    for attempt in range(_PASSES):
-        current = make(decision.candidates)
-        early: Decision | None = None
-        for number, block in enumerate(ahead(trace.blocks())):
+    passes = _PASSES
+    current = make(decision.candidates)
+    looked = False
+    while True:
+        for block in ahead(trace.blocks()):
             current.feed(block)
-            if progress is not None:
-                progress(trace)
-            if attempt == number == 0 and len(block) >= _FIRST_LOOK:
+            if not looked and len(block) >= _FIRST_LOOK:
                 early = decide(trace, current.seen, kernel=kernel, generation=generation)
                 if early.candidates != decision.candidates:
-                    break
-                early = None
-        if early is not None:
-            decision = early
-            continue
+                    decision = early
+                    current = make(decision.candidates)
+                    current.feed(block)
+                    passes -= 1
+            looked = True
+            if progress is not None:
+                progress(trace)
         current.finish()
+        passes -= 1
         final = decide(trace, current.seen, kernel=kernel, generation=generation)
         if final.candidates == decision.candidates:
             return final, current
-        if attempt < _PASSES - 1:
-            decision = final
-    return decision, current
+        if not passes:
+            return decision, current
+        decision = final
+        current = make(decision.candidates)
 
 
 def _conclude(
@@ -319,14 +323,10 @@ def _timeline(
         machine = Replay(trace, decision.candidates[0])
         builder = SpanBuilder()
         for block in ahead(trace.blocks()):
-            state = np.empty((len(block), 3), dtype=np.int64)
             start = 0
             while start < len(block):
-                facts = machine.part(block, start)
-                state[start : start + len(facts)] = facts[
-                    :, [Before.CUR, Before.OWN_PID, Before.IMAGE]
-                ]
-                start += len(facts)
+                start += len(machine.part(block, start))
+            state = machine.facts(block)[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
             yield builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
         yield builder.finish()
 

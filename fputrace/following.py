@@ -308,6 +308,7 @@ class Pass:
         self._sectioned: Sectioned | None = None
         self._rows: list[NDArray[np.int64]] = []
         self._waiting_rows = 0
+        self._latest: EventBlock | None = None
 
     @property
     def seen(self) -> dict[str, int]:
@@ -340,6 +341,8 @@ class Pass:
 
     def feed(self, block: EventBlock) -> None:
         """Replay and check one block."""
+        self._fill()
+        self._latest = block
         rows = len(block)
         columns = self.machine.columns(block)
         start = 0
@@ -347,13 +350,10 @@ class Pass:
         if self._probed is None and rows and bool((block.kind >= Kind.PROBE_SAVE).any()):
             self._probed = Followed(self)
             self._sectioned = Sectioned(self)
-        state = np.empty((rows, 3), dtype=np.int64)
         while start < rows:
             facts = self.machine.part(block, start)
             self._fit()
             stop = start + len(facts)
-            for i, column in enumerate((Before.CUR, Before.OWN_PID, Before.IMAGE)):
-                state[start:stop, i] = facts[:, column]
             table = view(facts)
             if self._probed is not None and self._sectioned is not None:
                 self._probed.learn(block, start, facts)
@@ -367,12 +367,11 @@ class Pass:
                     self._collect(follower)
             start = stop
         self._check()
-        if self.collector.unfilled:
-            self.collector.fill(_around(block, state))
         self._family(block)
 
     def finish(self) -> None:
         """End of the trace: what still waits is settled as it stands."""
+        self._fill()
         for follower in self._followers():
             while not follower.loop.finish():
                 self._collect(follower)
@@ -406,6 +405,13 @@ class Pass:
         self._rows.clear()
         self._waiting_rows = 0
 
+    def _fill(self) -> None:
+        """Spans for the witnesses found in the latest block, once it is known to count."""
+        if self._latest is not None and self.collector.unfilled:
+            facts = self.machine.facts(self._latest)
+            state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+            self.collector.fill(_around(self._latest, state))
+
     def _last_seen(self, what: str) -> NDArray[np.int64]:
         """Time at which each CPU last showed a kind of event, int64[cpus]; 0 never."""
         columns = []
@@ -423,11 +429,14 @@ class Pass:
 
     def _family(self, block: EventBlock) -> None:
         """Who forked whom, and who became a program of its own."""
-        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK).tolist():
-            self.parents[int(block.op[row, 1])] = int(block.pid[row])
-            self._execs.discard(int(block.op[row, 1]))
-        for row in np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC).tolist():
-            self._execs.add(int(block.op[row, 0]))
+        forks = np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK)
+        for child, parent in zip(
+            block.op[forks, 1].tolist(), block.pid[forks].tolist(), strict=True
+        ):
+            self.parents[child] = parent
+            self._execs.discard(child)
+        execs = np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC)
+        self._execs.update(block.op[execs, 0].tolist())
 
     def vm_of(self, pid: int) -> tuple[int | None, str | None]:
         """(tgid, VM) of a vCPU thread where the trace tells it.

@@ -78,7 +78,8 @@ class Replay:
     """The ownership loop with its state, fed block by block.
 
     ``part(block, start)`` gives the facts of up to ``PART`` rows from ``start`` on as
-    int64[rows, Before.WIDTH]; the array is reused by the next call.
+    int64[rows, Before.WIDTH]; ``facts(block)`` those of all rows that were replayed so far.  Both
+    are parts of an array that the next block uses again.
     """
 
     def __init__(self, trace: Trace, generation: str, *, module: Any = loop) -> None:
@@ -90,7 +91,7 @@ class Replay:
         self._free = np.zeros(1024, dtype=np.int32)
         # 16 MiB of address space, of which the kernel hands out only the pages in use.
         self._pids = np.zeros(layout.PID_MAX + 1, dtype=np.int32)
-        self._facts = np.zeros((PART, Before.WIDTH), dtype=np.int64)
+        self._facts = np.zeros((0, Before.WIDTH), dtype=np.int64)
         self._path = trace.path
         self.loop = module.Ownership(
             view(self._cpus),
@@ -136,6 +137,8 @@ class Replay:
                     self._cpus = grown
                     self.loop.grow_cpus(view(grown))
             self._block = block
+            if len(block) > len(self._facts):
+                self._facts = np.zeros((len(block), Before.WIDTH), dtype=np.int64)
             self._columns = tuple(
                 view(np.ascontiguousarray(column))
                 for column in (block.ts, block.cpu, block.pid, block.kind, block.event, block.op)
@@ -146,12 +149,17 @@ class Replay:
         """Replay the next rows of ``block`` from ``start`` on."""
         ts, cpu, pid, kind, _event, op = self.columns(block)
         stop = min(start + PART, len(block))
-        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, view(self._facts))
+        facts = self._facts[start:stop]
+        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, view(facts))
         if done < stop:
             self._tasks = np.concatenate([self._tasks, np.zeros_like(self._tasks)])
             self._free = np.concatenate([self._free, np.zeros_like(self._free)])
             self.loop.grow_tasks(view(self._tasks), view(self._free))
-        return self._facts[: done - start]
+        return facts[: done - start]
+
+    def facts(self, block: EventBlock) -> NDArray[np.int64]:
+        """The facts of a block all of whose rows were replayed: the latest one."""
+        return self._facts[: len(block)]
 
 
 def facts_of(table: NDArray[np.int64]) -> Facts:
@@ -184,11 +192,7 @@ def replay(
     """
     machine = Replay(trace, generation, module=module)
     for block in trace.blocks():
-        parts = []
         start = 0
         while start < len(block):
-            part = machine.part(block, start)
-            parts.append(part.copy())
-            start += len(part)
-        table = np.concatenate(parts) if parts else np.zeros((0, Before.WIDTH), dtype=np.int64)
-        yield block, facts_of(table)
+            start += len(machine.part(block, start))
+        yield block, facts_of(machine.facts(block).copy())

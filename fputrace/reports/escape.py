@@ -10,6 +10,8 @@ square brackets need no escape there.  docs/security.md says what is escaped whe
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 # Characters that show as nothing although str.isprintable() has them: fillers, joiners and
@@ -24,31 +26,59 @@ _SPECIAL = re.compile(r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;"}
 _ENTITY = re.compile("[&<@]")
 _LINK = re.compile(r"(https?|ftp)://|www\.", re.IGNORECASE)
+_PLAIN = {str, int, float, bool, type(None)}
 _BLOCK_START = re.compile(r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))")
 
 
 def decoded(text: str) -> str:
     r"""``text`` without lone surrogates: bytes that were no UTF-8 read as ``\x80``."""
+    if text.isascii():
+        return text
     return _SURROGATE.sub(lambda m: _escaped(m[0]), text)
 
 
 def dumps(document: Any) -> str:
     """JSON on indented lines, ASCII only and without a control character; ends with a newline.
 
-    NaN and infinities, which JSON does not have, raise ValueError.
+    Keys are strings.  NaN and infinities, which JSON does not have, raise ValueError.
     """
-    import json
-
     # Of the control characters json leaves only DEL as it is.
-    return json.dumps(document, indent=1, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+    return _indented(document, "\n").replace("\x7f", "\\u007f") + "\n"
 
 
-def dumps_line(document: Any) -> str:
-    """The same on one line."""
+def _indented(value: Any, line: str) -> str:
+    """As ``json.dumps(value, indent=1)``, which runs in Python: this leaves the most to C.
+
+    ``line`` begins a line of what is around ``value``.
+    """
+    inner = line + " "
+    if not value or not isinstance(value, (dict, list, tuple)):
+        return _encoder(", ")(value)
+    if not _nested(value):
+        text = _encoder(f",{inner}")(value)
+        return text[0] + inner + text[1:-1] + line + text[-1]
+    if isinstance(value, dict):
+        parts = [f"{_encoder(', ')(key)}: {_indented(one, inner)}" for key, one in value.items()]
+        return "{" + inner + f",{inner}".join(parts) + line + "}"
+    if all(isinstance(one, dict) and one and not _nested(one) for one in value):
+        # No string has a line break in it any more, so these stand between objects only.
+        deeper = inner + " "
+        text = _encoder(f",{deeper}")(value)[2:-2]
+        text = text.replace(f"}},{deeper}{{", f"{inner}}},{inner}{{{deeper}")
+        return "[" + inner + "{" + deeper + text + inner + "}" + line + "]"
+    return "[" + inner + f",{inner}".join(_indented(one, inner) for one in value) + line + "]"
+
+
+def _nested(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else value
+    return not set(map(type, parts)) <= _PLAIN
+
+
+@cache
+def _encoder(between: str) -> Callable[[Any], str]:
     import json
 
-    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    return text.replace("\x7f", "\\u007f") + "\n"
+    return json.JSONEncoder(separators=(between, ": "), allow_nan=False).encode
 
 
 def clean(text: str, ascii_only: bool = False) -> str:

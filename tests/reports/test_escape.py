@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fputrace.reports.escape import clean, code, decoded, fenced, markdown
+from fputrace.reports.escape import clean, code, decoded, dumps, fenced, markdown
 from tests.reports.cases import HOSTILE_NAMES
 
 
@@ -91,3 +92,31 @@ def test_code_and_fence_cannot_be_closed_from_inside(name: str) -> None:
 def test_code_in_a_table_keeps_its_pipes() -> None:
     assert code("a|b", in_table=True) == "`a\\|b`"
     assert code("") == ""
+
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["},\n  {", "\x7f", "[{"])
+)
+
+
+@given(
+    st.recursive(
+        _LEAVES,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=30,
+    )
+)
+def test_json_is_what_the_standard_library_writes(document: object) -> None:
+    expected = json.dumps(document, indent=1).replace("\x7f", "\\u007f") + "\n"
+    assert dumps(document) == expected
+
+
+@pytest.mark.parametrize("document", [float("nan"), [float("inf")], {"a": [{"b": float("nan")}]}])
+def test_json_has_no_nan(document: object) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        dumps(document)
