@@ -117,6 +117,16 @@ def finding(text: str) -> tuple[str, int]:
     return match[1].upper(), int(match[2] or 1)
 
 
+def kinds(text: str) -> frozenset[str]:
+    """``comm,host``: what ``redact`` keeps."""
+    known = ("comm", "host", "pointer", "symbol", "text")
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} cannot be kept{closest(word, known)}")
+    return frozenset(words)
+
+
 def size(text: str) -> int:
     """Bytes, ``500K`` and ``5M`` in thousands and millions."""
     match = re.fullmatch(r"([1-9]\d{0,11})([KMG]?)", text.upper())

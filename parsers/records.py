@@ -28,7 +28,7 @@ _SIZES = {
 }  # fmt: skip
 
 
-def _element_size(field: FormatField, long_size: int) -> int:
+def element_size(field: FormatField, long_size: int) -> int:
     """Bytes of one element of an array: by its length where that is a number, else by its type."""
     declared, _, length = field.ctype.partition("[")
     length = length.rstrip("] ")
@@ -95,7 +95,7 @@ class RecordDecoder:
     def _array(self, field: FormatField, data: bytes) -> Any:
         if is_string(field):
             return _text(data)
-        size = _element_size(field, self.long_size)
+        size = element_size(field, self.long_size)
         return tuple(
             int.from_bytes(data[at : at + size], self.order, signed=field.signed)
             for at in range(0, len(data) - size + 1, size)

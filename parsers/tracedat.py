@@ -60,7 +60,7 @@ def open_tracedat(
             read_v7(container, cursor)
         buffer = _choose_buffer(container, instance)
         buffer.cpus = apart(container, buffer)
-        trace, plan = trace_of(container, buffer, _formats(container))
+        trace, plan = trace_of(container, buffer, formats_of(container))
     except BaseException:
         source.close()
         raise
@@ -101,7 +101,8 @@ def _choose_buffer(container: Container, instance: str | None) -> Buffer:
     return buffer
 
 
-def _formats(container: Container) -> list[EventFormat]:
+def formats_of(container: Container) -> list[EventFormat]:
+    """Every event's format; those that cannot be read become a note."""
     forms = [parse_format(text, "ftrace") for text in container.ftrace_formats]
     forms += [parse_format(text, system) for system, text in container.event_formats]
     good = [form for form in forms if form is not None]

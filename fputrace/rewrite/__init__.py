@@ -3,3 +3,70 @@
 Everything here writes what :mod:`fputrace.parsers` reads.  What a recording holds and nobody here
 knows is not copied.
 """
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from fputrace.events import Trace
+    from fputrace.rewrite.names import Names
+
+
+class Redacted(NamedTuple):
+    """What was made, and the names it has."""
+
+    names: Names
+    said: str
+
+    def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """What lies beside the recording (:mod:`fputrace.rewrite.beside`) with new names."""
+        tasks = facts.get("tasks")
+        if isinstance(tasks, list):
+            renamed = [
+                [pid, tgid, self.names.comm(str(comm)), flags] for pid, tgid, comm, flags in tasks
+            ]
+            return {**facts, "tasks": renamed}
+        return facts
+
+
+def redact(
+    trace: Trace,
+    out: IO[bytes],
+    keep: Collection[str] = (),
+    progress: Callable[[Trace], None] | None = None,
+) -> Redacted:
+    """Write a recording with new names to a file that can be sought in.
+
+    Parameters
+    ----------
+    keep
+        Which of :data:`fputrace.rewrite.names.KINDS` stay as they are.
+    progress
+        Called with the trace after every block.
+
+    Raises
+    ------
+    UsageError
+        It is neither trace.dat nor perf.data nor text.
+    ReadError
+        The recording fails while it is read.
+    OSError
+        There is no room for what is written.
+    """
+    from fputrace.rewrite.names import Names
+    from fputrace.rewrite.records import plan_of
+    from fputrace.rewrite.renamed_tracedat import redact_tracedat
+
+    known = {*trace.comms.values(), *trace.instances, trace.host or ""}
+    names = Names(keep, known)
+    plan = plan_of(trace, "redact")
+    events = redact_tracedat(trace, plan, names, out, progress)
+    changed = [
+        f"{len(names.changed(kind)):,} {word}"
+        for kind, word in (("task", "tasks"), ("host", "hosts"), ("text", "texts"))
+        if names.changed(kind)
+    ]
+    return Redacted(names, f"{events:,} events; new names: {', '.join(changed) or 'none'}")

@@ -14,7 +14,7 @@ from fputrace.events import Kind, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.compression import zstd_module
 from fputrace.parsers.passes import Plan
-from fputrace.rewrite.head import addresses_in, cpustat, head_of, symbols_for
+from fputrace.rewrite.head import addresses_in, clock_of, cpustat, head_of, symbols_for
 from fputrace.rewrite.pages import PagePacker
 from fputrace.rewrite.records import is_record, plan_of, rows_of
 from fputrace.rewrite.tracefile import Ring, write
@@ -104,7 +104,7 @@ class Window:
         addresses = addresses_in((page for _, pages in cpus for page in pages), head.big)
         lines = symbols_for(plan.container, addresses)
         head.kallsyms = b"".join(line + b"\n" for _, line in lines)
-        clock = self.trace.clock or "local"
+        clock = clock_of(self.trace)
         rings = [Ring(plan.buffer.name, clock, list(cpus))]
         if plan.buffer.name:
             rings.insert(0, Ring("", clock, []))

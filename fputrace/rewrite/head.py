@@ -10,6 +10,7 @@ import numpy as np
 
 from fputrace.events import PROBED_FUNCTIONS, Trace
 from fputrace.parsers import layout
+from fputrace.parsers.clocks import GLOBAL_CLOCKS
 from fputrace.parsers.container import (
     CPUCOUNT,
     CPUSTAT,
@@ -75,6 +76,12 @@ def cmdlines_of(comms: dict[int, str]) -> bytes:
         if pid > 0 and comm
     ]
     return b"".join(line + b"\n" for line in lines)
+
+
+def clock_of(trace: Trace) -> str:
+    """The clock; one that went back orders nothing, which only `local` says."""
+    clock = trace.clock or "local"
+    return "local" if clock in GLOBAL_CLOCKS and not trace.clock_global else clock
 
 
 def cpustat(cpu: int, overrun: int, dropped: int) -> tuple[int, bytes]:
