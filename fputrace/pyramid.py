@@ -31,8 +31,6 @@ KEPT = 4
 STEP = 4
 """Cells of one level that make one of the next."""
 
-_COARSEST = 256
-
 
 class Level(NamedTuple):
     """One zoom: the window in ``width`` cells; ``lanes[i]`` are the pieces of CPU number i.
@@ -142,7 +140,7 @@ def largest(pieces: Pieces) -> Pieces:
 def levels(width: int, lanes: tuple[Pieces, ...]) -> Iterator[Level]:
     """The finest level, then coarser ones."""
     yield Level(width, lanes)
-    while width > _COARSEST and width % STEP == 0:
+    while width > 1 and width % STEP == 0:
         width //= STEP
         lanes = tuple(
             largest(

@@ -48,6 +48,7 @@ OUTPUTS: dict[str, list[str]] = {
     "colours": ["analyze", "-v", "--format", "rich", "--color", "always"],
     "text": ["analyze", "-v", "--format", "text"],
     "markdown": ["analyze", "-v", "--format", "markdown"],
+    "html": ["analyze", "-v", "--costs", "--format", "html"],
     "json": ["analyze", "-v", "--format", "json"],
     "timeline": ["timeline"],
     "timeline colours": ["timeline", "--color", "always"],

@@ -10,6 +10,8 @@ module               what it renders
 ``rich_report``      ``analyze`` for a terminal
 ``text_report``      ``analyze`` for a mailing list: ASCII, 72 columns
 ``markdown_report``  ``analyze`` for a ticket
+``html_report``      ``analyze`` as a page to look at; ``html_parts``, ``html_graph`` and
+                     ``html_data`` make its sections and data, ``markup`` its elements
 ``json_report``      ``analyze`` for programs: ``analyze.schema.json``
 ``jsonl_report``     ``analyze`` for pipes and tables: a finding a line
 ``sarif_report``     ``analyze`` for code hosts: SARIF 2.1.0
@@ -74,6 +76,7 @@ REPORTS: Mapping[str, str] = {
     "rich": "fputrace.reports.rich_report",
     "text": "fputrace.reports.text_report",
     "markdown": "fputrace.reports.markdown_report",
+    "html": "fputrace.reports.html_report",
     "json": "fputrace.reports.json_report",
     "jsonl": "fputrace.reports.jsonl_report",
     "sarif": "fputrace.reports.sarif_report",

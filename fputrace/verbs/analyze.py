@@ -35,7 +35,7 @@ trace-cmd record -C mono -b 20000 -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry \\
   -e sched:sched_process_exit -e sched:sched_process_free"""
 """What to record always: ``coverage.BASE_EVENTS``, which costs an import (a test compares)."""
 
-FORMATS = ("rich", "text", "markdown", "json", "jsonl", "sarif", "junit")
+FORMATS = ("rich", "text", "markdown", "html", "json", "jsonl", "sarif", "junit")
 """``analyze --format``."""
 
 _ANALYZE_EPILOG = f"""examples:

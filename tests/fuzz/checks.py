@@ -147,6 +147,7 @@ VERBS = (
     ("analyze", "--format", "text"),
     ("analyze", "--format", "json"),
     ("analyze", "--format", "markdown"),
+    ("analyze", "--format", "html"),
     ("analyze", "--format", "rich", "--color", "always"),
     ("timeline",),
     ("info",),
