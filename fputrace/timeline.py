@@ -353,9 +353,7 @@ def summarize(tables: Iterable[NDArray[np.int64]]) -> nx.MultiDiGraph[str]:
                 mine = np.concatenate([last[cpu], mine])
             last[cpu] = mine[-1:]
             earlier, image = mine[:-1], mine[1:, _IMAGE]
-            for a, b in np.unique(
-                np.stack([earlier[:, _IMAGE], image], axis=1), axis=0
-            ).tolist():
+            for a, b in np.unique(np.stack([earlier[:, _IMAGE], image], axis=1), axis=0).tolist():
                 hits = earlier[(earlier[:, _IMAGE] == a) & (image == b)]
                 edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
                 if not graph.has_edge(*edge):
