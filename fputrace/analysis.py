@@ -357,7 +357,9 @@ def _timeline(
                 yield Marked(cpu, start or 0, end or 0, "lost")
 
     bounds = (trace.first_ns, trace.last_ns)
-    return Timeline(tables, bounds, trace.cpus, marks, lambda: trace.comms, stays)
+    return Timeline(
+        tables, bounds, trace.cpus, marks, lambda: trace.comms, stays, trace.clock_in_ns
+    )
 
 
 def _notes(trace: Trace, found: cov.Gathered) -> list[str]:

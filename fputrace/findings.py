@@ -485,3 +485,9 @@ class Analysis:
     def to_pandas(self) -> pd.DataFrame:
         """The findings as a DataFrame, see :meth:`Findings.to_pandas`."""
         return self.findings.to_pandas()
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of it: verdict, findings, and the timeline as a drawing."""
+        from fputrace.reports.notebook import fragment
+
+        return fragment(self)

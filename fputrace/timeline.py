@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import networkx as nx
     import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from fputrace.lanes import LaneGrid, Marked
@@ -381,9 +382,12 @@ class Timeline:
         marks: Callable[[], Iterable[Marked]],
         comms: Callable[[], dict[int, str]],
         stays: Callable[[], Iterator[NDArray[np.int64]]],
+        in_ns: bool = True,
     ) -> None:
         self._tables = tables
         self._stays = stays
+        self.in_ns = in_ns
+        """The clock counts ns; else times are its ticks."""
         self.start_ns, self.end_ns = bounds
         self.cpus = tuple(cpus)
         self.marks = marks
@@ -553,3 +557,23 @@ class Timeline:
         for table in self.tables(start_ns, end_ns, chosen):
             counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
         return counter.grid(self.marks())
+
+    def plot(
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        cpus: Sequence[int] | None = None,
+        *,
+        ax: Axes | None = None,
+        width: int = 1200,
+    ) -> Axes:
+        """The lanes of a window (None: of the whole trace) drawn by matplotlib, an extra.
+
+        ``width`` is how many cells a lane is cut into; ``ax`` where to draw, else on a new figure.
+        Raises UsageError when matplotlib is not installed, ReadError when the file fails.
+        """
+        from fputrace.reports.figure import draw
+
+        low = (self.start_ns or 0) if start_ns is None else start_ns
+        high = (self.end_ns or 0) + 1 if end_ns is None else end_ns
+        return draw(self.lanes(low, high, width, cpus), self.in_ns, ax)
