@@ -15,6 +15,7 @@ LOOPS = (
     "fputrace.parsers.merge",
     "fputrace.parsers.perfloop",
     "fputrace.lines.textchunk",
+    "fputrace.lines.textmemo",
     "fputrace.lines.textprefix",
     "fputrace.lines.textscan",
     "fputrace.lines.textwalk",

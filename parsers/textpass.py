@@ -53,6 +53,7 @@ class Pass:
         self.chunks = Chunks(plan.source, self.state)
         self.comms = np.full(layout.COMM_SLOTS * layout.COMM, -2, dtype=np.int64)
         self.changes = np.zeros(layout.MOST_CHANGES * layout.CHANGE, dtype=np.int64)
+        self.memo = np.zeros(layout.MEMO, dtype=np.int64)
         self.tables = [
             layout.view(geometry_of(plan.form)),
             layout.view(self.state),
@@ -60,6 +61,7 @@ class Pass:
             layout.view(self.comms),
             memoryview(bytearray(layout.COMM_SLOTS * layout.COMM_ROOM)),
             layout.view(self.changes),
+            layout.view(self.memo),
         ]
         self._new_rows()
         self.broken = 0
@@ -141,6 +143,7 @@ class Pass:
 
     def _learn(self, prefix: Prefix, named: Named, event: Event, args: bytes) -> None:
         """Let the walk read the next such line itself."""
+        self.memo[layout.TAILS] = 0
         programs = self.plan.programs
         programs.learn_flags(prefix.flags, flags_number(prefix.flags))
         text = args.decode("utf-8", "backslashreplace").strip()

@@ -26,7 +26,9 @@ P_TS, P_CPU, P_PID, P_COMM, P_COMM_END, P_FLAGS, P_FLAGS_END = range(9, 16)
 # one had the point of its time.
 QUICK, POINT = 16, 17
 BASE, END = 18, 19
-STATE = 20
+# The value of the line's flags, its event's number and kind, and where its tail may be kept.
+P_VALUE, P_EVENT, P_KIND, P_SLOT = 20, 21, 22, 23
+STATE = 24
 
 UNREAD = -(1 << 62)
 """A time that was not read yet."""
@@ -65,6 +67,19 @@ CHANGE = 3
 MOST_CHANGES = 1024
 COMM_BYTES = 15
 LEAST_TICKS = 10
+
+# memo: what lines not long ago said.  First the heads: a length (0: a free slot), the column of the
+# CPU, pid, CPU, where comm, its end and the flags stand, the flags' value, and the bytes.  Then the
+# tails: a length, the event's number, kind, four operands, and from the eighth place on the bytes.
+HEAD_SLOTS = 512
+HEAD_BYTES = 64
+HEAD = 8 + HEAD_BYTES // 8
+TAIL_SLOTS = 1024
+TAIL_BYTES = 128
+TAIL = 8 + TAIL_BYTES // 8
+TAILS = slice(HEAD_SLOTS * HEAD, HEAD_SLOTS * HEAD + TAIL_SLOTS * TAIL, TAIL)
+"""The lengths of all tails: zero, they are forgotten."""
+MEMO = TAILS.stop
 
 # programs: what arguments look like, STEP numbers a step: what to do and three numbers for it.  The
 # first step of a program is its kind and where the event's next program begins (-1: none).

@@ -18,6 +18,9 @@ cdef enum:
     LEAST_TICKS = 10
 
 
+cdef long long timed(
+    const unsigned char* d, long long behind, long long* g, long long* s
+) noexcept nogil
 cdef long long prefix(
     const unsigned char* d, long long line, long long* g, long long* s
 ) noexcept nogil

@@ -289,6 +289,25 @@ def _text_after(
 
 @cython.cfunc
 @cython.nogil
+@cython.exceptval(check=False)
+def timed(
+    d: cython.pointer[cython.const[cython.uchar]],
+    behind: cython.longlong,
+    g: cython.pointer[cython.longlong],
+    s: cython.pointer[cython.longlong],
+) -> cython.longlong:
+    """Read the time behind the CPU and flags; where the event's text begins, or -1."""
+    p: cython.longlong = _skip_blanks(d, behind)
+    if p - behind > 40:
+        return -1
+    p = _time(d, p, g, s)
+    if p < 0 or (g[TICKS] and p + 1 - behind < LEAST_TICKS):
+        return -1
+    return _text_after(d, p)
+
+
+@cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _bracketed(
@@ -323,13 +342,7 @@ def _bracketed(
             return -1
         s[P_FLAGS_END] = p
         behind = p
-        p = _skip_blanks(d, p)
-    if p - behind > 40:
-        return -1
-    p = _time(d, p, g, s)
-    if p < 0 or (g[TICKS] and p + 1 - behind < LEAST_TICKS):
-        return -1
-    p = _text_after(d, p)
+    p = timed(d, behind, g, s)
     if p < 0 or not _task(d, line, q - 1, g, s):
         return -1
     s[P_CPU] = cpu

@@ -20,6 +20,10 @@ cdef enum:
     CHANGED = 4
     BASE = 18
     END = 19
+    P_VALUE = 20
+    P_EVENT = 21
+    P_KIND = 22
+    P_SLOT = 23
     NAME_SLOTS = 4096
     NAME = 4
     MOST_PROBES = 16

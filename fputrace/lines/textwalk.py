@@ -27,10 +27,12 @@ from fputrace.lines import textlayout
 
 if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
+    from cython.cimports.fputrace.lines.textmemo import head, keep_head, keep_tail, tail
     from cython.cimports.fputrace.lines.textprefix import prefix
     from cython.cimports.libc.string import memcmp, memcpy
 else:
     from fputrace.lines.textchunk import newline, next_chunk
+    from fputrace.lines.textmemo import head, keep_head, keep_tail, tail
     from fputrace.lines.textprefix import prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
@@ -69,10 +71,14 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         P_COMM,
         P_COMM_END,
         P_CPU,
+        P_EVENT,
         P_FLAGS,
         P_FLAGS_END,
+        P_KIND,
         P_PID,
+        P_SLOT,
         P_TS,
+        P_VALUE,
         ROW,
         ROWS_FULL,
         STEP,
@@ -480,6 +486,47 @@ def flag_slot(d: cython.const[cython.uchar][::1], length: cython.longlong) -> in
 
 @cython.cfunc
 @cython.nogil
+@cython.exceptval(check=False)
+def _event(
+    d: cython.pointer[cython.const[cython.uchar]],
+    p: cython.longlong,
+    end: cython.longlong,
+    s: cython.pointer[cython.longlong],
+    pool: cython.pointer[cython.const[cython.uchar]],
+    names: cython.pointer[cython.longlong],
+    programs: cython.pointer[cython.longlong],
+    words: cython.pointer[cython.longlong],
+    op: cython.pointer[cython.longlong],
+    row: cython.longlong,
+) -> cython.longlong:
+    """Read an event's name and arguments from `p` on; the end of the line, or -1."""
+    i: cython.longlong
+    q: cython.longlong = _token_end(d, p)
+    name: cython.longlong = _named(d, p, q - p, names, pool)
+    program: cython.longlong
+    if name < 0:
+        return -1
+    s[P_EVENT] = names[name + 2]
+    program = names[name + 3]
+    q = _skip_blanks(d, q)
+    for i in range(4):
+        op[row + i] = ABSENT
+    if program < 0:
+        s[P_KIND] = OTHER
+        s[P_SLOT] = -1  # its arguments do not matter, so they are not kept
+        return newline(d, q, end)
+    p = _match(d, q, end, program + 1, programs, pool, words, op, row)
+    while p < 0 and programs[program * STEP + 1] >= 0:
+        program = programs[program * STEP + 1]
+        for i in range(4):
+            op[row + i] = ABSENT
+        p = _match(d, q, end, program + 1, programs, pool, words, op, row)
+    s[P_KIND] = programs[program * STEP]
+    return p
+
+
+@cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def _comm(
@@ -526,6 +573,7 @@ def walk(
     comms: cython.longlong[::1],
     texts: cython.uchar[::1],
     changes: cython.longlong[::1],
+    memo: cython.longlong[::1],
     ts: cython.longlong[::1],
     cpu: cython.int[::1],
     pid: cython.int[::1],
@@ -557,6 +605,7 @@ def walk(
             comms,
             texts,
             changes,
+            memo,
             ts,
             cpu,
             pid,
@@ -581,6 +630,7 @@ def walk(
                 cython.address(comms[0]),
                 cython.address(texts[0]),
                 cython.address(changes[0]),
+                cython.address(memo[0]),
                 cython.address(ts[0]),
                 cython.address(cpu[0]),
                 cython.address(pid[0]),
@@ -613,6 +663,7 @@ def _walk(
     comms: cython.pointer[cython.longlong],
     texts: cython.pointer[cython.uchar],
     changes: cython.pointer[cython.longlong],
+    memo: cython.pointer[cython.longlong],
     ts: cython.pointer[cython.longlong],
     cpu: cython.pointer[cython.int],
     pid: cython.pointer[cython.int],
@@ -630,10 +681,6 @@ def _walk(
     number: cython.longlong = s[LINE]
     p: cython.longlong
     q: cython.longlong
-    name: cython.longlong
-    program: cython.longlong
-    value: cython.longlong
-    what: cython.longlong
     status: cython.longlong = NEED_CHUNK
     while line < end:
         if n >= rows:
@@ -642,37 +689,21 @@ def _walk(
         if s[CHANGES] >= MOST_CHANGES:
             break
         status = ASK
-        p = prefix(d, line, g, s)
+        p = head(d, line, g, s, memo)
         if p < 0:
-            break
-        value = _flags(d, s[P_FLAGS], s[P_FLAGS_END] - s[P_FLAGS], flags, pool)
-        if value < 0:
-            break
-        q = _token_end(d, p)
-        name = _named(d, p, q - p, names, pool)
-        if name < 0:
-            break
-        q = _skip_blanks(d, q)
-        program = names[name + 3]
-        what = OTHER
-        op[n * 4] = ABSENT
-        op[n * 4 + 1] = ABSENT
-        op[n * 4 + 2] = ABSENT
-        op[n * 4 + 3] = ABSENT
-        if program >= 0:
-            p = _match(d, q, end, program + 1, programs, pool, words, op, n * 4)
-            while p < 0 and programs[program * STEP + 1] >= 0:
-                program = programs[program * STEP + 1]
-                op[n * 4] = ABSENT
-                op[n * 4 + 1] = ABSENT
-                op[n * 4 + 2] = ABSENT
-                op[n * 4 + 3] = ABSENT
-                p = _match(d, q, end, program + 1, programs, pool, words, op, n * 4)
+            p = prefix(d, line, g, s)
             if p < 0:
                 break
-            what = programs[program * STEP]
-        else:
-            p = newline(d, q, end)
+            s[P_VALUE] = _flags(d, s[P_FLAGS], s[P_FLAGS_END] - s[P_FLAGS], flags, pool)
+            if s[P_VALUE] < 0:
+                break
+            keep_head(d, line, g, s, memo)
+        q = tail(d, p, end, s, memo, op, n * 4)
+        if q < 0:
+            q = _event(d, p, end, s, pool, names, programs, words, op, n * 4)
+            if q < 0:
+                break
+            keep_tail(d, p, q, s, memo, op, n * 4)
         _comm(d, s, comms, texts, changes)
         if s[P_TS] < s[TIME]:
             if s[BACK] == 0:
@@ -683,13 +714,13 @@ def _walk(
         ts[n] = s[TIME]
         cpu[n] = cython.cast(cython.int, s[P_CPU])
         pid[n] = cython.cast(cython.int, s[P_PID])
-        kind[n] = cython.cast(cython.uchar, what)
-        flag[n] = cython.cast(cython.ushort, value)
-        event[n] = cython.cast(cython.int, names[name + 2])
+        kind[n] = cython.cast(cython.uchar, s[P_KIND])
+        flag[n] = cython.cast(cython.ushort, s[P_VALUE])
+        event[n] = cython.cast(cython.int, s[P_EVENT])
         raw[n] = base + line
         n += 1
         number += 1
-        line = p + 1
+        line = q + 1
         status = NEED_CHUNK
     if status == NEED_CHUNK and s[CHANGES]:
         status = CHANGED  # the comms stand in this buffer

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fputrace.lines import textchunk, textlayout, textprefix, textscan, textwalk
+from fputrace.lines import textchunk, textlayout, textmemo, textprefix, textscan, textwalk
 from fputrace.parsers import textindex, textpass
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
@@ -112,6 +112,7 @@ def patch_loops(monkeypatch: pytest.MonkeyPatch, load: Callable[[ModuleType], Mo
     # The other two take the plain ones' functions.
     monkeypatch.setitem(sys.modules, textchunk.__name__, load(textchunk))
     monkeypatch.setitem(sys.modules, textprefix.__name__, load(textprefix))
+    monkeypatch.setitem(sys.modules, textmemo.__name__, load(textmemo))
     walk, scan = load(textwalk), load(textscan)
     monkeypatch.setattr(textpass, "textwalk", walk)
     monkeypatch.setattr(textindex, "textscan", scan)
@@ -129,7 +130,7 @@ def test_uncompiled_gives_the_same(
     assert_same(compiled, everything(path))
 
 
-@pytest.mark.parametrize("name", ["textchunk", "textprefix", "textscan", "textwalk"])
+@pytest.mark.parametrize("name", ["textchunk", "textmemo", "textprefix", "textscan", "textwalk"])
 def test_constants_of_the_c_compiler(name: str) -> None:
     folder = Path(str(textlayout.__file__)).parent
     for line in (folder / f"{name}.pxd").read_text().splitlines():
