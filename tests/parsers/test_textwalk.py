@@ -197,7 +197,8 @@ def test_what_is_written_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    placed = [event._replace(ns=5 * 10**9 + i * 7000) for i, event in enumerate(events)]
+    again = [*events, *events]  # what was read once is remembered
+    placed = [event._replace(ns=5 * 10**9 + i * 7000) for i, event in enumerate(again)]
     plain_lines = [text.TextEvent(0, 10**9, 1, "sh", "kvm_fpu", "load")] * 60
     lines = [form(event, digits) for event in [*plain_lines, *placed]]
     path = tmp_path / "trace.txt"
