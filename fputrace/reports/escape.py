@@ -46,6 +46,11 @@ def dumps(document: Any) -> str:
     return _indented(document, "\n").replace("\x7f", "\\u007f") + "\n"
 
 
+def dumps_line(document: Any) -> str:
+    """The same on one line."""
+    return _encoder(",")(document).replace("\x7f", "\\u007f") + "\n"
+
+
 def _indented(value: Any, line: str) -> str:
     """As ``json.dumps(value, indent=1)``, which runs in Python: this leaves the most to C.
 
