@@ -33,6 +33,7 @@ from fputrace.findings import (
     Verdict,
 )
 from fputrace.following import Pass
+from fputrace.freeze import freeze
 from fputrace.generation import Decision, decide
 from fputrace.knownbugs import match
 from fputrace.lanes import Marked
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fputrace.events import Trace
+    from fputrace.moment import Moment
 
 Progress = Callable[["Trace"], None]
 
@@ -356,9 +358,15 @@ def _timeline(
             for cpu in trace.cpus if loss.cpu is None else [loss.cpu]:
                 yield Marked(cpu, start or 0, end or 0, "lost")
 
+    # A pass begins them anew.
+    losses, comms = list(trace.losses), dict(trace.comms)
+
+    def frozen(ns: int | None, around: int) -> Moment:
+        return freeze(trace, decision.candidates, ns, comms=comms, losses=losses, around=around)
+
     bounds = (trace.first_ns, trace.last_ns)
     return Timeline(
-        tables, bounds, trace.cpus, marks, lambda: trace.comms, stays, trace.clock_in_ns
+        tables, bounds, trace.cpus, marks, lambda: trace.comms, stays, frozen, trace.clock_in_ns
     )
 
 

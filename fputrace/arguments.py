@@ -104,6 +104,15 @@ def time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
     return start, end
 
 
+def moment(text: str) -> Decimal | None:
+    """A time in seconds; None for ``end``."""
+    if text.strip().lower() == "end":
+        return None
+    if not re.fullmatch(r"-?(\d{1,12}(\.\d*)?|\.\d+)", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 12.345678, nor `end`")
+    return Decimal(text.strip())
+
+
 def codes(text: str) -> list[str]:
     """``fpu101,FPU2`` in capitals"""
     return [part.strip().upper() for part in text.split(",") if part.strip()]

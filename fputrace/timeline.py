@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fputrace.lanes import LaneGrid, Marked
+    from fputrace.moment import Moment
 
 
 class Span(NamedTuple):
@@ -371,7 +372,8 @@ class Timeline:
 
     Nothing is kept: memory depends on the answer, not on the trace.  ``tables`` is a function that
     yields span tables (see ``SPAN_COLUMNS``) of one pass, ``stays`` one that yields tables of stays
-    (:mod:`fputrace.tasks`); ``marks`` gives findings and holes.
+    (:mod:`fputrace.tasks`); ``marks`` gives findings and holes; ``freeze`` what was known at a time
+    (:func:`fputrace.freeze.freeze`).
     """
 
     def __init__(
@@ -382,8 +384,10 @@ class Timeline:
         marks: Callable[[], Iterable[Marked]],
         comms: Callable[[], dict[int, str]],
         stays: Callable[[], Iterator[NDArray[np.int64]]],
+        freeze: Callable[[int | None, int], Moment],
         in_ns: bool = True,
     ) -> None:
+        self._freeze = freeze
         self._tables = tables
         self._stays = stays
         self.in_ns = in_ns
@@ -577,3 +581,11 @@ class Timeline:
         low = (self.start_ns or 0) if start_ns is None else start_ns
         high = (self.end_ns or 0) + 1 if end_ns is None else end_ns
         return draw(self.lanes(low, high, width, cpus), self.in_ns, ax)
+
+    def at(self, ns: int | None = None, around: int = 0) -> Moment:
+        """Every CPU and task after the last event at or before ``ns``; None: at the end.
+
+        ``around``: how many events of each CPU before and after to give.  Raises ReadError when the
+        file fails.
+        """
+        return self._freeze(ns, around)

@@ -19,6 +19,7 @@ import fputrace
 from fputrace.events import ABSENT, Kind
 from fputrace.findings import Analysis, Finding, Severity, Verdict, Witness, WitnessEvent
 from fputrace.lanes import LaneCounter, LaneGrid, Marked
+from fputrace.moment import Moment
 from fputrace.pricing import bytes_in_use
 from fputrace.replay import replay
 from fputrace.replay.layout import Image
@@ -388,6 +389,7 @@ def timeline(marks: Sequence[Marked] = (), table: Table = TABLE, cut: int = 4) -
         lambda: marks,
         lambda: {5: "CPU 0/KVM", 7: "fphog"},
         lambda: iter(()),
+        lambda ns, around: Moment(ns or 900, ns, ns is None, ("G5",), True, (), (), ()),
     )
 
 

@@ -145,10 +145,23 @@ class Replay:
             )
         return self._columns
 
-    def part(self, block: EventBlock, start: int) -> NDArray[np.int64]:
-        """Replay the next rows of ``block`` from ``start`` on."""
+    def state(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is known now: rows of :class:`~fputrace.replay.layout.Cpu`, and those of
+        :class:`~fputrace.replay.layout.Task` that are in use and not forgotten.  Copies.
+        """
+        tasks = self._tasks
+        live = tasks[:, Task.EPOCH] == self.loop.current_epoch()
+        # A row given back (sched_process_free) keeps its pid, which no longer leads to it.
+        pids = tasks[:, Task.PID]
+        live &= (pids >= 0) & (pids <= layout.PID_MAX)
+        live &= self._pids[np.where(live, pids, 0)] == np.arange(len(tasks))
+        live[0] = False
+        return self._cpus.copy(), tasks[live]
+
+    def part(self, block: EventBlock, start: int, before: int | None = None) -> NDArray[np.int64]:
+        """Replay the next rows of ``block`` from ``start`` on, none from row ``before`` on."""
         ts, cpu, pid, kind, _event, op = self.columns(block)
-        stop = min(start + PART, len(block))
+        stop = min(start + PART, len(block) if before is None else before)
         facts = self._facts[start:stop]
         done = self.loop.run(start, stop, ts, cpu, pid, kind, op, view(facts))
         if done < stop:

@@ -209,6 +209,10 @@ class Ownership:
         """
         return self.gaps, self.clashes
 
+    def current_epoch(self) -> int:
+        """A task's row of another epoch holds what was known before it was out of sight."""
+        return self.epoch
+
     # -- tasks ------------------------------------------------------------------------------
 
     @cython.cfunc

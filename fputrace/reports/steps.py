@@ -10,7 +10,8 @@ from fputrace.reports.outline import clock_of, task
 
 if TYPE_CHECKING:
     from fputrace.events import Trace
-    from fputrace.findings import Witness, WitnessEvent
+    from fputrace.findings import Witness
+    from fputrace.moment import NearEvent
 
 POINTERS = frozenset(
     {"fpu", "rip", "guest_rip", "ip", "address", "sa_handler", "parent_ip"}
@@ -61,7 +62,7 @@ def proof_steps(witness: Witness, trace: Trace) -> list[Step]:
     ]
 
 
-def fields_text(event: WitnessEvent, comms: Mapping[int, str]) -> str:
+def fields_text(event: NearEvent, comms: Mapping[int, str]) -> str:
     """The main fields of an event, in the words ``trace-cmd report`` has for them.
 
     ``comms`` names the task that a ``sched_switch`` without ``next_comm`` switches to.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fputrace.verbs import (
     analyze,
+    at,
     calibrate,
     check,
     convert,
@@ -27,6 +28,7 @@ VERBS = (
     report,
     check,
     timeline,
+    at,
     info,
     convert,
     export,
