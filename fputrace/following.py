@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _OUT_ROWS = 4096
 _ROWS_AT_ONCE = 16384  # that the rules judge together
 _SPANS_A_WITNESS = 400
+_ROWS_BESIDE = 1024
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
 _RAW = frozenset({"G4a", "G4x", "G4b"})  # KVM's swap saves whatever TIF_NEED_FPU_LOAD says
 _POINTER = frozenset({"G5", "G6"})  # fpu->fpstate is the guest's while it is loaded
@@ -408,9 +409,7 @@ class Pass:
     def _fill(self) -> None:
         """Spans for the witnesses found in the latest block, once it is known to count."""
         if self._latest is not None and self.collector.unfilled:
-            facts = self.machine.facts(self._latest)
-            state = facts[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
-            self.collector.fill(_around(self._latest, state))
+            self.collector.fill(_around(self._latest, self.machine.facts(self._latest)))
 
     def _last_seen(self, what: str) -> NDArray[np.int64]:
         """Time at which each CPU last showed a kind of event, int64[cpus]; 0 never."""
@@ -453,19 +452,36 @@ class Pass:
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
 
 
-def _around(block: EventBlock, state: NDArray[np.int64]) -> Callable[[int, int], Spans]:
-    """Spans of the block just replayed, for the witnesses found in it."""
-    builder = SpanBuilder()
-    spans = builder.add(block.ts, block.cpu, block.kind, None, state)
-    spans = np.concatenate([spans, builder.finish()])
+def _around(block: EventBlock, facts: NDArray[np.int64]) -> Callable[[int, int], Spans]:
+    """Spans of the block just replayed, for the witnesses found in it.
+
+    Of a block that shows hundreds of spans for each of a few witnesses, only the rows near them are
+    looked at: a span that began, or ended, far away is cut at some row of its CPU out there.
+    """
 
     def around(first: int, last: int) -> Spans:
         margin = max(1000, (last - first) // 10)
-        near = (spans[:, 2] > first - margin) & (spans[:, 1] < last + margin)
-        chosen = spans[near]
-        return Spans(chosen[np.argsort(chosen[:, 1], kind="stable")[-_SPANS_A_WITNESS:]])
+        start, stop = first - margin, last + margin
+        low = max(0, int(np.searchsorted(block.ts, start)) - _ROWS_BESIDE)
+        high = int(np.searchsorted(block.ts, stop, side="right")) + _ROWS_BESIDE
+        before = _last_of_each(block.cpu[:low])
+        behind = len(block) - 1 - _last_of_each(block.cpu[high:][::-1])
+        rows = np.concatenate([before, np.arange(low, min(high, len(block))), behind[::-1]])
+        state = facts[rows[:, None], [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+        builder = SpanBuilder()
+        spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], None, state)
+        spans = np.concatenate([spans, builder.finish()])
+        near = spans[(spans[:, 2] > start) & (spans[:, 1] < stop)]
+        return Spans(near[np.argsort(near[:, 1], kind="stable")[-_SPANS_A_WITNESS:]])
 
     return around
+
+
+def _last_of_each(cpu: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The row in which each CPU stands last, in order."""
+    last = np.full(int(cpu.max(initial=-1)) + 1, -1)
+    last[cpu] = np.arange(len(cpu))
+    return np.sort(last[last >= 0])
 
 
 def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
