@@ -129,6 +129,7 @@ class Followed(Follower):
             TABLES[candidates[0]].eager,
             bool(_PARKS & set(candidates)),
             any(TABLES[code].reload_after_entry for code in candidates),
+            "sched:sched_process_exec" in owner.trace.formats,
         )
 
     def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:

@@ -16,7 +16,8 @@ x86_fpu:x86_fpu_regs_activated, x86_fpu:x86_fpu_regs_deactivated, sched:sched_sw
 x86_fpu:x86_fpu_dropped (an exit, exec or signal) a finding is only `possible`.
 
 By probes, from 5.2 on: `kernel_fpu_begin_mask` (`kernel_fpu_begin` in older kernels) and
-`save_fpregs_to_fpstate` (`copy_fpregs_to_fpstate` before 5.14). From 5.16 on `fpu_swap_kvm_fpstate`
+`save_fpregs_to_fpstate` (`copy_fpregs_to_fpstate` before 5.14), and sched:sched_process_exec where
+no guest is loaded. From 5.16 on `fpu_swap_kvm_fpstate`
 too: a guest swapped in over the VMM's live registers.
 
 ## Example
@@ -50,6 +51,7 @@ from fputrace.timeline import Fact
 _EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
 _DEFERRED = frozenset({"G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6"})
 _SAVE = "probe:save_fpregs_to_fpstate|probe:copy_fpregs_to_fpstate"
+_BEGIN = "probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin"
 _BY_EVENTS = Fact.LIVE_NOT_SAVED | Fact.LIVE_NOT_SAVED_QUIET
 _AT_SWITCH = Fact.OUT_NOT_SAVED_LOADED | Fact.OUT_NOT_SAVED
 
@@ -99,8 +101,13 @@ RULE = Rule(
         Route(_EAGER, ()),
         Route(
             _DEFERRED,
-            (_SAVE, "probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin"),
+            (_SAVE, _BEGIN),
             "the kernel may have saved without an event, which only probes show",
+        ),
+        Route(
+            _DEFERRED,
+            (_SAVE, _BEGIN, "sched:sched_process_exec"),
+            "an exec throws registers away: of tasks without a guest loaded nothing is said",
         ),
         Route(
             frozenset({"G5", "G6"}),

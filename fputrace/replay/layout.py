@@ -258,7 +258,8 @@ class ProbedTask(IntEnum):
     UNSAVED = 19  # switched out without a save, which a coming exec would excuse
     UNSAVED_CPU = 20
     IN_RESTORED = 21  # its last swap-in hit the restore's probe
-    REF_SWAP = 22  # its last swap probe
+    OWN_MAYBE = 22  # where the save of a swap went whose direction is not known yet, 0 none
+    REF_SWAP = 23  # its last swap probe
     REF_SAVED = REF_SWAP + REF  # its last save probe
     REF_KVM = REF_SAVED + REF  # its last kvm_fpu
     REF_ACT = REF_KVM + REF  # its last activation

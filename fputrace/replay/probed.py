@@ -75,6 +75,7 @@ if not cython.compiled:
     T_LOADING = int(ProbedTask.LOADING)
     T_OWN_FPSTATE = int(ProbedTask.OWN_FPSTATE)
     T_OWN_KNOWN = int(ProbedTask.OWN_KNOWN)
+    T_OWN_MAYBE = int(ProbedTask.OWN_MAYBE)
     T_PARKED = int(ProbedTask.PARKED)
     T_PENDING = int(ProbedTask.PENDING)
     T_PID = int(ProbedTask.PID)
@@ -171,7 +172,7 @@ class Probed:
     loop numbers them; out: int64[rows, Out.WIDTH]; row: int64[REF] to work in; roles:
     int64[events, 4], a Role for each operand of each event; wanted: the Fact bits some rule asks
     for; eager: kernels before 5.2; parks: the VMM's image is in thread.fpu by design (G1, G3,
-    G4a); grace: kvm_entry is printed before a late reload.
+    G4a); grace: kvm_entry is printed before a late reload; execs: they are recorded.
     """
 
     cpus: cython.longlong[:, ::1]
@@ -187,6 +188,7 @@ class Probed:
     eager: cython.bint
     parks: cython.bint
     grace: cython.bint
+    execs: cython.bint
 
     def __init__(
         self,
@@ -199,6 +201,7 @@ class Probed:
         eager: bool,
         parks: bool,
         grace: bool,
+        execs: bool,
     ) -> None:
         self.cpus = cpus
         self.tasks = tasks
@@ -213,6 +216,7 @@ class Probed:
         self.eager = eager
         self.parks = parks
         self.grace = grace
+        self.execs = execs
 
     def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the old rows copied by the caller)."""
@@ -321,7 +325,8 @@ class Probed:
     def unsaved(self, s: cython.Py_ssize_t) -> cython.void:
         """No exec excuses task s's switch-out without a save."""
         c: cython.Py_ssize_t = self.tasks[s, T_UNSAVED_CPU]
-        self.told(F_OUT_NOT_SAVED, c, s, self.tasks, s, T_REF_UNSAVED)
+        if self.execs:
+            self.told(F_OUT_NOT_SAVED, c, s, self.tasks, s, T_REF_UNSAVED)
         self.tasks[s, T_UNSAVED] = 0
 
     @cython.cfunc
@@ -439,6 +444,8 @@ class Probed:
         if self.tasks[s, T_SWAP] == 1 and self.tasks[s, T_KVM_SURE]:
             self.tasks[s, T_OWN_FPSTATE] = where
             self.tasks[s, T_OWN_KNOWN] = 1
+        elif self.tasks[s, T_SWAP] == 3:
+            self.tasks[s, T_OWN_MAYBE] = where
         elif self.tasks[s, T_SWAP] == 0 and self.tasks[s, T_KVM_SURE]:
             if self.tasks[s, T_KVM] == 2:
                 # Without its own known, a first save may well be the one at fault.
@@ -687,6 +694,9 @@ class Probed:
                 self.tasks[s, T_KVM_SURE] = 1
                 if row[5]:
                     self.tasks[s, T_IN_RESTORED] = self.tasks[s, T_SWAP_RESTORED]
+                    if self.tasks[s, T_OWN_MAYBE]:
+                        self.tasks[s, T_OWN_FPSTATE] = self.tasks[s, T_OWN_MAYBE]
+                        self.tasks[s, T_OWN_KNOWN] = 1
             elif self.tasks[s, T_SWAP] or self.tasks[s, T_KVM] != (2 if row[5] else 1):
                 self.tasks[s, T_KVM_SURE] = 0
             self.tasks[s, T_KVM] = 2 if row[5] else 1
@@ -695,6 +705,7 @@ class Probed:
                 self.tasks[s, T_PARKED] = 0
             self.keep(self.tasks, s, T_REF_KVM)
         elif kind == K_SCHED_PROCESS_EXEC:
+            self.execs = True
             self.tasks[s, T_EXEC] = 1
             self.tasks[s, T_UNSAVED] = 0
             self.tasks[s, T_OWN_KNOWN] = 0  # fpstate_reset() gives back a larger one
@@ -728,6 +739,7 @@ class Probed:
                 self.tasks[s, T_SWAP] = j if j else 3
                 self.tasks[s, T_SWAP_SAVED] = 0
                 self.tasks[s, T_SWAP_RESTORED] = 0
+                self.tasks[s, T_OWN_MAYBE] = 0
                 self.keep(self.tasks, s, T_REF_SWAP)
         elif kind == K_PROBE_LOAD_GUEST_FPU:
             self.tasks[s, T_LOADING] = 1

@@ -44,10 +44,12 @@ fi
 
 # 2. What a customer gets: a script for a shell that has nothing else.
 $record --seconds 3 --dry-run > record.sh
-workload 12 > canary &
+workload 120 > canary &
+pid=$!
 sh record.sh /out/script.tar 2> said.script
 mark script $?
-wait
+kill $pid
+wait $pid
 
 # 3. Killed, then started again.
 $record --with tracefs -o killed.tar -- sleep 60 > /dev/null 2> said.killed &

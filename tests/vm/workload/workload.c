@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,12 @@ static void vm(void)
 	run_vm(2);
 }
 
+/* SIGTERM ends the sleep, and the tasks are told to stop. */
+static void wake(int sig)
+{
+	(void)sig;
+}
+
 int main(int argc, char **argv)
 {
 	void (*tasks[])(void) = { hog, sleeper, run_kernel_user, vm };
@@ -124,6 +131,7 @@ int main(int argc, char **argv)
 			_exit(0);
 		}
 	}
+	signal(SIGTERM, wake);
 	nanosleep(&time, NULL);
 	counts->stop = 1;
 	while (wait(&status) > 0)
