@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
 KEYS = {"kernel", "generation", "candidates", "clean", "lost", "findings", "forced", "recordings"}
 TEXTS = {"README.md", "expected.json"}
+SIDECAR = ".fputrace.json"
 CASES = sorted(path for path in SAMPLES.iterdir() if path.is_dir())
 RECORDINGS = [
     (case, recording)
     for case in CASES
     for recording in sorted(case.iterdir())
-    if recording.name not in TEXTS
+    if recording.name not in TEXTS and not recording.name.endswith(SIDECAR)
 ]
 
 

@@ -55,11 +55,11 @@ def without(trace: Trace, event: str) -> Trace:
     return dataclasses.replace(trace, formats=formats, _blocks=blocks, _close=trace.close)
 
 
-def confirmed(analysis: Analysis) -> Counter[tuple[str, int | None]]:
-    """How often each rule is confirmed of each task."""
+def accusations(analysis: Analysis, *verdicts: Verdict) -> Counter[tuple[str, int | None]]:
+    """How often each rule speaks of each task, with such a verdict."""
     counts: Counter[tuple[str, int | None]] = Counter()
     for finding in analysis.findings:
-        if finding.verdict is Verdict.CONFIRMED and finding.severity is not Severity.TRACE:
+        if finding.verdict in verdicts and finding.severity is not Severity.TRACE:
             counts[finding.code, finding.pid] += finding.count
     return counts
 
@@ -80,8 +80,9 @@ def analyzed(case: str, generation: str | None) -> Analysis:
 
 
 def no_stronger(less: Analysis, whole: Analysis, event: str) -> None:
-    more = confirmed(less) - confirmed(whole)
-    assert not more, f"confirmed only without {event}: {dict(more)}"
+    for verdicts in ((Verdict.CONFIRMED,), tuple(Verdict)):
+        more = accusations(less, *verdicts) - accusations(whole, *verdicts)
+        assert not more, f"{verdicts} only without {event}: {dict(more)}"
     before = {row.code: row.status for row in whole.coverage}
     for row in less.coverage:
         if row.status in STRENGTH and before[row.code] in STRENGTH:

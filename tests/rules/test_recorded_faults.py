@@ -17,8 +17,8 @@ from tests.conftest import SAMPLES
 from tests.rules.scenario import row as answer
 from tests.tools.altered import Tape
 
-PROBED = ("6.12-kfpu-probes",)
-"""G5 and G6: own builds and Debian's, probes by hand and by ``fputrace record``."""
+PROBED = ("6.12-kfpu-probes", "7.2-kfpu-probes")
+"""G5 and G6: probes set by hand, and by ``fputrace record``."""
 IN_INTERRUPT = 0x18
 LATER = 5
 """The first of what is left out: by then its probes have been seen."""
@@ -230,8 +230,9 @@ def test_a_step_left_out(
     times = fault(tape, one_in)
     assert times > 10
     analysis = tape.analyze()
-    assert accused(analysis) == {(code, verdict)}
-    found = sum(finding.count for finding in analysis.findings if finding.code == code)
+    # What the recording's end leaves open is possible only.
+    assert accused(analysis) | {(code, "possible")} == {(code, verdict), (code, "possible")}
+    found = sum(f.count for f in analysis.findings if f.code == code and f.verdict == verdict)
     # What stays in the registers may be saved or used more than once.
     assert 0.99 * times <= found <= 1.01 * times + 1
 
