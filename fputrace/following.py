@@ -459,16 +459,18 @@ def _around(block: EventBlock, facts: NDArray[np.int64]) -> Callable[[int, int],
     Of a block that shows hundreds of spans for each of a few witnesses, only the rows near them are
     looked at: a span that began, or ended, far away is cut at some row of its CPU out there.
     """
+    cpus = int(np.count_nonzero(np.bincount(block.cpu)))
 
     def around(first: int, last: int) -> Spans:
         margin = max(1000, (last - first) // 10)
         start, stop = first - margin, last + margin
         low = max(0, int(np.searchsorted(block.ts, start)) - _ROWS_BESIDE)
         high = int(np.searchsorted(block.ts, stop, side="right")) + _ROWS_BESIDE
-        before = _last_of_each(block.cpu[:low])
-        behind = len(block) - 1 - _last_of_each(block.cpu[high:][::-1])
+        before = _last_of_each(block.cpu[:low], cpus)
+        behind = len(block) - 1 - _last_of_each(block.cpu[high:][::-1], cpus)
         rows = np.concatenate([before, np.arange(low, min(high, len(block))), behind[::-1]])
-        state = facts[rows[:, None], [Before.CUR, Before.OWN_PID, Before.IMAGE]]
+        columns = (Before.CUR, Before.OWN_PID, Before.IMAGE)
+        state = np.stack([facts[rows, column] for column in columns], axis=1)
         builder = SpanBuilder()
         spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], None, state)
         spans = np.concatenate([spans, builder.finish()])
@@ -478,11 +480,20 @@ def _around(block: EventBlock, facts: NDArray[np.int64]) -> Callable[[int, int],
     return around
 
 
-def _last_of_each(cpu: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The row in which each CPU stands last, in order."""
-    last = np.full(int(cpu.max(initial=-1)) + 1, -1)
-    last[cpu] = np.arange(len(cpu))
-    return np.sort(last[last >= 0])
+def _last_of_each(cpu: NDArray[np.int32], cpus: int) -> NDArray[np.int64]:
+    """The row in which each of so many CPUs stands last, in order."""
+    found = np.zeros(0, dtype=np.int64)
+    rows = 512
+    while len(found) < cpus and len(cpu):
+        # Most CPUs were there a moment ago.
+        start = max(0, len(cpu) - rows)
+        last = np.full(int(cpu[start:].max()) + 1, -1)
+        last[cpu[start:]] = np.arange(start, len(cpu))
+        found = np.sort(last[last >= 0])
+        if not start:
+            break
+        rows *= 8
+    return found
 
 
 def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
