@@ -7,7 +7,7 @@ the first few are kept as witnesses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -373,7 +373,7 @@ class Collector:
                     last_ns=hits.last,
                     message=message,
                     witnesses=tuple(
-                        _witness(rule, row, spans, Naming(comms, names, formats))
+                        _witness(rule, row, spans, Naming(comms, names, formats), case)
                         for row, spans in hits.in_time_order()
                     ),
                     cost=Cost(round(price[0]), round(price[1]), self._pricing.prices.source)
@@ -403,6 +403,7 @@ def _witness(
     row: NDArray[np.int64],
     spans: Sequence[Span],
     naming: Naming,
+    case: Case,
 ) -> Witness:
     """One occurrence with the events that prove it, in the order the rule tells its story."""
     at = int(row[Out.EVENT + Ref.TS])
@@ -421,7 +422,7 @@ def _witness(
         if ref[Ref.KIND] == 0 or ref in seen:
             continue
         seen.add(ref)
-        events.append(event_of(ref, step.role, naming))
+        events.append(replace(event_of(ref, step.role, naming), step=step.event))
     known = [e for e in events if not e.inferred]
     if [e.ns for e in known] != sorted(e.ns for e in known):
         # Inferred steps stay behind the event they follow.
@@ -429,7 +430,8 @@ def _witness(
         for index, event in enumerate(events):
             order.append((event.ns, index, event))
         events = [event for _ns, _index, event in sorted(order, key=lambda item: item[:2])]
-    return Witness(at, here, tuple(events), spans)
+    here_only = replace(case, facts=Fact(int(row[Out.FACTS])))
+    return Witness(at, here, tuple(events), spans, rule.chain and rule.chain(here_only))
 
 
 class Naming(NamedTuple):

@@ -124,6 +124,37 @@ class Case:
         return "one stay on a CPU" if self.count == 1 else f"{self.count} stays on a CPU"
 
 
+class Frame(NamedTuple):
+    """A function in a chain of calls, ``depth`` calls below the first.
+
+    ``event``: the :class:`Step` whose event shows that it ran, "" where that is inferred.
+    ``does``: what it moves from where to where, "" where it only calls the next.
+    """
+
+    depth: int
+    function: str
+    event: str = ""
+    does: str = ""
+
+
+class Buffer(NamedTuple):
+    """A place in memory that a fault overwrote: what it ``held``, what it ``gets``, and which later
+    step (``reader``) takes that for what it held.
+    """
+
+    name: str
+    held: str
+    gets: str
+    reader: str
+
+
+class Chain(NamedTuple):
+    """How the kernel came to do it, as calls, and what was overwritten by that."""
+
+    frames: tuple[Frame, ...]
+    buffer: Buffer | None = None
+
+
 class Route(NamedTuple):
     """One way to see what a rule looks for: in which generations, and what must be recorded.
 
@@ -187,6 +218,8 @@ class Rule:
     """Events that would make the sequence innocent: they must have been recorded, seen or not."""
     other_reading: str = ""
     """What a ``possible`` of this rule may be instead."""
+    chain: Callable[[Case], Chain] | None = None
+    """The calls behind one occurrence; its ``Case.facts`` are of that one alone."""
 
     @property
     def rests_on_absence(self) -> bool:
@@ -231,18 +264,21 @@ class WitnessEvent:
     fields: dict[str, Any]
     role: str
     inferred: bool = False
+    step: str = ""
+    """``Step.event`` of the step it is."""
 
 
 @dataclass(frozen=True)
 class Witness:
-    """One occurrence of a finding: when and where, its events in time order, and the spans around
-    it of every CPU (for the drawing; empty when they were not kept).
+    """One occurrence of a finding: when and where, its events in time order, the spans around it of
+    every CPU (for the drawing; empty when they were not kept), and the calls behind it.
     """
 
     ns: int
     cpu: int
     events: tuple[WitnessEvent, ...]
     spans: Sequence[Span] = ()
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True)
@@ -344,6 +380,15 @@ class LooksLike(NamedTuple):
         bug = self.bug
         like = f"may be {bug.called} ({self.doubt})" if self.doubt else f"looks like {bug.called}"
         return f"{like}; affected {bug.where}; fixed by {bug.mended}"
+
+    @property
+    def commits(self) -> list[str]:
+        """Every commit it speaks of, as the kernel's own changelogs name one."""
+        known = [
+            (self.bug.commit, self.bug.subject),
+            *((f.commit, f.subject) for f in self.bug.fixes),
+        ]
+        return [f'{commit} ("{subject}")' for commit, subject in known if commit]
 
 
 def _and(words: Sequence[str]) -> str:

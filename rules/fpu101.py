@@ -53,7 +53,19 @@ under way, nor of a thread whose swaps were not seen whole.
 
 from __future__ import annotations
 
-from fputrace.findings import Case, Check, Route, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import (
+    Buffer,
+    Case,
+    Chain,
+    Check,
+    Frame,
+    Route,
+    Rows,
+    Rule,
+    Severity,
+    Step,
+    verdicts,
+)
 from fputrace.timeline import Fact
 
 _BUG = frozenset({"G1", "G3", "G4a"})
@@ -119,6 +131,92 @@ def _say_buffer(case: Case) -> str:
     )
 
 
+def chain(case: Case) -> Chain:
+    """From the load to the put: how the guest's registers came where the VMM's were."""
+    if case.facts & _BUFFER:
+        return _chain_buffer(case)
+    by_switch = case.facts & (Fact.SAVED_LOADED_ENTRY | Fact.SAVED_LOADED_OPEN | Fact.PARKED_SAVED)
+    over = "the guest's registers -> current->thread.fpu, OVER THE VMM'S"
+    again = (
+        (Frame(1, "vcpu_enter_guest()", "next", "no kvm_fpu between: the guest was loaded"),)
+        if case.facts & _PROVEN
+        else ()
+    )
+    return Chain(
+        (
+            Frame(0, "kvm_arch_vcpu_ioctl_run()"),
+            Frame(
+                1,
+                "kvm_load_guest_fpu()",
+                "kvm",
+                "the VMM's registers -> current->thread.fpu; the guest's -> registers",
+            ),
+            *(
+                _switched_out(over)
+                if by_switch
+                else (Frame(1, "kernel_fpu_begin()", "event", over),)
+            ),
+            *again,
+            Frame(
+                1,
+                "kvm_put_guest_fpu()",
+                "",
+                "current->thread.fpu -> registers: THE VMM GETS THE GUEST'S",
+            ),
+        ),
+        Buffer(
+            "current->thread.fpu",
+            "the VMM's registers",
+            "the guest's",
+            "kvm_put_guest_fpu(), when KVM_RUN ends: it gives them to the VMM",
+        ),
+    )
+
+
+def _switched_out(over: str) -> tuple[Frame, ...]:
+    """The second chain of the mails of November 2017: kvm_sched_out() no longer puts the guest."""
+    return (
+        Frame(1, "__schedule()", "switch"),
+        Frame(2, "context_switch()"),
+        Frame(3, "prepare_task_switch()"),
+        Frame(4, "fire_sched_out_preempt_notifiers()"),
+        Frame(5, "kvm_sched_out()"),
+        Frame(6, "kvm_arch_vcpu_put()", "", "leaves the FPU alone: the guest stays loaded"),
+        Frame(3, "switch_to()"),
+        Frame(4, "__switch_to()"),
+        Frame(5, "switch_fpu_prepare()", "event", over),
+    )
+
+
+def _chain_buffer(case: Case) -> Chain:
+    """From 5.16 on the save goes where fpu->fpstate points."""
+    own = Fact.SAVED_OWN_LOADED in case.facts
+    held, gets = ("the VMM's", "the guest's") if own else ("the guest's", "the VMM's")
+    name = "the VMM's own fpstate" if own else "guest_fpu.fpstate"
+    swap = "kvm_load_guest_fpu()" if own else "kvm_put_guest_fpu()"
+    back = "kvm_put_guest_fpu()" if own else "kvm_load_guest_fpu()"
+    return Chain(
+        (
+            Frame(0, swap, "kvm", f"the registers are now {gets}"),
+            Frame(1, "fpu_swap_kvm_fpstate()", "swap", f"fpu->fpstate still points to {held}"),
+            Frame(
+                0,
+                "save_fpregs_to_fpstate()",
+                "event",
+                f"{gets} registers -> *fpu->fpstate, OVER {held.upper()}",
+            ),
+            Frame(0, back),
+            Frame(1, "fpu_swap_kvm_fpstate()", "", f"{name} -> registers: NOT WHAT IT SHOULD HOLD"),
+        ),
+        Buffer(
+            name,
+            f"{held} registers",
+            gets,
+            f"the next fpu_swap_kvm_fpstate(), called by {back}",
+        ),
+    )
+
+
 RULE = Rule(
     code="FPU101",
     name="guest-state-in-thread-fpu",
@@ -171,5 +269,6 @@ RULE = Rule(
     ),
     core=_BUG,
     vcpu_only=True,
+    chain=chain,
     other_reading="the swap-out may have been done already, with its kvm_fpu still to come",
 )

@@ -33,7 +33,19 @@ again later.
 
 from __future__ import annotations
 
-from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import (
+    ANY,
+    Buffer,
+    Case,
+    Chain,
+    Check,
+    Frame,
+    Rows,
+    Rule,
+    Severity,
+    Step,
+    verdicts,
+)
 from fputrace.timeline import Fact
 
 _EAGER = frozenset({"G0", "G1", "G2", "G2x", "G3"})
@@ -50,6 +62,33 @@ def say(case: Case) -> str:
         f"{case.comm} was switched out {case.times} and its registers saved, although "
         "nothing restored them since it was switched in: the CPU held what "
         f"{case.owner} had loaded."
+    )
+
+
+def chain(case: Case) -> Chain:
+    """Switched in without a restore, switched out with a save."""
+    return Chain(
+        (
+            Frame(0, "__schedule()", "in"),
+            Frame(1, "__switch_to()"),
+            Frame(2, "switch_fpu_finish()", "", "should restore, and no restore was seen"),
+            Frame(0, "__schedule()", "switch"),
+            Frame(1, "context_switch()"),
+            Frame(2, "switch_to()"),
+            Frame(3, "__switch_to()"),
+            Frame(
+                4,
+                "switch_fpu_prepare()",
+                "event",
+                "the registers, not the task's -> current->thread.fpu, OVER ITS OWN IMAGE",
+            ),
+        ),
+        Buffer(
+            "current->thread.fpu",
+            "the task's own registers",
+            f"what {case.owner} had loaded",
+            "switch_fpu_finish(), when the task is switched in again",
+        ),
     )
 
 
@@ -77,5 +116,6 @@ RULE = Rule(
     shown_again=((ANY, "regs_activated"),),
     one_cpu=True,
     core=_EAGER,
+    chain=chain,
     other_reading="tracing may have been switched off on that CPU for a while",
 )

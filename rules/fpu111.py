@@ -41,7 +41,19 @@ G4b the thread's first activation after its switch-in may be the reload of
 
 from __future__ import annotations
 
-from fputrace.findings import ANY, Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import (
+    ANY,
+    Buffer,
+    Case,
+    Chain,
+    Check,
+    Frame,
+    Rows,
+    Rule,
+    Severity,
+    Step,
+    verdicts,
+)
 from fputrace.timeline import Fact
 
 _FACTS = Fact.RAW_FOREIGN | Fact.RAW_ELSEWHERE | Fact.RAW_FLAGGED | Fact.RAW_FIRST
@@ -76,6 +88,31 @@ def say(case: Case) -> str:
     )
 
 
+def chain(case: Case) -> Chain:
+    """Switched out with a save, then swapped from registers that nobody had restored."""
+    return Chain(
+        (
+            Frame(0, "__switch_to()"),
+            Frame(1, "switch_fpu_prepare()", "save", "the thread's registers -> its image"),
+            Frame(0, "__schedule()", "in", "back on the CPU: TIF_NEED_FPU_LOAD is set"),
+            Frame(0, "kvm_load_guest_fpu() or kvm_put_guest_fpu()", "event"),
+            Frame(
+                1,
+                "copy_fpregs_to_fpstate()",
+                "",
+                "the registers, stale -> the image of whom it takes out, OVER THE RIGHT ONE",
+            ),
+            Frame(1, "fpregs_mark_activate()", "acted", "prints load: 1: the flag was still set"),
+        ),
+        Buffer(
+            "vcpu->arch.guest_fpu (at a put) or the VMM's image (at a load)",
+            "its own registers",
+            "whatever the CPU's held",
+            "the next swap the other way, which gives them to the guest or to the VMM",
+        ),
+    )
+
+
 RULE = Rule(
     code="FPU111",
     name="raw-save-while-load-pending",
@@ -95,5 +132,6 @@ RULE = Rule(
     say=say,
     shown_again=((ANY, "regs_activated"),),
     vcpu_only=True,
+    chain=chain,
     other_reading="nobody may have used the registers between the flag and the save",
 )

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Case, Check, Rows, Rule, Severity, Step, verdicts
+from fputrace.findings import Case, Chain, Check, Frame, Rows, Rule, Severity, Step, verdicts
 from fputrace.timeline import Fact
 
 if TYPE_CHECKING:
@@ -72,6 +72,43 @@ def say(case: Case) -> str:
     )
 
 
+def chain(case: Case) -> Chain:
+    """The first chain of the mails of November 2017: kvm_sched_out() puts the guest."""
+    ran = (Frame(0, "vcpu_enter_guest()", "entry", "the guest runs: its registers are loaded"),)
+    return Chain(
+        (
+            *ran,
+            Frame(0, "__schedule()", "switch"),
+            Frame(1, "context_switch()"),
+            Frame(2, "prepare_task_switch()"),
+            Frame(3, "fire_sched_out_preempt_notifiers()"),
+            Frame(4, "kvm_sched_out()"),
+            Frame(5, "kvm_arch_vcpu_put()"),
+            Frame(
+                6,
+                "kvm_put_guest_fpu()",
+                "kvm",
+                "the guest's registers -> its own buffer (SAVE 1); the VMM's image -> registers",
+            ),
+            Frame(2, "switch_to()"),
+            Frame(3, "__switch_to()"),
+            Frame(
+                4,
+                _PREPARE.get(case.generation, "switch_fpu_prepare()"),
+                "event",
+                "the VMM's registers -> current->thread.fpu (SAVE 2), as they came from memory",
+            ),
+            *(_NEXT if case.generation in ("G0", "G1") else ()),
+        ),
+    )
+
+
+_NEXT = (Frame(4, "switch_fpu_finish()", "", "the next task's image -> registers"),)
+"""Where the switch itself restores."""
+
+_PREPARE = {"G6": "switch_fpu()"}
+"""Its name from 6.16 on."""
+
 RULE = Rule(
     code="FPU201",
     name="double-save",
@@ -94,4 +131,5 @@ RULE = Rule(
     one_cpu=True,
     vcpu_only=True,
     price=price,
+    chain=chain,
 )

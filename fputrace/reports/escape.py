@@ -9,6 +9,7 @@ square brackets need no escape there.  docs/security.md says what is escaped whe
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from functools import cache
@@ -27,6 +28,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;"}
 _ENTITY = re.compile("[&<@]")
 _LINK = re.compile(r"(https?|ftp)://|www\.", re.IGNORECASE)
 _PLAIN = {str, int, float, bool, type(None)}
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 _./,+=()'>-]")
 _BLOCK_START = re.compile(r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))")
 
 
@@ -117,20 +119,43 @@ def markdown(text: str) -> str:
 
 
 def code(text: str, in_table: bool = False) -> str:
-    """``text`` as a Markdown code span; a table's cell needs its pipes escaped even there."""
+    """``text`` as a Markdown code span; a table's cell needs its pipes escaped even there.
+
+    With a ``<`` in it as an element of HTML: no span can have that escaped.
+    """
     text = clean(text)
     if not text:
         return ""
+    if "<" in text:
+        return f"<code>{markdown(text)}</code>"
     fence = "`" * (1 + _longest_run(text))
     space = " " if text[0] in "` " or text[-1] in "` " else ""
     span = f"{fence}{space}{text}{space}{fence}"
     return span.replace("|", "\\|") if in_table else span
 
 
-def fenced(text: str, language: str = "text") -> str:
-    """``text`` (several lines) as a fenced block that nothing in it can close."""
+def element(text: str) -> str:
+    """``text`` between two tags of HTML, where Markdown's own escapes mean nothing."""
+    return html.escape(clean(text)).replace("@", "&#64;")
+
+
+def fenced(text: str, language: str = "text", trusted: bool = False) -> str:
+    r"""``text`` (several lines) as a fenced block that nothing in it can close.
+
+    A ``<`` reads ``\x3c`` there, for those who take what is rendered for HTML once more, unless the
+    text is ``trusted``: nothing in it comes from a trace.
+    """
+    text = text if trusted else text.replace("<", "\\x3c")
     fence = "`" * max(3, 1 + _longest_run(text))
     return f"{fence}{language}\n{text}\n{fence}"
+
+
+def mermaid(text: str) -> str:
+    """``text`` as Mermaid shows it: whatever its grammar might mean something by is a number.
+
+    Its entities have no ampersand: https://mermaid.js.org/syntax/flowchart.html#entity-codes
+    """
+    return _NOT_PLAIN.sub(lambda m: f"#{ord(m[0])};", clean(text))
 
 
 def _longest_run(text: str) -> int:

@@ -17,7 +17,7 @@ from fputrace.reports.outline import sorted_findings
 from fputrace.reports.steps import MASKS, POINTERS
 
 if TYPE_CHECKING:
-    from fputrace.findings import Analysis, Finding, LooksLike, Witness
+    from fputrace.findings import Analysis, Chain, Finding, LooksLike, Witness
     from fputrace.reports import Options
 
 SCHEMA_VERSION = 1
@@ -76,7 +76,7 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
             {
                 "code": row.code,
                 "status": row.status.value,
-                "missing": list(row.missing),
+                "missing": [decoded(need) for need in row.missing],
                 "why": decoded(row.why),
             }
             for row in analysis.coverage
@@ -158,10 +158,34 @@ def _witness(witness: Witness) -> dict[str, Any]:
                 "name": decoded(event.name),
                 "fields": _fields(event.fields),
                 "role": decoded(event.role),
+                "step": event.step,
             }
             for event in witness.events
             if not event.inferred
         ],
+        "chain": witness.chain and _chain(witness.chain, {e.step for e in witness.events}),
+    }
+
+
+def _chain(chain: Chain, shown: set[str]) -> dict[str, Any]:
+    buffer = chain.buffer
+    return {
+        "calls": [
+            {
+                "depth": frame.depth,
+                "function": frame.function,
+                "evidence": frame.event if frame.event and frame.event in shown else None,
+                "does": frame.does,
+            }
+            for frame in chain.frames
+        ],
+        "overwritten": buffer
+        and {
+            "buffer": buffer.name,
+            "held": buffer.held,
+            "gets": decoded(buffer.gets),
+            "reader": buffer.reader,
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """``analyze`` as Markdown for a ticket: what code hosts render, and readable as it is.
 
-Everything from the trace stands escaped in prose, in code spans or in fenced blocks (``escape``).
+Everything from the trace stands escaped in prose, in tables, in fenced blocks or in a diagram
+(``escape``).  What is long is folded (``<details>``), and the whole fits into one comment.
 """
 
 from __future__ import annotations
@@ -8,81 +9,147 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.reports import costs, lanes, outline
+from fputrace.findings import Verdict
+from fputrace.reports import costs, lanes, outline, summary
+from fputrace.reports.chain import chain_lines, overwritten
 from fputrace.reports.command import command_lines
-from fputrace.reports.escape import clean, code, fenced, markdown
-from fputrace.reports.steps import Step, proof_steps
+from fputrace.reports.escape import clean, code, element, fenced, markdown
+from fputrace.reports.fitting import Block, Limit, Part, characters, fit
+from fputrace.reports.mermaid import sequence
+from fputrace.reports.steps import proof_steps
+from fputrace.reports.text_report import step_lines
 
 if TYPE_CHECKING:
-    from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
     from fputrace.pricing import TraceCosts
     from fputrace.reports import Options
 
-_DRAWING_WIDTH = 100
-_COMMAND_WIDTH = 90
+MAX_CHARACTERS = 60_000
+"""GitHub takes 65 536 for an issue or a comment; whoever pastes it wants to say something too."""
+
+_WIDTH = 100
 
 
 def report(analyses: Sequence[Analysis], options: Options) -> str:
     """The report of every trace, one under the other; ends with a newline."""
-    return "\n\n".join("\n".join(_lines(a, options.verbose)) for a in analyses) + "\n"
+    parts = [_part(analysis, options, index > 0) for index, analysis in enumerate(analyses)]
+    lines = fit(parts, Limit(MAX_CHARACTERS - 1, characters, _notice, by_line=False))
+    return "\n".join(lines) + "\n"
 
 
-def _lines(analysis: Analysis, verbose: bool) -> Iterator[str]:
-    yield f"## fputrace: {markdown(analysis.trace.path)}"
-    yield ""
-    yield from _table(("", ""), ((row.label, _cell(row.lines)) for row in outline.head(analysis)))
-    for note in outline.notes(analysis):
-        yield ""
-        yield f"> {markdown(note)}"
-    yield ""
-    yield f"**{markdown(outline.verdict_line(analysis))}**"
+def _notice(lines: int, findings: int) -> Block:
+    missing = f"{outline.number(lines)} lines ({outline.plural(findings, 'part')})"
+    return ["", f"**Left out: {missing}.** `fputrace report --attach FILE` writes everything."]
+
+
+def _part(analysis: Analysis, options: Options, below: bool) -> Part:
+    """The blocks of one trace; ``below``: under those of another."""
+    name = summary.file_name(analysis.trace.path)
+    head = [
+        [
+            *([""] if below else []),
+            f"## fputrace: {markdown(name)}",
+            "",
+            markdown(summary.summary(analysis)),
+            "",
+            *_pairs(summary.kernel(analysis)),
+        ]
+    ]
+    head += [["", f"> {markdown(note)}"] for note in outline.notes(analysis)]
+    tail = [["", "### Coverage", "", *_coverage(analysis, options.verbose)]]
+    for words, command in outline.recordings(analysis):
+        shown = command_lines(clean(command), _WIDTH)
+        tail.append(["", words, "", fenced("\n".join(shown), "sh")])
+    tail.append(["", "### Losses", "", *_pairs(summary.holes(analysis))])
+    origin = summary.provenance(analysis, options.version, options.command)
+    tail.append(["", "### Provenance", "", *_pairs(origin, spans=True)])
+    return Part(head, list(_body(analysis, options.verbose)), tail)
+
+
+def _body(analysis: Analysis, verbose: bool) -> Iterator[Block]:
     groups = outline.groups(analysis.findings, verbose)
     legend = lanes.legend(outline.shown_witnesses(groups, verbose))
+    told: set[str] = set()
     for group in groups:
-        yield ""
-        yield f"### {outline.HEADINGS[group.severity]}"
+        heading = ["", f"### {outline.HEADINGS[group.severity]}"]
         for finding in group.proved:
-            yield from _finding(finding, analysis, verbose, legend)
+            yield [*heading, *_finding(finding, analysis, verbose, legend, told)]
             legend = "" if finding.witnesses else legend
-        if group.listed or group.hidden:
-            yield ""
-        for finding in group.listed:
-            yield f"- {markdown(outline.one_line(finding, analysis.windowed))}"
+            heading = []
+        listed = [outline.one_line(finding, analysis.windowed) for finding in group.listed]
+        rows = [f"- {markdown(line)}" for line in listed]
         if group.hidden:
-            yield f"- and {outline.number(group.hidden)} more, shown with `-v`"
+            rows.append(f"- and {outline.number(group.hidden)} more, shown with `-v`")
+        if rows:
+            yield [*heading, "", *rows]
     if analysis.costs:
-        yield from _costs(analysis.costs, outline.clock_of(analysis.trace), verbose)
-    yield ""
-    yield "### Coverage"
-    yield ""
-    yield from _coverage(analysis, verbose)
-    for words, command in outline.recordings(analysis):
-        yield ""
-        yield words
-        yield ""
-        lines = command_lines(command, _COMMAND_WIDTH)
-        yield fenced("\n".join(clean(line) for line in lines), "sh")
+        yield list(_costs(analysis.costs, outline.clock_of(analysis.trace), verbose))
 
 
-def _finding(finding: Finding, analysis: Analysis, verbose: bool, legend: str) -> Iterator[str]:
-    trace, clock = analysis.trace, outline.clock_of(analysis.trace)
+def _finding(
+    finding: Finding, analysis: Analysis, verbose: bool, legend: str, told: set[str]
+) -> Iterator[str]:
+    """A finding with its proofs, folded from the second of a rule and verdict (``told``) on."""
+    clock = outline.clock_of(analysis.trace)
+    sure = finding.verdict is Verdict.CONFIRMED
+    shown = outline.shown_proofs(finding, verbose)
     yield ""
     yield f"#### {markdown(outline.title(finding, analysis.windowed))}"
     yield ""
-    for label, lines in outline.facts(finding, clock):
-        yield f"- {label}: {'; '.join(markdown(line) for line in lines)}"
-    yield ""
     yield markdown(finding.message)
-    shown = finding.witnesses if verbose else finding.witnesses[:1]
-    for index, witness in enumerate(shown):
+    for like in finding.known:
         yield ""
-        yield f"{markdown(outline.proof_title(finding, index, clock))}:"
-        yield from _proof(witness, trace, finding.code in outline.CHAINS, "" if index else legend)
+        yield f"**{markdown(like.sentence[:1].upper() + like.sentence[1:])}.**"
+        if like.bug.id not in told:
+            yield ""
+            yield from (f"- {markdown(commit)}" for commit in like.commits)
+            told.add(like.bug.id)
+    buffers = overwritten(finding.witnesses[shown[0]], sure) if shown else []
+    yield ""
+    yield from _pairs([*outline.facts(finding, clock), *buffers])
+    kind = f"{finding.code} {finding.verdict.value}"
+    for place, index in enumerate(shown):
+        title = outline.proof_title(finding, index, clock, len(shown) == 1)
+        explained = "" if place else legend
+        proof = _proof(finding.witnesses[index], analysis, finding, explained)
+        yield ""
+        yield from _folded(title, proof) if kind in told else [f"{markdown(title)}:", *proof]
+        told.add(kind)
     more = outline.more_proofs(finding, len(shown))
     if more:
         yield ""
         yield markdown(more)
+
+
+def _proof(witness: Witness, analysis: Analysis, finding: Finding, legend: str) -> Iterator[str]:
+    """What happened: drawn and listed, as calls, as a diagram."""
+    drawn = ["".join(text for text, _ in line).rstrip() for line in lanes.draw(witness, _WIDTH)]
+    steps = proof_steps(witness, analysis.trace)
+    listed = list(step_lines(steps, finding.code in outline.CHAINS, _WIDTH, "", ascii_only=False))
+    if drawn or listed:
+        yield ""
+        yield fenced("\n".join([*drawn, *([""] if drawn and listed else []), *listed]))
+    if drawn and legend:
+        yield ""
+        yield f"<sub>{markdown(legend)}</sub>"
+    calls = chain_lines(witness, _WIDTH)
+    if calls:
+        yield ""
+        yield "Calls:" if finding.verdict is Verdict.CONFIRMED else "Calls, if it is so:"
+        yield ""
+        yield fenced("\n".join(calls), trusted=True)
+    diagram = sequence(witness, analysis.trace)
+    if diagram:
+        yield ""
+        yield from _folded("The same as a diagram", ["", fenced(diagram, "mermaid")])
+
+
+def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """Lines, of which the first is empty, that a click shows."""
+    yield f"<details><summary>{element(title)}</summary>"
+    yield from lines
+    yield ""
+    yield "</details>"
 
 
 def _costs(found: TraceCosts, clock: outline.Clock, verbose: bool) -> Iterator[str]:
@@ -101,44 +168,14 @@ def _costs(found: TraceCosts, clock: outline.Clock, verbose: bool) -> Iterator[s
             yield markdown(line)
 
 
-def _proof(witness: Witness, trace: Trace, chain: bool, legend: str) -> Iterator[str]:
-    drawn = lanes.draw(witness, _DRAWING_WIDTH)
-    if drawn:
-        yield ""
-        yield fenced("\n".join("".join(text for text, _ in line).rstrip() for line in drawn))
-        if legend:
-            yield ""
-            yield f"<sub>{markdown(legend)}</sub>"
-    steps = proof_steps(witness, trace)
-    if not steps:
-        return
-    yield ""
-    yield from _table(
-        ("step", "time", "CPU", "task", "event", "what it shows"),
-        (
-            (
-                f"{'-> ' if chain and step.number > 1 else ''}{step.number}",
-                markdown(step.time),
-                str(step.cpu),
-                code(step.task, in_table=True),
-                _event(step),
-                markdown(step.role),
-            )
-            for step in steps
-        ),
-    )
-
-
-def _event(step: Step) -> str:
-    if step.inferred:
-        return f"{code(step.name, in_table=True)} (inferred)"
-    fields = f" {code(step.fields, in_table=True)}" if step.fields else ""
-    return f"{code(step.name, in_table=True)}{fields}"
-
-
 def _coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
-    if verbose:
-        yield from _table(
+    every = outline.coverage(analysis)
+    if not verbose:
+        for label, (first, *_) in outline.coverage_lines(analysis):
+            yield f"- {label}: {first}"
+        every = [row for row in every if row.missing or row.why]
+    table = list(
+        _table(
             ("rule", "name", "status", "missing", "why"),
             (
                 (
@@ -148,13 +185,22 @@ def _coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
                     markdown(outline.missing(row)),
                     markdown(row.why),
                 )
-                for row in outline.coverage(analysis)
+                for row in every
             ),
         )
-        return
-    for label, (first, *rest) in outline.coverage_lines(analysis):
-        yield f"- {label}: {first}"
-        yield from (f"  - {markdown(line.removeprefix('- '))}" for line in rest)
+    )
+    if verbose:
+        yield from table
+    elif every:
+        yield ""
+        yield from _folded("What is missing, rule by rule", ["", *table])
+
+
+def _pairs(rows: Iterable[outline.Row], spans: bool = False) -> Iterator[str]:
+    """Labelled values as a table without a head; ``spans``: the values as code."""
+    shown = [(f"**{row.label}**", _cell(row.lines, spans)) for row in rows]
+    if shown:
+        yield from _table(("", ""), shown)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -164,5 +210,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
         yield f"| {' | '.join(row)} |"
 
 
-def _cell(lines: Iterable[str]) -> str:
+def _cell(lines: Iterable[str], spans: bool) -> str:
+    if spans:
+        return "<br>".join(code(line, in_table=True) for line in lines)
     return "<br>".join(markdown(line.removeprefix("- ")) for line in lines)

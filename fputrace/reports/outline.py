@@ -220,7 +220,18 @@ def groups(findings: Iterable[Finding], verbose: bool) -> list[Group]:
 def shown_witnesses(groups: Iterable[Group], verbose: bool) -> list[Witness]:
     """The proofs a report draws."""
     proved = [finding for group in groups for finding in group.proved]
-    return [w for f in proved for w in (f.witnesses if verbose else f.witnesses[:1])]
+    return [finding.witnesses[i] for finding in proved for i in shown_proofs(finding, verbose)]
+
+
+def shown_proofs(finding: Finding, verbose: bool) -> list[int]:
+    """Which of its proofs are shown: all, or the one of fewest events and then of least time."""
+
+    def length(index: int) -> tuple[int, int]:
+        recorded = [event.ns for event in finding.witnesses[index].events if not event.inferred]
+        return len(recorded), max(recorded, default=0) - min(recorded, default=0)
+
+    every = range(len(finding.witnesses))
+    return list(every) if verbose else sorted(every, key=length)[:1]
 
 
 def sorted_findings(findings: Iterable[Finding]) -> list[Finding]:
@@ -286,10 +297,13 @@ def facts(finding: Finding, clock: Clock) -> list[Row]:
     return rows
 
 
-def proof_title(finding: Finding, index: int, clock: Clock) -> str:
-    """Where and when the proof of that index happened, and what its times count from."""
+def proof_title(finding: Finding, index: int, clock: Clock, alone: bool) -> str:
+    """Where and when the proof of that index happened, and what its times count from.
+
+    ``alone``: no other proof of the finding is shown.
+    """
     witness = finding.witnesses[index]
-    which = f"Proof {index + 1} of {len(finding.witnesses)}" if index else "Proof"
+    which = "Proof" if alone else f"Proof {index + 1} of {len(finding.witnesses)}"
     title = f"{which}: CPU {witness.cpu}, {clock.at(witness.ns)}"
     if witness.events and witness.events[0].ns != witness.ns:
         title += f"; times from {clock.at(witness.events[0].ns)}"

@@ -90,7 +90,7 @@ class AnalysisView:
             yield Text("")
             yield ink.prose(words)
             yield Text("")
-            for line in command_lines(command, min(options.max_width, _PROSE) - 2):
+            for line in command_lines(clean(command), min(options.max_width, _PROSE) - 2):
                 yield Text("  " + ink(line), style="bold", no_wrap=True, overflow="ignore")
 
     def _finding(self, finding: Finding, ink: Ink, legend: str) -> Iterator[RenderableType]:
@@ -105,14 +105,19 @@ class AnalysisView:
         yield Padding(ink.rows(outline.facts(finding, self.clock)), (0, 0, 0, 2), expand=False)
         yield Text("")
         yield Padding(ink.prose(finding.message), (0, 0, 0, 2), expand=False)
-        shown = finding.witnesses if self.verbose else finding.witnesses[:1]
-        for index, witness in enumerate(shown):
+        for like in finding.known:
             yield Text("")
-            title = ink.prose(outline.proof_title(finding, index, self.clock), "dim")
+            yield Padding(ink.prose(like.sentence), (0, 0, 0, 2), expand=False)
+        shown = outline.shown_proofs(finding, self.verbose)
+        for place, index in enumerate(shown):
+            witness = finding.witnesses[index]
+            yield Text("")
+            words = outline.proof_title(finding, index, self.clock, len(shown) == 1)
+            title = ink.prose(words, "dim")
             yield Padding(title, (0, 0, 0, 2), expand=False)
             chain = finding.code in outline.CHAINS
             proof = ProofView(
-                witness, self.analysis.trace, chain, "" if index else legend, self.ascii
+                witness, self.analysis.trace, chain, "" if place else legend, self.ascii
             )
             yield Padding(proof, (0, 0, 0, 2), expand=False)
         more = outline.more_proofs(finding, len(shown))

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fputrace.reports.escape import clean, code, decoded, dumps, fenced, markdown
+from fputrace.reports.escape import (
+    clean,
+    code,
+    decoded,
+    dumps,
+    element,
+    fenced,
+    markdown,
+    mermaid,
+)
 from tests.reports.cases import HOSTILE_NAMES
 
 
@@ -80,13 +89,31 @@ def test_markdown_shows_the_text_again(text: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_code_and_fence_cannot_be_closed_from_inside(name: str) -> None:
     span = code(name)
-    delimiter = re.match("`+", span)
-    assert delimiter
-    assert span.endswith(delimiter[0])
-    assert delimiter[0] not in re.findall("`+", span[len(delimiter[0]) : -len(delimiter[0])])
+    if "<" in name:
+        assert span == f"<code>{markdown(name)}</code>"
+    else:
+        delimiter = re.match("`+", span)
+        assert delimiter
+        assert span.endswith(delimiter[0])
+        assert delimiter[0] not in re.findall("`+", span[len(delimiter[0]) : -len(delimiter[0])])
     first, *body, last = fenced(clean(name)).splitlines()
+    assert "<" not in first + "".join(body)
     assert first == f"{last}text"
     assert not any(last in line for line in body)
+
+
+@given(st.text(st.characters()))
+def test_mermaid_has_nothing_its_grammar_knows(text: str) -> None:
+    shown = mermaid(text)
+    assert re.fullmatch(r"([A-Za-z0-9 _./,+=()'>-]|#\d+;)*", shown)
+    assert re.sub(r"#(\d+);", lambda m: chr(int(m[1])), shown) == clean(text)
+
+
+@given(st.text(st.characters()))
+def test_element_shows_the_text_again(text: str) -> None:
+    shown = element(text)
+    assert not set(shown) & set("<>@")
+    assert html.unescape(shown) == clean(text)
 
 
 def test_code_in_a_table_keeps_its_pipes() -> None:

@@ -87,7 +87,7 @@ def test_says_it_all(name: str) -> None:
         "And 87 more (1 of them with -v).",
         "G:74",
         "trace-cmd record -C mono",
-        "missing raw_syscalls:sys_enter",
+        "raw_syscalls:sys_enter",
     ):
         assert part in text, part
 
@@ -115,10 +115,15 @@ def test_many_tasks_do_not_flood(name: str) -> None:
     found = [replace(guest_in_thread_fpu(pid=1000 + n), count=900 - n) for n in range(50)]
     text = draw(name, analysis(*found))
     assert len(re.findall("Proof", text)) == 3
-    assert len(re.findall("guest-state-in-thread-fpu: ", text)) == 20
+    assert len(re.findall("FPU101 guest-state-in-thread-fpu: ", text)) == 20
     assert "and 30 more" in text
     assert len(text) < 64 * 1024
-    assert len(re.findall("Proof", draw(name, analysis(*found), verbose=True))) == 50
+    whole = draw(name, analysis(*found), verbose=True)
+    if name == "markdown":
+        assert re.search(r"\*\*Left out: [\d,]+ lines \(\d+ parts\)\.\*\*", whole)
+        assert 50_000 < len(whole) < 60_000
+    else:
+        assert len(re.findall("Proof", whole)) == 50
 
 
 @pytest.mark.parametrize("name", FOR_PEOPLE)
