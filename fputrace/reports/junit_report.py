@@ -127,8 +127,9 @@ def _lines(found: Sequence[Finding], analysis: Analysis) -> Iterator[str]:
         yield f"  {finding.message}"
         yield from (f"  {like.sentence}" for like in finding.known)
         if number < _PROVED and finding.witnesses:
-            yield f"  {outline.proof_title(finding, 0, clock)}"
-            for step in proof_steps(finding.witnesses[0], analysis.trace):
+            (index,) = outline.shown_proofs(finding, verbose=False)
+            yield f"  {outline.proof_title(finding, index, clock)}"
+            for step in proof_steps(finding.witnesses[index], analysis.trace):
                 if step.inferred:
                     yield f"  {step.number:3} {step.name} (inferred)"
                 else:

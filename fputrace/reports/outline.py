@@ -297,7 +297,7 @@ def facts(finding: Finding, clock: Clock) -> list[Row]:
     return rows
 
 
-def proof_title(finding: Finding, index: int, clock: Clock, alone: bool) -> str:
+def proof_title(finding: Finding, index: int, clock: Clock, alone: bool = True) -> str:
     """Where and when the proof of that index happened, and what its times count from.
 
     ``alone``: no other proof of the finding is shown.
