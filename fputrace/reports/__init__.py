@@ -17,6 +17,8 @@ module               what it renders
 ``sarif_report``     ``analyze`` for code hosts: SARIF 2.1.0
 ``junit_report``     ``analyze`` for CI servers: a test case a rule
 ``check``            ``check``: a sentence a trace
+``diff``             ``diff``: two recordings side by side, as text and Markdown
+``diff_json``        ``diff`` for programs: ``diff.schema.json``
 ``timeline``         ``timeline``: the lanes of a whole trace or a window
 ``info``             ``info``: what a recording says about itself
 ``rules``            ``rules`` and ``explain``
