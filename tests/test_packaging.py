@@ -94,6 +94,8 @@ def expected_files() -> set[str]:
             for pattern in ("*.py", "*.schema.json")
             for path in (ROOT / folder).glob(pattern)
         )
+    assets = (ROOT / "fputrace/reports/assets").rglob("*.*")
+    names.update(str(path.relative_to(ROOT)) for path in assets)
     return names
 
 

@@ -3,12 +3,15 @@
 const CLOSEST = 50; // ns that fill the whole width at most
 const ROWS = 200; // of the table of spans
 
+const collate = new Intl.Collator("en", { numeric: true }).compare;
+
 class Timeline {
   constructor(root, model, onChange) {
     this.root = root;
     this.model = model;
     this.onChange = onChange;
     this.lanes = d3.range(model.cpus.length);
+    this.cpus = "";
     this.task = -1;
     this.proof = null;
     this.chosen = 0;
@@ -73,6 +76,7 @@ class Timeline {
       return;
     }
     this.lanes = chosen;
+    this.cpus = words.trim();
     this.chosen = 0;
     this.resize();
     this.onChange();
@@ -280,6 +284,7 @@ class Timeline {
     });
     for (const [label, options] of Object.entries(groups)) {
       if (!options.length) continue;
+      if (label === "vCPU threads") options.sort((a, b) => collate(a[1], b[1]));
       const group = document.createElement("optgroup");
       group.label = label;
       group.append(...options.map(([pid, words]) => new Option(words, String(pid))));
@@ -439,7 +444,7 @@ class Timeline {
     const said = [];
     if (start > this.model.start || end < this.model.end)
       said.push(["t", `${this.model.time(start)},${this.model.time(end)}`]);
-    if (this.lanes.length < this.model.cpus.length) said.push(["cpu", this.part("cpus").value]);
+    if (this.cpus) said.push(["cpu", this.cpus]);
     if (this.task >= 0) said.push(["task", String(this.model.tasks[this.task][0])]);
     if (this.proof) said.push(["proof", this.proof.id]);
     return said;
