@@ -453,6 +453,9 @@ def _must_decide(
     ignore: Sequence[str] | None,
 ) -> list[str]:
     """Codes whose being undecided is exit status 3."""
+    if strict:
+        errors = [rule.code for rule in analysis.rules if rule.severity is Severity.ERROR]
+        return [code for code in errors if _chosen(code, select, ignore)]
     candidates = set(analysis.generation.candidates)
     missing = {row.code: row.missing for row in analysis.coverage}
     codes = []
@@ -464,7 +467,7 @@ def _must_decide(
             for need in missing.get(rule.code, ())
         )
         hidden = rule.rests_on_absence and not analysis.trace.losses_known
-        if strict or (rule.core & candidates and (lacks_events or hidden)):
+        if rule.core & candidates and (lacks_events or hidden):
             codes.append(rule.code)
     return codes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -46,6 +47,24 @@ def load(names: Sequence[str]) -> tuple[Rule, ...]:
             raise UsageError(f"--plugin {name}: another plugin has the code {rule.code} already")
         rules.append(rule)
     return tuple(rules)
+
+
+def page(name: str) -> str:
+    """What a plugin says of its rule: the docstring of the module that its entry point names, or
+    what the rule itself tells.  Raises UsageError as :func:`load` does.
+    """
+    (rule,) = load([name])
+    (point,) = (point for point in entry_points(group=GROUP) if point.name == name)
+    written = sys.modules[point.module].__doc__
+    if written:
+        return written
+    generations = ", ".join(code for code in GENERATIONS if code in rule.generations)
+    needs = ", ".join(need.replace("|", " or ") for need in rule.needs) or "none"
+    return (
+        f"# {rule.code} {rule.name}\n\n## What\n{rule.title}\n\n"
+        f"## Generations\n{generations}\n\n## Events needed\n{needs}\n\n"
+        f"## When it can be wrong\nIts module ({point.module}) has no docstring that says so.\n"
+    )
 
 
 def _loaded(point: EntryPoint) -> object:

@@ -32,6 +32,11 @@ GOOD = """
     )
 """
 RULE = "import dataclasses, good; RULE = dataclasses.replace(good.RULE, {})"
+MORE = {
+    "told": '"""# TOLD001 told\n\nAll about it.\n"""\n'
+    + RULE.format("code='TOLD001', name='told'"),
+    "needs": RULE.format("code='NEEDS001', needs=('kvm:kvm_msr',)"),
+}
 BROKEN = {
     "raises": ("raise RuntimeError('broken')", "cannot be loaded: RuntimeError: broken"),
     "syntax": ("def", "cannot be loaded: SyntaxError"),
@@ -50,14 +55,20 @@ BROKEN = {
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with an entry point for each of these modules, on the path; and a recording."""
-    for name, text in {"good": GOOD, **{name: code for name, (code, _) in BROKEN.items()}}.items():
+    for name, text in {
+        "good": GOOD,
+        **MORE,
+        **{name: code for name, (code, _) in BROKEN.items()},
+    }.items():
         module = "exits_" if name == "exits" else name
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(text))
         monkeypatch.delitem(sys.modules, module, raising=False)
     info = tmp_path / "pack-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pack\nVersion: 1\n")
-    rows = [f"{name} = {name if name != 'exits' else 'exits_'}" for name in ("good", *BROKEN)]
+    rows = [
+        f"{name} = {name if name != 'exits' else 'exits_'}" for name in ("good", *MORE, *BROKEN)
+    ]
     rows.append("itself = good:RULE")
     (info / "entry_points.txt").write_text("[fputrace.rules]\n" + "\n".join(rows) + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -96,6 +107,27 @@ def test_listed(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "SWAP001" in capsys.readouterr().out
     assert main(["rules", "--format", "text"]) == 0
     assert "SWAP001" not in capsys.readouterr().out
+
+
+def test_explained(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By what its module says, else by what the rule is."""
+    assert main(["explain", "SWAP001", "--plugin", "good", "--plugin", "told"]) == 0
+    assert "## Events needed\nkvm:kvm_fpu, sched:sched_switch\n" in capsys.readouterr().out
+    assert main(["explain", "told", "fpu108", "--plugin", "told"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("# TOLD001 told\n\nAll about it.\n")
+    assert "# FPU108 " in said
+    assert main(["explain", "SWAP001"]) == 2
+    assert "there is no rule 'SWAP001'" in capsys.readouterr().err
+
+
+def test_strict_counts_what_a_plugin_cannot_decide(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["analyze", str(installed), "-q", "--no-config", "--select", "NEEDS"]
+    assert main([*arguments, "--plugin", "needs"]) == 0
+    assert main([*arguments, "--plugin", "needs", "--strict"]) == 3
+    assert "NEEDS001" in capsys.readouterr().out
 
 
 def test_nothing_is_loaded_unasked(installed: Path) -> None:

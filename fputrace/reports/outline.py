@@ -342,7 +342,7 @@ def verdict_line(analysis: Analysis) -> str:
             "Nothing of what was selected was found; "
             f"{plural(analysis.hidden, 'finding')} {hidden}."
         )
-    asked = [row for row in coverage(analysis) if row.code < _ABOUT_TRACE]
+    asked = [row for row in coverage(analysis) if not row.code.startswith(_ABOUT_TRACE)]
     selected = "selected " if analysis.left_out else ""
     if selected and not asked:
         return "Nothing was checked: no rule about FPU state was selected."
