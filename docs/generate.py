@@ -19,8 +19,10 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
+from textwrap import fill
 
 import fputrace
 from fputrace.arguments import EXIT_STATUSES
@@ -275,10 +277,122 @@ def queries() -> dict[str, str]:
     return answers
 
 
+FEARED = "4.14.0-rc8-pinned"
+
+
+@cache
+def compared() -> dict[str, str]:
+    """The patch of 2017 by three recordings: what docs/diff.md and the README say of it."""
+    from fputrace.compare import OUT, compare, work_of
+    from fputrace.reports.diff import figure, text
+
+    before, after = PATCHED
+    normal = [page.RULE.code for page in PAGES if getattr(page.RULE, "costs_only", False)]
+    paths = {case: f"sample_traces/{case}/trace.dat" for case in (before, FEARED, after)}
+    os.chdir(ROOT)
+    found = {
+        case: fputrace.analyze(path, costs=True, ignore=normal) for case, path in paths.items()
+    }
+    forced = fputrace.analyze(paths[FEARED], generation="G3")
+    works = {case: work_of(analysis) for case, analysis in found.items()}
+
+    def count(case: str, code: str) -> int:
+        return sum(one.count for one in found[case].findings if one.code == code)
+
+    def told(case: str, code: str) -> str:
+        row = next(row for row in found[case].coverage if row.code == code)
+        if row.status.value.startswith("not"):
+            return row.status.value.replace("-", " ")
+        verdicts = {one.verdict.value for one in found[case].findings if one.code == code}
+        rate = figure(count(case, code) / works[case].outs)
+        return f"{rate}, {' and '.join(sorted(verdicts))}" if verdicts else "0"
+
+    rows = [
+        ["", *(str(found[case].trace.kernel) for case in paths)],
+        ["---"] * 4,
+        ["generation", *(" or ".join(found[case].generation.candidates) for case in paths)],
+        ["vCPU threads switched out", *(f"{works[case].outs:,}" for case in paths)],
+        ["for each of these:", "", "", ""],
+        ["FPU201 double-save", *(told(case, "FPU201") for case in paths)],
+        ["FPU101 guest-state-in-thread-fpu", *(told(case, "FPU101") for case in paths)],
+    ]
+    pairs = {case: compare(found[before], found[case]) for case in (FEARED, after)}
+    sums: dict[str, dict[str, float]] = {case: {} for case in paths}
+    for case, pair in pairs.items():
+        for row in pair.measures:
+            if row.unit == OUT:
+                sums[before][row.name] = row.old.rate or 0.0
+                sums[case][row.name] = row.new.rate or 0.0
+    for name in sums[before]:
+        sign = ", ≈" if name.startswith(("ns", "bytes")) else ""
+        rows.append([f"{name}{sign}", *(figure(sums[case][name]) for case in paths)])
+
+    def outs(case: str) -> str:
+        return f"{works[case].outs:,}"
+
+    proven = sum(
+        one.count
+        for one in forced.findings
+        if one.code == "FPU101" and one.verdict.value == "confirmed"
+    )
+    twice, over = count(before, "FPU201"), count(FEARED, "FPU101")
+    answer = (
+        f"**4.14.5** restores the VMM's registers in {twice} of {outs(before)} switch-outs of a "
+        "vCPU thread only to save them again at once (FPU201, confirmed): on average ≈ "
+        f"{figure(sums[before]['ns redundant'])} ns a switch-out for nothing. **4.14.0-rc8+** does "
+        f"not, and pays for it: in {over} of {outs(FEARED)} it saves the guest's registers over "
+        "the VMM's (FPU101). By its tracepoints alone that is only possible: G2 prints the same; "
+        f"judged as G3 (`--new-generation G3`) {proven} of them are confirmed. **4.14.177**, the "
+        f"patch as merged, has no FPU201 in {outs(after)} switch-outs and no redundant save or "
+        f"restore: one costs ≈ {figure(sums[after]['ns'])} ns instead of "
+        f"{figure(sums[before]['ns'])}. It saves the guest's registers in `thread.fpu` too, but by "
+        "design: the VMM's wait in `vcpu->arch.user_fpu`, for which FPU101 would need probes. The "
+        "patch was right, and so was the objection to what it might have been."
+    )
+    assert not count(after, "FPU201")
+    assert not sums[after]["saves redundant"] + sums[after]["restores redundant"]
+
+    def shown(case: str) -> str:
+        return f"\n\n```text\n{text(pairs[case], found[before], found[case])}```\n\n"
+
+    return {
+        "answer": f"\n\n{fill(answer, 110)}\n\n",
+        "kernels": "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n",
+        "diff-feared": shown(FEARED),
+        "diff-patched": shown(after),
+    }
+
+
+CHECKS = (
+    ("5.2.1-pinned", "FPU101"),
+    ("4.14.5-pinned", "FPU103"),
+    ("4.14.5-pinned", "FPU110"),
+)
+"""A case and a rule for each answer of ``check``."""
+
+
+@cache
+def checks() -> str:
+    """What ``check`` says and returns."""
+    from fputrace.cli import main as command
+
+    os.chdir(ROOT)
+    lines = []
+    for case, code in CHECKS:
+        words = ["check", f"sample_traces/{case}/trace.dat", "--rule", code]
+        with redirect_stdout(io.StringIO()) as out:
+            status = command(words)
+        said = fill(out.getvalue(), 110, break_on_hyphens=False)
+        lines += [f"$ fputrace {' '.join(words)}; echo $?", said, str(status)]
+    return "\n".join(lines)
+
+
 def parts() -> dict[str, str]:
     """Marker in a README -> the text between it and its end."""
     statuses = [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
     return {
+        **compared(),
+        "checks": f"\n\n```console\n{checks()}\n```\n\n",
         "bugs": f"\n{bug_rows()}\n",
         "cases": f"\n{sample_rows()}\n",
         "exit-statuses": "\n" + "\n".join(["| exit status | |", "| --- | --- |", *statuses]) + "\n",
@@ -321,7 +435,9 @@ def made() -> dict[str, str]:
     for readme in (
         "README.md",
         "docs/bugs/README.md",
+        "docs/ci.md",
         "docs/costs.md",
+        "docs/diff.md",
         "docs/export.md",
         "sample_traces/README.md",
     ):
