@@ -54,7 +54,7 @@ def convert_trace(
     if to not in FORMS:
         raise UsageError(f"there is no form {to!r}", hint=f"Forms: {', '.join(FORMS)}.")
     if progress is not None:
-        _watch(trace, progress)
+        watch(trace, progress)
     if to == "parquet":
         from fputrace.convert.parquet import check_pyarrow, write_parquet
 
@@ -75,7 +75,7 @@ def convert_trace(
         write(trace, out)
 
 
-def _watch(trace: Trace, progress: Callable[[Trace], None]) -> None:
+def watch(trace: Trace, progress: Callable[[Trace], None]) -> None:
     """Have `progress` called after every block of every pass."""
     inner = trace._blocks
     if inner is None:

@@ -84,6 +84,8 @@ class Arguments:
             return [self._probe_writer(raw)]
         if name == "kvm:kvm_userspace_exit":
             return [_user_exit, raw]
+        if name == "sched:sched_switch" and "prev_state" not in fields:
+            return [_untold_switch, raw]
         shapes = _kernel_shapes(name, fields.keys())
         return [*(self._writer(shape) for shape in shapes), raw]
 
@@ -221,6 +223,17 @@ def _user_exit(fields: Fields) -> str | None:
 _USER_EXITS = {number: word for word, number in USER_EXITS.items()}
 _VMX = {number: word for word, number in VMX.items()}
 _SVM = {number: word for word, number in SVM.items()}
+
+
+def _untold_switch(fields: Fields) -> str | None:
+    """As trace-cmd's plugin prints it, whose R does not tell whether the task was preempted."""
+    try:
+        return (
+            f"{_plain(fields['prev_comm'])}:{fields['prev_pid']} [{fields['prev_prio']}] R ==> "
+            f"{_plain(fields['next_comm'])}:{fields['next_pid']} [{fields['next_prio']}]"
+        )
+    except KeyError:
+        return None
 
 
 def _exit_reason(fields: Fields, value: Any) -> str:

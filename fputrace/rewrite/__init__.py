@@ -49,8 +49,6 @@ def redact(
 
     Raises
     ------
-    UsageError
-        It is neither trace.dat nor perf.data nor text.
     ReadError
         The recording fails while it is read.
     OSError
@@ -59,11 +57,17 @@ def redact(
     from fputrace.rewrite.names import Names
     from fputrace.rewrite.records import plan_of
     from fputrace.rewrite.renamed_tracedat import redact_tracedat
+    from fputrace.rewrite.views import renamed, write_view
 
     known = {*trace.comms.values(), *trace.instances, trace.host or ""}
     names = Names(keep, known)
-    plan = plan_of(trace, "redact")
-    events = redact_tracedat(trace, plan, names, out, progress)
+    plan = plan_of(trace)
+    if plan is not None and plan.container.version:
+        events = redact_tracedat(trace, plan, names, out, progress)
+    else:
+        view = renamed(trace, names)
+        write_view(view, out, progress)
+        events = sum(view.counts.values())
     changed = [
         f"{len(names.changed(kind)):,} {word}"
         for kind, word in (("task", "tasks"), ("host", "hosts"), ("text", "texts"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fputrace.rewrite.head import addresses_in, clock_of, cpustat, head_of, symb
 from fputrace.rewrite.pages import PagePacker
 from fputrace.rewrite.records import is_record, plan_of, rows_of
 from fputrace.rewrite.tracefile import Ring, write
+from fputrace.rewrite.views import piece_of, write_view
 
 Progress = Callable[[Trace], None]
 
@@ -114,6 +115,36 @@ class Window:
         return Piece(out.getvalue(), events)
 
 
+@dataclass
+class TextWindow:
+    """A recording without raw records, any piece of which is written as text, or as JSON lines."""
+
+    trace: Trace
+    most: int
+    progress: Progress | None
+
+    def piece(self, start: int, end: int) -> Piece:
+        """The text from `start` to `end`, which says where it leaves something out.
+
+        Raises TooMuchError when it has more bytes than are wanted.
+        """
+        view = piece_of(self.trace, start, end)
+        out = _Limited(self.most)
+        write_view(view, out, self.progress)
+        return Piece(out.getvalue(), sum(view.counts.values()))
+
+
+class _Limited(io.BytesIO):
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > self.most:
+            raise TooMuchError(f"the piece has more than {self.most:,} bytes", hint=SMALLER)
+        return super().write(data)
+
+
 def _page_size(plan: Plan, longest: int) -> int:
     """That of the recording, or what its longest record needs."""
     size = plan.page_size if plan.container.version else 4096
@@ -138,13 +169,15 @@ def form_of(plan: Plan) -> tuple[int, str]:
 
 def read_window(
     trace: Trace, start: int, end: int, most: int, progress: Progress | None = None
-) -> Window:
+) -> Window | TextWindow:
     """Read what lies from `start` to `end`.
 
-    Raises UsageError when it is no recording of records, or one whose gaps a trace.dat cannot tell;
-    TooMuchError when it cannot come to less than `most` bytes; ReadError as the file does.
+    Raises UsageError when the recording's gaps are such as a trace.dat cannot tell; TooMuchError
+    when it cannot come to less than `most` bytes; ReadError as the file does.
     """
-    plan = plan_of(trace, "cut")
+    plan = plan_of(trace)
+    if plan is None:
+        return TextWindow(trace, most, progress)
     _check_told(trace)
     cpus = {place.cpu: _Cpu() for place in plan.buffer.cpus}
     size = 0

@@ -12,7 +12,7 @@ from fputrace.rewrite.names import Names
 
 _COMM = re.compile(r"(.*_)?comm")
 _ADDRESS = re.compile(
-    r"(.*_)?(ip|rip|pc|rsp|addr|address|ptr|pointer|gva|gpa|hva|func|function|caller|callsite|"
+    r"(.*_)?(fpu|fpstate|ip|rip|pc|rsp|addr|address|ptr|pointer|gva|gpa|hva|func|function|caller|callsite|"
     r"handler|restorer|buf|args)"
 )
 """Names of fields that hold addresses, of programs and guests too."""
@@ -63,7 +63,7 @@ class RecordCleaner:
         return bytes(out)
 
     def _step(self, field: FormatField, of_probe: bool) -> _Step:
-        named = _ADDRESS.fullmatch(field.name) is not None
+        named = is_address(field.name)
         if field.name.startswith("common_"):
             return _Step(field, "keep" if field.size <= 4 else "zero", 0)
         if is_string(field):
@@ -99,7 +99,7 @@ class RecordCleaner:
 
     def _text(self, field: FormatField, data: bytes) -> bytes:
         text = data.partition(b"\0")[0].decode("utf-8", "backslashreplace")
-        new = self.names.comm(text) if _COMM.fullmatch(field.name) else self.names.text(text)
+        new = self.names.comm(text) if is_comm(field.name) else self.names.text(text)
         return new.encode("utf-8", "replace")
 
     def _rest(self, field: FormatField, what: str, element: int, data: bytes) -> bytes:
@@ -132,3 +132,13 @@ class RecordCleaner:
 def _is_probe(form: EventFormat) -> bool:
     """Whether somebody made up the event's fields: their types are what he wrote."""
     return any(field.name in ("__probe_ip", "__probe_func") for field in form.fields)
+
+
+def is_address(name: str) -> bool:
+    """Whether a field of this name holds addresses, of programs and guests too."""
+    return _ADDRESS.fullmatch(name) is not None
+
+
+def is_comm(name: str) -> bool:
+    """Whether a field of this name holds the name of a task."""
+    return _COMM.fullmatch(name) is not None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fputrace.errors import UsageError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.passes import Pass, Plan
@@ -16,8 +15,6 @@ from fputrace.parsers.records import BlockRecords
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_TAKEN = "trace.dat and perf.data"
 
 
 @dataclass(frozen=True)
@@ -35,19 +32,12 @@ class Rows:
         return count if count >= 0 else None
 
 
-def plan_of(trace: Trace, what: str) -> Plan:
-    """How the recording's records are read.
-
-    Raises UsageError when it holds none, or not the formats that say what is in them; `what` is
-    the verb.
-    """
+def plan_of(trace: Trace) -> Plan | None:
+    """How the records are read; None when it holds none, or not the text of their formats."""
     plan = trace._plan
     if isinstance(plan, Plan) and (plan.container.event_formats or plan.container.ftrace_formats):
         return plan
-    raise UsageError(
-        f"{trace.path}: {what} takes {_TAKEN} and text, and this is {trace.format}",
-        hint="Give the recording that it was made from.",
-    )
+    return None
 
 
 def rows_of(

@@ -11,7 +11,15 @@ from fputrace.errors import UsageError
 from fputrace.events import Trace
 from fputrace.findings import Analysis, Finding, Severity, Verdict, Witness
 from fputrace.rewrite.beside import write_beside
-from fputrace.rewrite.cut import SMALLER, Piece, Progress, TooMuchError, Window, read_window
+from fputrace.rewrite.cut import (
+    SMALLER,
+    Piece,
+    Progress,
+    TextWindow,
+    TooMuchError,
+    Window,
+    read_window,
+)
 
 _STEPS = 5
 """Halvings of each side of a piece that is large enough."""
@@ -123,16 +131,16 @@ class _Search:
             start, end = max(low - margin, self.first), min(high + margin, self.last)
             try:
                 window = read_window(self.trace, start, end, self.most, self.progress)
+                found = self._try(window, start, end, witness)
             except TooMuchError:
                 return None
-            found = self._try(window, start, end, witness)
             if found is not None:
                 return self._shrink(window, found, witness)
             if start <= self.first and end >= self.last:
                 return None
             margin *= 4
 
-    def _shrink(self, window: Window, found: Cut, witness: Witness) -> Cut:
+    def _shrink(self, window: Window | TextWindow, found: Cut, witness: Witness) -> Cut:
         low, high = _ends(witness)
         for side in ("end", "start"):
             good = low - found.start if side == "start" else found.end - high
@@ -150,7 +158,9 @@ class _Search:
                     found, good = smaller, margin
         return found
 
-    def _try(self, window: Window, start: int, end: int, witness: Witness) -> Cut | None:
+    def _try(
+        self, window: Window | TextWindow, start: int, end: int, witness: Witness
+    ) -> Cut | None:
         piece = window.piece(start, end)
         if len(piece.data) > self.most:
             return None

@@ -19,6 +19,7 @@ from fputrace.parsers import open_trace
 from fputrace.parsers.textmeta import Header, shown_names
 from fputrace.reports.json_report import analyze_json
 from tests.conftest import unless_long
+from tests.parsers.rows import read_all
 from tests.tools import text_of, trace_cmd
 from tests.tools.trace_cmd import Event
 from tests.writers import EventSpec, TraceWriter
@@ -387,3 +388,22 @@ def test_writing_fails_as_it_does(tmp_path: Path) -> None:
         pytest.raises(OSError, match="space"),
     ):
         write_text(trace, Full())  # type: ignore[arg-type]
+
+
+def test_a_switch_whose_state_a_text_did_not_tell(tmp_path: Path) -> None:
+    """trace-cmd's R is a task that waits or one that was preempted: nobody says more later."""
+    idle, task = "swapper/0:0 [120]", "a b:10 [120]"
+    path, out = tmp_path / "in.txt", io.BytesIO()
+    path.write_text(
+        "cpus=1\n"
+        f"          <idle>-0     [000]     1.000000100: sched_switch:         {idle} R ==> {task}\n"
+        f"             a b-10    [000]     1.000000200: sched_switch:         {task} S ==> {idle}\n"
+    )
+    with open_trace(path) as trace:
+        write_text(trace, out)
+    assert f" {idle} R ==> {task}\n".encode() in out.getvalue()
+    (tmp_path / "out.txt").write_bytes(out.getvalue())
+    old, new = read_all(path), read_all(tmp_path / "out.txt")
+    assert [row.fields for row in new.rows] == [row.fields for row in old.rows]
+    assert "prev_state" not in new.rows[0].fields
+    assert not new.trace.losses

@@ -17,7 +17,7 @@ _ADDRESS = re.compile(r"\b(?:0x)?([0-9a-f]{16})\b")
 
 def names_in(path: Path, instance: str | None = None) -> set[str]:
     """Every text that a recording's records and its table of tasks hold."""
-    trace, rows, _ = read_all(path, instance=instance)
+    trace, rows, _ = read_all(path, instance=instance, ordered=False)
     found = {*trace.comms.values()}
     for row in rows:
         found |= {value for value in row.fields.values() if isinstance(value, str)}
@@ -32,7 +32,7 @@ def _number(text: str) -> bool:
 def pointers_in(path: Path, instance: str | None = None) -> set[int]:
     """Every kernel address that a recording's records and its kallsyms hold."""
     found: set[int] = set()
-    for row in read_all(path, instance=instance).rows:
+    for row in read_all(path, instance=instance, ordered=False).rows:
         for value in row.fields.values():
             numbers = value if isinstance(value, tuple) else (value,)
             for one in numbers:

@@ -13,9 +13,11 @@ import pytest
 
 import fputrace
 from fputrace.cli import main
+from fputrace.errors import UsageError
 from fputrace.events import Kind
 from fputrace.findings import Analysis, Finding, Severity, Verdict
 from fputrace.parsers import open_trace
+from fputrace.rewrite.cut import read_window
 from tests.conftest import SAMPLES, unless_long
 from tests.parsers.rows import Row, read_all
 from tests.writers import TraceWriter
@@ -210,13 +212,42 @@ def test_standard_output_and_what_is_said(
     assert events_of(tmp_path / "out.dat")
 
 
-def test_no_piece_is_made_of_what_hides_its_losses(
-    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = tmp_path / "lines.jsonl"
+def test_converted_recordings_stay_what_they_are(tmp_path: Path) -> None:
+    """JSON lines give JSON lines; the finding is the same in the piece."""
+    lines, out = tmp_path / "lines.jsonl", tmp_path / "out.jsonl"
     assert main(["convert", str(CORRUPTION), "--to", "jsonl", "-o", str(lines)]) == 0
-    assert cut(lines, tmp_path / "out.dat", "--time", ",") == 2
-    assert "Give the recording that it was made from" in capsys.readouterr().err
+    assert cut(lines, out, "--finding", "FPU111:2", "-q") == 0
+    piece = fputrace.analyze(out)
+    assert piece.trace.format.startswith("jsonl")
+    assert ("FPU111", 93) in proofs(piece)
+    assert piece.losses
+    assert sum(piece.trace.counts.values()) < 2000
+
+
+def test_a_text_gives_a_text_whose_edges_are_losses(tmp_path: Path) -> None:
+    path, out = SAMPLES / "6.12-pipe-lost" / "trace.txt", tmp_path / "out.txt"
+    assert cut(path, out, "--time", "4.2,4.5", "-q") == 0
+    trace, rows, _ = read_all(out, ordered=False)
+    whole = read_all(path, ordered=False)
+    kept = [row for row in whole.rows if 4_200_000_000 <= row.ts <= 4_500_000_000]
+    assert [(row.ts, row.cpu, row.name, row.fields) for row in rows] == [
+        (row.ts, row.cpu, row.name, row.fields) for row in kept
+    ]
+    assert not trace.whole_known
+    inner = [loss for loss in trace.losses if "cut" not in loss.where]
+    assert [loss.count for loss in inner] == [3556, 5335]
+    edges = [loss for loss in trace.losses if "cut" in loss.where]
+    assert {(loss.cpu, loss.after_ns is None) for loss in edges} == {
+        (cpu, before) for cpu in (0, 1) for before in (True, False)
+    }
+    assert cut(path, out, "--time", ",", "--max-size", "100K", "-q") == 2
+
+
+def test_no_trace_dat_is_made_of_what_hides_its_losses() -> None:
+    with open_trace(CORRUPTION) as trace:
+        trace.losses_known = False
+        with pytest.raises(UsageError, match="cannot tell which events it lost"):
+            read_window(trace, 0, 1 << 60, 1 << 20)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fputrace.cli import main
 from fputrace.findings import Analysis
 from fputrace.parsers import open_trace
 from fputrace.rewrite.names import Names
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, unless_long
 from tests.parsers.rows import read_all
 from tests.rewrite.leaks import formats_of, leaks, names_in, pointers_in, symbols_in, unpacked
 from tests.rewrite.test_cut import report
@@ -252,6 +253,68 @@ def test_damaged_recordings_give_an_output_or_an_error(tmp_path: Path, seed: int
         assert (status == 0) == out.exists()
         if status == 0:
             fputrace.analyze(out).trace.close()
+
+
+OWN_WORDS = b"grep, tail, trace-cmd report, perf script, KVM"
+"""What fputrace itself says of texts."""
+
+TEXTS = [unless_long(path) for path in sorted(SAMPLES.glob("*/trace.txt"))]
+
+
+@pytest.mark.parametrize("path", TEXTS)
+def test_texts(path: Path, tmp_path: Path) -> None:
+    """Of ftrace, with and without pointers."""
+    out = tmp_path / "out.txt"
+    assert redact(path, out) == 0
+    assert said(fputrace.analyze(out)) == said(fputrace.analyze(path))
+    assert not leaks(out.read_bytes(), names_in(path), pointers_in(path), OWN_WORDS)
+    old, new = read_all(path, ordered=False), read_all(out, ordered=False)
+    assert [(row.ts, row.cpu, row.pid) for row in new.rows] == [
+        (row.ts, row.cpu, row.pid) for row in old.rows
+    ]
+
+
+LINES = """\
+          <idle>-0       [001] d..2.     3.208785: sched_switch: prev_comm=swapper/1 prev_pid=0 \
+prev_prio=120 prev_state=R ==> next_comm=house next_pid=18 next_prio=120
+           house-5       [001] d..2.     3.208786: driver: bar=house x=0xffff888012345678 of house
+           house-5       [001] d..2.     3.208787: tracing_mark_write: hello house
+           house-5       [001] d..2.     3.208789: sys_enter: NR 1 (7f00, ffff888011112222, 3)
+           house-5       [001] d..2.     3.208790: p_fpu: (house_fn+0x4/0x50) fpu=0xffff888011112222
+ => ffffffff81234567
+"""
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_what_nobody_knows_in_a_text_is_not_copied(tmp_path: Path, suffix: str) -> None:
+    path, out = tmp_path / "house.txt", tmp_path / "out"
+    path.write_text(LINES)
+    if suffix == "jsonl":
+        assert main(["convert", str(path), "--to", "jsonl", "-o", str(tmp_path / "h.jsonl")]) == 0
+        path = tmp_path / "h.jsonl"
+    assert redact(path, out) == 0
+    data = out.read_bytes()
+    assert b"house" not in data.replace(b"house_fn+0x4/0x50", b""), "the kernel's functions stay"
+    assert not leaks(data, set(), {0xFFFF888012345678, 0xFFFF888011112222, 0xFFFFFFFF81234567})
+    assert len(read_all(out).rows) == 5
+
+
+def test_perf_script_and_trace_cmd_report(tmp_path: Path) -> None:
+    """Texts that others made of the same recording."""
+    path, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    path.write_text("\n".join(report(CORRUPTION)) + "\n")
+    assert redact(path, out) == 0
+    assert said(fputrace.analyze(out)) == said(fputrace.analyze(path))
+    assert not leaks(out.read_bytes(), names_in(path), pointers_in(path), OWN_WORDS)
+    perf = SAMPLES / "5.2.1-pinned" / "perf.data"
+    if shutil.which("perf") is not None:
+        done = subprocess.run(
+            ["perf", "script", "--ns", "-i", perf], capture_output=True, check=True
+        )
+        path.write_bytes(done.stdout)
+        assert redact(path, out) == 0
+        assert said(fputrace.analyze(out)) == said(fputrace.analyze(path))
+        assert not leaks(out.read_bytes(), names_in(path), pointers_in(path), OWN_WORDS)
 
 
 def test_addresses_keep_what_ties_them_together() -> None:
