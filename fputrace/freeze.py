@@ -17,6 +17,7 @@ import numpy as np
 from fputrace.ahead import ahead
 from fputrace.checking import Naming, event_of
 from fputrace.events import Kind, Loss
+from fputrace.homes import homes_of
 from fputrace.moment import CpuMoment, Moment, Place, TaskMoment, Why
 from fputrace.replay import Replay
 from fputrace.replay.layout import (
@@ -39,41 +40,6 @@ if TYPE_CHECKING:
 
     from fputrace.events import EventBlock, Trace
     from fputrace.findings import WitnessEvent
-
-
-class Homes(NamedTuple):
-    """Where images lie in memory, in one generation.
-
-    ``own``: a task's; ``parked``: the VMM's while its guest is loaded; ``guest``: the guest's while
-    it is not loaded; ``guest_out``: the guest's while it is loaded and its thread switched out.
-    """
-
-    own: str
-    parked: str
-    guest: str
-    guest_out: str
-
-
-_GUEST = "vcpu->arch.guest_fpu"
-_PUT_AT_OUT = Homes("thread.fpu", "thread.fpu", _GUEST, _GUEST)
-_USER_FPU = Homes("thread.fpu", "vcpu->arch.user_fpu", _GUEST, "thread.fpu")
-_BESIDE = Homes("thread.fpu", "thread.fpu", _GUEST, "thread.fpu")  # 240c35a3783a
-_FPSTATE = f"{_GUEST}.fpstate"
-
-HOMES: Mapping[str, Homes] = {
-    "G0": _PUT_AT_OUT,
-    "G1": _PUT_AT_OUT,
-    "G2": _USER_FPU,
-    "G2x": _USER_FPU,
-    "G3": _BESIDE,
-    "G4a": _BESIDE,
-    "G4x": _USER_FPU,
-    "G4b": _USER_FPU,
-    "G4c": _USER_FPU,
-    "G4d": _USER_FPU,
-    "G5": Homes("thread.fpu.fpstate", "thread.fpu.__task_fpstate", _FPSTATE, _FPSTATE),
-    "G6": Homes("x86_task_fpu()->fpstate", "x86_task_fpu()->__task_fpstate", _FPSTATE, _FPSTATE),
-}
 
 
 def freeze(
@@ -149,12 +115,7 @@ class _Frozen:
         self.near = near
         self.rows = cpus
         self.naming = Naming(self.comms, self.trace.event_names, self.trace.formats)
-        self.homes = Homes(
-            *(
-                " or ".join(dict.fromkeys(names))
-                for names in zip(*(HOMES[code] for code in about.candidates), strict=True)
-            )
-        )
+        self.homes = homes_of(about.candidates)
         self.seen = {cpu: watch.now(cpu, cpus[cpu], about.ns) for cpu in self._numbers()}
         self.runs: dict[int, int] = {}
         self.leaves: dict[int, int] = {}

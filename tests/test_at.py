@@ -15,7 +15,8 @@ from rich.console import Console
 import fputrace
 from fputrace import cli
 from fputrace.events import Kind, Loss, Trace
-from fputrace.freeze import HOMES, freeze
+from fputrace.freeze import freeze
+from fputrace.homes import HOMES
 from fputrace.moment import REASONS, CpuMoment, Moment, Place, TaskMoment
 from fputrace.reports.at import About, MomentView, moment_json, moment_text
 from fputrace.reports.outline import Clock
@@ -160,8 +161,8 @@ def preempted(story: Story) -> None:
         ("G1", "thread.fpu", "vcpu->arch.guest_fpu"),
         ("G2", "vcpu->arch.user_fpu", "thread.fpu"),
         ("G4c", "vcpu->arch.user_fpu", "thread.fpu"),
-        ("G5", "thread.fpu.__task_fpstate", "vcpu->arch.guest_fpu.fpstate"),
-        ("G6", "x86_task_fpu()->__task_fpstate", "vcpu->arch.guest_fpu.fpstate"),
+        ("G5", "thread.fpu, own fpstate", "vcpu->arch.guest_fpu.fpstate"),
+        ("G6", "x86_task_fpu(), own fpstate", "vcpu->arch.guest_fpu.fpstate"),
     ],
 )
 def test_where_a_preempted_guest_is(generation: str, user: str, guest: str, tmp_path: Path) -> None:

@@ -150,6 +150,16 @@ def fenced(text: str, language: str = "text", trusted: bool = False) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
+def dot_string(text: str) -> str:
+    """``text`` (several lines) as a quoted string of Graphviz that shows just that, centred.
+
+    Graphviz reads backslashes and HTML entities in labels.
+    """
+    lines = [clean(line) for line in text.split("\n")]
+    escaped = (line.replace("&", "&amp;").replace("\\", "\\\\") for line in lines)
+    return '"' + "\\n".join(escaped).replace('"', '\\"') + '"'
+
+
 def mermaid(text: str) -> str:
     """``text`` as Mermaid shows it: whatever its grammar might mean something by is a number.
 
