@@ -208,7 +208,10 @@ def thinned(
 
 
 def _anchors(analysis: Analysis, start: int, end: int) -> Iterator[int]:
-    """Times worth exact spans: proofs, the first of every finding before the second; then holes."""
+    """Times worth exact spans: proofs, the first of every finding before the second; then holes.
+
+    Where there is none of them: the beginning, the middle and the end.
+    """
     depth = max((len(found.witnesses) for found in analysis.findings), default=0)
     proofs = (
         event.ns
@@ -220,7 +223,8 @@ def _anchors(analysis: Analysis, start: int, end: int) -> Iterator[int]:
     holes = (
         ns for loss in analysis.losses for ns in (loss.after_ns, loss.before_ns) if ns is not None
     )
-    yield from (ns for ns in chain(proofs, holes) if start <= ns <= end)
+    found = [ns for ns in chain(proofs, holes) if start <= ns <= end]
+    yield from found or (start, (start + end) // 2, end)
 
 
 def _vcpus(analysis: Analysis, sums: Sums) -> dict[int, Vcpu]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TASKS = 2000
 _HOLES = 2000
 _NAME = 100
-_SECOND = 1_000_000_000
+_ROUND = 100_000_000_000_000
 _KINDS = ("error", "performance", "trace", "info", "lost")
 
 
@@ -41,8 +41,8 @@ def timeline_data(
     When room is short, exact spans beyond half of it are left out, then the finest levels.
     """
     clock, trace = clock_of(analysis.trace), analysis.trace
-    # Numbers of JavaScript are exact up to 2**53 ns, 104 days: times count from a whole second.
-    base = found.start_ns // _SECOND * _SECOND
+    # Numbers of JavaScript are exact up to 2**53 ns, 104 days: times count from a round one.
+    base = found.start_ns // _ROUND * _ROUND
     pids = _pids(found)
     number = {pid: index for index, pid in enumerate(pids)}
     document: dict[str, Any] = {

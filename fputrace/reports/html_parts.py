@@ -252,6 +252,7 @@ _KEYS = (
     (", .", "the span before, the next one"),
     ("n p", "the next finding, the one before"),
     ("l L", "the next place with losses, the one before"),
+    ("e E", "the next part of which single spans are kept, the one before"),
     ("Esc", "no filter, no proof"),
     ("?", "this list"),
 )
@@ -352,8 +353,9 @@ def _help() -> Element:
     words = (
         "Drag to move; turn the wheel with Ctrl, or after a click on the lanes, to zoom; click for "
         "what is there. The strip above shows findings and losses of the whole recording, and the "
-        "part in view. Where many spans lie in one pixel, a column shows their shares. The address "
-        "of the page names what is in view: copy it to show it to somebody who has the file."
+        "part in view; where a line runs along its lower edge, single spans are kept. Where many "
+        "spans lie in one pixel, a column shows their shares. The address of the page names what "
+        "is in view: copy it to show it to somebody who has the file."
     )
     return node(
         "details", node("summary", "How to move, keys"), node("p", words), keys, class_="tl-help"

@@ -76,20 +76,22 @@ class Drawing {
     const [start, end] = x.domain();
     const first = Math.floor((start - model.start) / length);
     const last = Math.ceil((end - model.start) / length);
-    let filled = 0;
+    let filled = 0; // of 255
     let before = -1;
     for (let i = d3.bisectLeft(pieces.cell, first); pieces.cell[i] < last; i++) {
       const cell = pieces.cell[i];
       if (cell !== before) filled = 0;
       before = cell;
-      const left = x(model.start + cell * length);
-      const high = (pieces.share[i] / 255) * BAR;
-      if (pieces.state[i] !== 0) {
-        pen.globalAlpha = task < 0 || pieces.owner[i] === task ? 1 : 0.15;
-        pen.fillStyle = colors[model.states[pieces.state[i]]];
-        pen.fillRect(left, y + BAR - filled - high, x(model.start + (cell + 1) * length) - left, high);
-      }
-      filled += high;
+      // Whole pixels: no seams between cells.
+      const left = Math.round(x(model.start + cell * length));
+      const right = Math.round(x(model.start + (cell + 1) * length));
+      const low = Math.round((filled / 255) * BAR);
+      filled += pieces.share[i];
+      const high = Math.round((filled / 255) * BAR);
+      if (pieces.state[i] === 0) continue;
+      pen.globalAlpha = task < 0 || pieces.owner[i] === task ? 1 : 0.15;
+      pen.fillStyle = colors[model.states[pieces.state[i]]];
+      pen.fillRect(left, y + BAR - high, right - left, high - low);
     }
     pen.globalAlpha = 1;
   }

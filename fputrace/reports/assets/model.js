@@ -1,4 +1,4 @@
-// What a timeline knows of a trace.  Times are offsets from `base`, a whole second, in the unit of
+// What a timeline knows of a trace.  Times are offsets from `base`, a round time, in the unit of
 // the trace's clock (ns, or ticks where the clock counts none).
 
 class Model {

@@ -151,13 +151,20 @@ class Timeline {
     this.jump(places, forward, "loss");
   }
 
+  // Where single spans are kept, one by one.
+  exactParts(forward) {
+    const words = "Single spans are kept here";
+    const places = this.model.exact.map(([from, to]) => ({ cpu: null, from, to, words }));
+    this.jump(places, forward, "part with single spans");
+  }
+
   // The next span of the chosen lane, or the one before.
   span(forward) {
     const lane = this.lanes[this.chosen];
     const spans = this.model.spans[lane];
     const at = this.cursor ?? d3.mean(this.window);
     if (!spans || !this.model.isExact(at, at)) {
-      this.say("Single spans are not kept here: only near findings, and in short recordings.");
+      this.say("Single spans are not kept here; e leads to where they are.");
       return;
     }
     let row = d3.bisectRight(spans.start, at) - 1 + (forward ? 1 : -1);
@@ -233,12 +240,18 @@ class Timeline {
       const left = Math.max(this.whole(a), from);
       places.push([left, Math.max(Math.min(this.whole(b), to), left + 1), "lost"]);
     }
+    if (!this.model.isExact(this.model.start, this.model.end)) {
+      for (const [a, b] of this.model.exact)
+        places.push([this.whole(a), Math.max(this.whole(b), this.whole(a) + 1), "exact"]);
+    }
+    const top = { lost: 19, exact: 23 };
+    const height = { lost: 4, exact: 2 };
     d3.select(this.part("strip")).select(".tl-density").selectAll("rect").data(places).join("rect")
       .attr("class", ([, , what]) => `tl-${what}`)
       .attr("x", ([left]) => left)
       .attr("width", ([left, right]) => right - left)
-      .attr("y", ([, , what]) => (what === "lost" ? 19 : 3))
-      .attr("height", ([, , what]) => (what === "lost" ? 5 : 16));
+      .attr("y", ([, , what]) => top[what] ?? 3)
+      .attr("height", ([, , what]) => height[what] ?? 16);
   }
 
   redraw() {
@@ -313,7 +326,7 @@ class Timeline {
     const body = this.part("table").querySelector("tbody");
     d3.select(body).selectAll("tr").data(rows).join("tr")
       .selectAll("td").data((row) => row).join("td").text((cell) => cell);
-    const exact = this.model.isExact(start, end) ? "" : " Outside of what is near findings only cells are known.";
+    const exact = this.model.isExact(start, end) ? "" : " In parts of the view only cells are known; e leads to where single spans are kept.";
     const more = rows.length === ROWS ? ` The first ${ROWS}; zoom in for the others.` : "";
     this.part("count").textContent = `${rows.length} spans.${more}${exact}`;
   }
@@ -384,6 +397,8 @@ class Timeline {
       ".": () => this.span(true),
       ",": () => this.span(false),
       Escape: () => this.clear(),
+      e: () => this.exactParts(true),
+      E: () => this.exactParts(false),
       "?": () => (this.part("help").open = !this.part("help").open),
     };
     const action = keys[event.key];
