@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
+from fputrace.findings import Verdict
 from fputrace.reports import costs as cost_tables
-from fputrace.reports import lanes, outline
+from fputrace.reports import lanes, outline, summary
+from fputrace.reports.chain import chain_lines, overwritten
 from fputrace.reports.command import command_lines
 from fputrace.reports.markup import Child, add, node, written
 from fputrace.reports.steps import Step, proof_steps
@@ -15,6 +17,7 @@ from fputrace.reports.steps import Step, proof_steps
 if TYPE_CHECKING:
     from fputrace.events import Trace
     from fputrace.findings import Analysis, Finding, Witness
+    from fputrace.reports import Options
 
 SECTIONS = {
     "summary": "Summary",
@@ -46,14 +49,20 @@ def section(name: str, number: str, *content: Child, title: str = "") -> Element
     )
 
 
-def summary(analysis: Analysis, number: str) -> Element:
-    """What was looked at, and what to know before the findings."""
+def overview(analysis: Analysis, number: str, options: Options) -> Element:
+    """What was looked at and what came out, notes, and how the page was made."""
     notes = outline.notes(analysis)
     more = len(notes) - _NOTES
+    told = [
+        *summary.kernel(analysis),
+        *summary.holes(analysis),
+        *summary.provenance(analysis, options.version, options.command),
+    ]
     return section(
         "summary",
         number,
-        rows(outline.head(analysis)),
+        node("p", summary.summary(analysis)),
+        rows(told),
         [node("p", note, class_="note") for note in notes[:_NOTES]],
         node("p", f"And {outline.plural(more, 'note')} more.") if more > 0 else None,
     )
@@ -73,6 +82,7 @@ def findings(
 ) -> tuple[Element, list[Proof]]:
     """The findings and the proofs shown; those beyond about ``room`` bytes only by a line."""
     made = section("findings", number, node("p", outline.verdict_line(analysis)))
+    told: set[str] = set()
     groups = outline.groups(analysis.findings, verbose)
     legend = lanes.legend(outline.shown_witnesses(groups, True))
     proofs: list[Proof] = []
@@ -88,7 +98,7 @@ def findings(
                 continue
             shown += 1
             own = [(f"F{shown}.{i}", finding, w) for i, w in enumerate(finding.witnesses, 1)]
-            article = _finding(analysis, number, own, finding, has_lanes)
+            article = _finding(analysis, number, own, finding, has_lanes, told)
             room -= len(written(article))
             if room > 0:
                 made.append(article)
@@ -106,20 +116,33 @@ def findings(
 
 
 def _finding(
-    analysis: Analysis, number: str, proofs: Sequence[Proof], finding: Finding, has_lanes: bool
+    analysis: Analysis,
+    number: str,
+    proofs: Sequence[Proof],
+    finding: Finding,
+    has_lanes: bool,
+    told: set[str],
 ) -> Element:
+    """A finding with its proofs, the shortest open; a bug that is in ``told`` only by a line."""
     clock = outline.clock_of(analysis.trace)
     article = node("article", class_=f"finding {finding.severity.value}")
     add(article, node("h4", outline.title(finding, analysis.windowed)))
-    add(article, rows(outline.facts(finding, clock)))
+    first = outline.shown_proofs(finding, False)
+    sure = finding.verdict is Verdict.CONFIRMED
+    buffers = overwritten(finding.witnesses[first[0]], sure) if first else []
+    add(article, rows([*outline.facts(finding, clock), *buffers]))
     add(article, node("p", finding.message))
     for like in finding.known:
-        said = like.sentence[:1].upper() + like.sentence[1:]
-        add(article, node("p", f"{like.bug.title}. " if like.bug.title else None, said + "."))
-    chain = finding.code in outline.CHAINS
-    for index, (name, _, witness) in enumerate(proofs):
-        title = outline.proof_title(finding, index, clock)
-        proof = _proof(analysis.trace, witness, chain)
+        said = like.sentence[:1].upper() + like.sentence[1:] + "."
+        add(article, node("p", said, class_="known"))
+        if like.bug.id not in told:
+            told.add(like.bug.id)
+            add(article, node("ul", [node("li", commit) for commit in like.commits]))
+    order = [*first, *(index for index in range(len(proofs)) if index not in first)]
+    for place, index in enumerate(order):
+        name, _, witness = proofs[index]
+        title = outline.proof_title(finding, index, clock, len(order) == 1)
+        proof = _proof(analysis.trace, witness, finding)
         jump = None
         if has_lanes and any(not event.inferred for event in witness.events):
             jump = node(
@@ -129,14 +152,15 @@ def _finding(
                 href=f"#trace={number}&proof={name}",
                 aria_label=f"Show {finding.code}, {title}, in the timeline",
             )
-        words = "" if index else f"{title}. "
+        words = "" if place else f"{title}. "
         proof.insert(0, node("p", words, jump, id=f"proof-{number}-{name}"))
-        add(article, node("details", node("summary", title), proof) if index else proof)
+        add(article, node("details", node("summary", title), proof) if place else proof)
     more = outline.more_proofs(finding, len(proofs))
     return add(article, node("p", more) if more else None)
 
 
-def _proof(trace: Trace, witness: Witness, chain: bool) -> list[Element]:
+def _proof(trace: Trace, witness: Witness, finding: Finding) -> list[Element]:
+    """What happened: drawn, event by event, and as calls."""
     made = []
     drawn = lanes.draw(witness, _DRAWING_WIDTH)
     if drawn:
@@ -151,10 +175,14 @@ def _proof(trace: Trace, witness: Witness, chain: bool) -> list[Element]:
         made.append(
             table(
                 ("step", "time", "CPU", "task", "event", "what it shows"),
-                [_step(step, chain) for step in steps],
+                [_step(step, finding.code in outline.CHAINS) for step in steps],
                 numbers=(0, 1, 2),
             )
         )
+    calls = chain_lines(witness, _DRAWING_WIDTH)
+    if calls:
+        sure = finding.verdict is Verdict.CONFIRMED
+        made += [node("p", "Calls:" if sure else "Calls, if it is so:"), _lines("\n".join(calls))]
     return made
 
 

@@ -19,6 +19,7 @@ from fputrace.reports import outline
 from fputrace.reports.html_data import timeline_data
 from fputrace.reports.html_graph import graph
 from fputrace.reports.markup import add, data, node, raw, written
+from fputrace.reports.summary import file_name
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis
@@ -43,8 +44,8 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
     """The page of all traces, in ASCII; ends with a newline."""
     script, style = _script(), _asset("page.css")
     page = node("html", lang="en")
-    names = [analysis.trace.path.rpartition("/")[2] for analysis in analyses]
-    page.append(_head(f"fputrace: {', '.join(names[:3])}", script, style))
+    names = ", ".join(file_name(analysis.trace.path) for analysis in analyses[:3])
+    page.append(_head(f"fputrace: {names}", script, style))
     body = node("body")
     page.append(body)
     add(body, [_top(analyses), _trouble()])
@@ -117,7 +118,7 @@ def _top(analyses: Sequence[Analysis]) -> Iterator[Element]:
         links = [
             node(
                 "li",
-                node("a", analysis.trace.path, href=f"#trace-{number}"),
+                node("a", file_name(analysis.trace.path), href=f"#trace-{number}"),
                 f": {outline.verdict_line(analysis)}",
             )
             for number, analysis in enumerate(analyses, 1)
@@ -143,9 +144,9 @@ def _trouble() -> Iterator[Element]:
 def _trace(analysis: Analysis, number: str, several: bool, room: int, options: Options) -> Element:
     section = node("section", id=f"trace-{number}")
     if several:
-        add(section, node("h2", analysis.trace.path))
+        add(section, node("h2", file_name(analysis.trace.path)))
         add(section, node("p", outline.verdict_line(analysis), class_="verdict"))
-    add(section, parts.summary(analysis, number))
+    add(section, parts.overview(analysis, number, options))
     has_lanes = analysis.overview is not None
     findings, proofs = parts.findings(
         analysis, number, options.verbose, has_lanes, room // _FINDINGS_SHARE
@@ -165,8 +166,5 @@ def _trace(analysis: Analysis, number: str, several: bool, room: int, options: O
 
 
 def _bottom(options: Options) -> Element:
-    made = f"Made by fputrace {options.version}" if options.version else "Made by fputrace"
-    footer = node("footer", node("p", f"{made}."))
-    if options.command:
-        add(footer, node("p", "The same page again: ", node("code", options.command)))
-    return footer
+    version = f" {options.version}" if options.version else ""
+    return node("footer", node("p", f"Made by fputrace{version}."))
