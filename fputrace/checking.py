@@ -157,6 +157,7 @@ class Collector:
     ) -> None:
         # A rule that could say nothing of any candidate asks for no rows.
         self._rules = [rule for rule in rules if set(candidates) & rule.generations]
+        self._facts = [int(rule.facts) for rule in self._rules]  # a Flag is slow to reach
         self._candidates = tuple(candidates)
         self._hits: dict[Key, Hits] = {}
         # Proof that rests on an absent event waits, per CPU, until that kind shows again.
@@ -197,8 +198,9 @@ class Collector:
         saved = np.where(out[:, Out.SAVE + Ref.KIND] != 0, out[:, Out.SAVE + Ref.OP2], LEGACY)
         rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, saved))
         self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
-        for rule in self._rules:
-            if not rows.show(rule.facts).any():
+        shown = int(np.bitwise_or.reduce(rows.facts))
+        for rule, facts in zip(self._rules, self._facts, strict=True):
+            if not shown & facts:
                 continue
             checks = [
                 rule.check(rows, code) for code in self._candidates if code in rule.generations

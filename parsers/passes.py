@@ -29,6 +29,7 @@ _COLUMNS = (
     ("raw", np.int64, 1),
 )
 _ROWS = 1 << 16  # of all CPUs together, waiting to be merged
+_ROWS_OF_ONE = 1 << 14
 _HELD = 1 << 26  # bytes of pages that one block's rows may keep, should few events fill many
 _REPORTS = 64
 _CHANGES = 256
@@ -99,7 +100,7 @@ class Pass:
             _Cpu(slot, position, place, self.stream(place, most))
             for slot, (place, position) in enumerate(places)
         ]
-        self.rows = max(64, min(4096, _ROWS // max(len(places), 1)))
+        self.rows = max(64, min(_ROWS_OF_ONE, _ROWS // max(len(places), 1)))
         total = self.rows * len(places)
         self.columns: dict[str, Any] = {
             name: np.empty(total * width, dtype=dtype) for name, dtype, width in _COLUMNS

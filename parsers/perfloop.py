@@ -15,6 +15,9 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
+if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
 from fputrace.parsers import layout, perflayout
 
 BIG = cython.declare(cython.longlong, perflayout.BIG)
@@ -516,7 +519,6 @@ def _put64(
 
 def pack(
     data: cython.const[cython.uchar][::1],
-    words: cython.const[cython.uint][::1],
     base: cython.longlong,
     geo: cython.longlong[::1],
     times: cython.longlong[::1],
@@ -538,7 +540,7 @@ def pack(
     """
     done: cython.longlong
     with cython.nogil:
-        done = _pack(data, words, base, geo, times, ats, sizes, stop, state, out, out_words, marks)
+        done = _pack(data, base, geo, times, ats, sizes, stop, state, out, out_words, marks)
     return done
 
 
@@ -549,7 +551,6 @@ def pack(
 @cython.wraparound(False)
 def _pack(
     data: cython.const[cython.uchar][::1],
-    words: cython.const[cython.uint][::1],
     base: cython.longlong,
     geo: cython.longlong[::1],
     times: cython.longlong[::1],
@@ -640,8 +641,10 @@ def _pack(
         _put(out, out_words, to + 4, padded + 4, geo)
         to += 8
         if fast and place & 3 == 0 and place + padded <= data.shape[0]:
-            for k in range(padded >> 2):
-                out_words[(to >> 2) + k] = words[(place >> 2) + k]
+            if cython.compiled:
+                memcpy(cython.address(out[to]), cython.address(data[place]), padded)
+            else:
+                out[to : to + padded] = data[place : place + padded]
         else:
             for k in range(padded):
                 out[to + k] = data[place + k] if k < size else 0

@@ -106,7 +106,6 @@ class Stream:
     def _pack(self, part: Part, consumed: int) -> Iterator[Chunk]:
         state, marks = view(self._state), view(self._marks)
         data = view(part.data)
-        words = data.cast("I")
         times, ats, sizes = view(part.times), view(part.ats), view(part.sizes)
         state[at.NEXT] = part.first
         room = part.room
@@ -116,7 +115,6 @@ class Stream:
             out = np.empty(pages * at.PAGE, dtype=np.uint8)
             perfloop.pack(
                 data,
-                words,
                 part.base,
                 self.index.geometry,
                 times,

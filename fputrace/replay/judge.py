@@ -451,6 +451,8 @@ class Judge:
         op_: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
     ) -> cython.longlong:
+        cpus: cython.longlong[:, ::1] = self.cpus
+        tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         j: cython.Py_ssize_t
@@ -480,30 +482,30 @@ class Judge:
             f = i - start
             c = cpu_[i]
             kind = kind_[i]
-            if self.cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
+            if cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
                 self.fresh_cpu(c, facts[f, B_CPU_KNOW])
             if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
-                if self.cpus[c, C_TWO_PID]:
+                if cpus[c, C_TWO_PID]:
                     self.two_cpus(c, F_TWO_CPUS_OPEN)
-                self.cpus[c, C_LAST_PID] = 0
+                cpus[c, C_LAST_PID] = 0
                 continue
             ts = ts_[i]
             p = pid_[i]
             op0 = op_[i, 0]
             op1 = op_[i, 1]
             s = facts[f, B_SLOT]
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
+            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
                 self.fresh_task(s, f, facts)
             tail = facts[f, B_WIN] == WIN_OPEN
             soft = kind == K_OTHER or kind >= K_PROBE_SAVE
             own_state = facts[f, B_OWN_STATE]
             last = facts[f, B_LAST]
             kvm = facts[f, B_KVM]
-            if self.cpus[c, C_SWITCHING] and not tail:
+            if cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s, kind != K_SCHED_SWITCH)
 
             # No other kind is ever kept, nor settles anything by itself.
-            if not (kind == K_KVM_EXIT and self.cpus[c, C_ENTRY_BITS] == 0) and kind != K_OTHER:
+            if not (kind == K_KVM_EXIT and cpus[c, C_ENTRY_BITS] == 0) and kind != K_OTHER:
                 row[0] = ts
                 row[1] = c
                 row[2] = p
@@ -515,21 +517,21 @@ class Judge:
                 row[8] = op_[i, 3]
 
             # What waited for this CPU's next event.
-            if self.cpus[c, C_ENTRY_BITS] and not soft:
-                n = self.cpus[c, C_ENTRY_SLOT]
+            if cpus[c, C_ENTRY_BITS] and not soft:
+                n = cpus[c, C_ENTRY_SLOT]
                 if not (kind == K_REGS_ACTIVATED and n == s):
                     n = self.emit_task(
-                        self.cpus[c, C_ENTRY_BITS], c, n, facts[f, B_OWN_PID], T_REF_ENTRY
+                        cpus[c, C_ENTRY_BITS], c, n, facts[f, B_OWN_PID], T_REF_ENTRY
                     )
                     if n >= 0:
                         for j in range(REF):
                             self.out[n, O_NEXT + j] = row[j]
-                self.cpus[c, C_ENTRY_BITS] = 0
-            if self.cpus[c, C_TWO_PID]:
+                cpus[c, C_ENTRY_BITS] = 0
+            if cpus[c, C_TWO_PID]:
                 self.two_cpus(
                     c,
                     F_TWO_CPUS
-                    if self.cpus[c, C_TWO_PID] == p and kind != K_SCHED_SWITCH
+                    if cpus[c, C_TWO_PID] == p and kind != K_SCHED_SWITCH
                     else F_TWO_CPUS_OPEN,
                 )
 
@@ -544,53 +546,53 @@ class Judge:
             elsewhere = last != LAST_UNKNOWN and last != c
             bits = 0
             if kind == K_REGS_ACTIVATED:
-                self.cpus[c, C_LAST_ACT_TS] = ts
+                cpus[c, C_LAST_ACT_TS] = ts
                 if self.eager:
                     if op1 == 0:
                         bits = F_BAD_FLAG
                 else:
-                    self.tasks[s, T_ACT_FLAG] = op1
-                    self.tasks[s, T_ACT_BITS] = 0
+                    tasks[s, T_ACT_FLAG] = op1
+                    tasks[s, T_ACT_BITS] = 0
                     if op1 == 0:
-                        if not self.tasks[s, T_DEAD]:
+                        if not tasks[s, T_DEAD]:
                             if unlike:
                                 bits |= F_CLEAR_FOREIGN
                             if elsewhere:
                                 bits |= F_CLEAR_ELSEWHERE
                     else:
-                        self.tasks[s, T_ACT_BITS] = F_RAW_FLAGGED
+                        tasks[s, T_ACT_BITS] = F_RAW_FLAGGED
                         if unlike:
-                            self.tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
+                            tasks[s, T_ACT_BITS] |= F_RAW_FOREIGN
                         if elsewhere:
-                            self.tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
-                        if not self.cpus[c, C_STAY_ACTED] or not self.cpus[c, C_STAY_KNOWN]:
-                            self.tasks[s, T_ACT_BITS] |= F_RAW_FIRST
-                        if self.tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
+                            tasks[s, T_ACT_BITS] |= F_RAW_ELSEWHERE
+                        if not cpus[c, C_STAY_ACTED] or not cpus[c, C_STAY_KNOWN]:
+                            tasks[s, T_ACT_BITS] |= F_RAW_FIRST
+                        if tasks[s, T_PREV_KIND] == K_KVM_ENTRY:
                             self.seen[E_RELOAD_AFTER_ENTRY] += 1
                 # Two CPUs that both claim to run this task: the other one's next event tells.
-                j = self.tasks[s, T_ACT_CPU]
+                j = tasks[s, T_ACT_CPU]
                 if (
                     j >= 0
                     and j != c
-                    and self.tasks[s, T_ACT_FRESH]
-                    and self.tasks[s, T_PID] > 0
-                    and self.cpus[j, C_LAST_PID] == self.tasks[s, T_PID]
-                    and self.cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
-                    and self.cpus[j, C_REF_OWN + 5] == op0
-                    and self.cpus[j, C_REF_SWITCH] != 0  # its switches are being recorded
+                    and tasks[s, T_ACT_FRESH]
+                    and tasks[s, T_PID] > 0
+                    and cpus[j, C_LAST_PID] == tasks[s, T_PID]
+                    and cpus[j, C_LAST_KIND] != K_SCHED_SWITCH
+                    and cpus[j, C_REF_OWN + 5] == op0
+                    and cpus[j, C_REF_SWITCH] != 0  # its switches are being recorded
                 ):
-                    self.cpus[j, C_TWO_PID] = self.tasks[s, T_PID]
-                    self.cpus[j, C_TWO_SLOT] = s
+                    cpus[j, C_TWO_PID] = tasks[s, T_PID]
+                    cpus[j, C_TWO_SLOT] = s
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     for j in range(REF):
-                        self.tasks[s, T_REF_OUT + j] = self.cpus[c, C_REF_SWITCH + j]
+                        tasks[s, T_REF_OUT + j] = cpus[c, C_REF_SWITCH + j]
                     if self.eager:
                         if (
-                            self.cpus[c, C_STAY_KNOWN]
-                            and self.cpus[c, C_STAY_SHOWN]
-                            and not self.cpus[c, C_STAY_ACTED]
-                            and not self.cpus[c, C_STAY_INIT]
+                            cpus[c, C_STAY_KNOWN]
+                            and cpus[c, C_STAY_SHOWN]
+                            and not cpus[c, C_STAY_ACTED]
+                            and not cpus[c, C_STAY_INIT]
                         ):
                             bits |= F_SAVE_NO_RESTORE
                     else:
@@ -600,19 +602,19 @@ class Judge:
                             self.seen[E_OUT_SAVE_FLAG_1] += 1
                         if self.out_flag >= 0 and op1 != self.out_flag:
                             bits |= F_BAD_FLAG
-                        if not self.tasks[s, T_DEAD]:
+                        if not tasks[s, T_DEAD]:
                             if unlike:
                                 bits |= F_CLEAR_FOREIGN
                             if elsewhere:
                                 bits |= F_CLEAR_ELSEWHERE
-                    if self.cpus[c, C_SW_UNLOADED]:
+                    if cpus[c, C_SW_UNLOADED]:
                         bits |= F_UNLOAD_THEN_SAVE
                 elif (
                     not self.eager
                     and op1 == 0
                     and p > 0  # idle's flag says nothing (fpu_idle_fpregs() of old)
                     and facts[f, B_WIN] == WIN_NONE
-                    and not self.tasks[s, T_DEAD]
+                    and not tasks[s, T_DEAD]
                 ):
                     # fpu__drop(): exit, and until 5.7 exec and signal delivery.
                     if unlike:
@@ -620,94 +622,94 @@ class Judge:
                     if elsewhere:
                         bits |= F_CLEAR_ELSEWHERE
             elif kind == K_KVM_FPU:
-                self.cpus[c, C_LAST_KVM_FPU_TS] = ts
+                cpus[c, C_LAST_KVM_FPU_TS] = ts
                 self.seen[E_KVM_FPUS] += 1
                 if op0:
                     if kvm == KVM_LOADED:
                         bits |= F_LOAD_TWICE
                         self.seen[E_DOUBLE_LOAD] += 1
-                    if self.tasks[s, T_PUT_AT_OUT]:
+                    if tasks[s, T_PUT_AT_OUT]:
                         bits |= F_LOAD_AFTER_IN
                 else:
                     if kvm == KVM_OUT:
                         bits |= F_UNLOAD_TWICE
                     if tail:
                         self.seen[E_UNLOAD_IN_WINDOW] += 1
-                        self.cpus[c, C_SW_UNLOADED] = 1
-                self.tasks[s, T_PUT_AT_OUT] = 0
-                if self.tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED:
-                    bits |= self.tasks[s, T_ACT_BITS]
-                if self.tasks[s, T_PENDING]:
+                        cpus[c, C_SW_UNLOADED] = 1
+                tasks[s, T_PUT_AT_OUT] = 0
+                if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED:
+                    bits |= tasks[s, T_ACT_BITS]
+                if tasks[s, T_PENDING]:
                     self.settle(F_SAVED_LOADED_OPEN, c, s, facts[f, B_OWN_PID])
             elif kind == K_KVM_ENTRY:
                 self.seen[E_ENTRIES] += 1
-                self.tasks[s, T_VCPU] = op0 + 1
+                tasks[s, T_VCPU] = op0 + 1
                 if kvm == KVM_OUT:
                     bits |= F_ENTRY_NOT_LOADED
                 if foreign:
                     bits |= F_ENTRY_FOREIGN
                 if elsewhere:
                     bits |= F_ENTRY_ELSEWHERE
-                if self.tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and self.tasks[s, T_ACT_FLAG]:
+                if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and tasks[s, T_ACT_FLAG]:
                     self.seen[E_RELOAD_BEFORE_ENTRY] += 1
-                if self.tasks[s, T_PENDING] and kvm == KVM_LOADED:
+                if tasks[s, T_PENDING] and kvm == KVM_LOADED:
                     n = self.settle(F_SAVED_LOADED_ENTRY, c, s, facts[f, B_OWN_PID])
                     if n >= 0:
                         for j in range(REF):
                             self.out[n, O_NEXT + j] = row[j]
                 for j in range(REF):
-                    self.tasks[s, T_REF_ENTRY + j] = row[j]
+                    tasks[s, T_REF_ENTRY + j] = row[j]
                 if self.grace and bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE):
-                    self.cpus[c, C_ENTRY_BITS] = bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
-                    self.cpus[c, C_ENTRY_SLOT] = s
+                    cpus[c, C_ENTRY_BITS] = bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
+                    cpus[c, C_ENTRY_SLOT] = s
                     bits &= ~(F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
             elif kind == K_KVM_EXIT:
                 self.seen[E_EXITS] += 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
-                self.tasks[s, T_PUT_AT_OUT] = 0
+                tasks[s, T_PUT_AT_OUT] = 0
                 if kvm == KVM_LOADED:
                     bits |= F_USER_LOADED
                 if (
                     foreign
                     and not self.eager
-                    and not self.tasks[s, T_EXEC]
-                    and (kind == K_PAGE_FAULT_USER or self.cpus[c, C_STAY_SYS])
+                    and not tasks[s, T_EXEC]
+                    and (kind == K_PAGE_FAULT_USER or cpus[c, C_STAY_SYS])
                 ):
                     bits |= F_USER_FOREIGN
                 if kind == K_SYS_ENTER:
-                    self.cpus[c, C_STAY_SYS] = 1
+                    cpus[c, C_STAY_SYS] = 1
             elif kind == K_SYS_EXIT:
-                self.cpus[c, C_STAY_SYS] = 1
+                cpus[c, C_STAY_SYS] = 1
             elif kind == K_KVM_USERSPACE_EXIT:
-                self.tasks[s, T_PUT_AT_OUT] = 0
+                tasks[s, T_PUT_AT_OUT] = 0
                 if kvm == KVM_LOADED:
                     self.seen[E_USER_EXIT_WHILE_LOADED] += 1
                 elif kvm == KVM_OUT:
                     self.seen[E_USER_EXIT_WHILE_OUT] += 1
             elif kind == K_BEFORE_SAVE:
-                if not self.eager and op1 == 0 and not self.tasks[s, T_DEAD]:
+                if not self.eager and op1 == 0 and not tasks[s, T_DEAD]:
                     if unlike:
                         bits |= F_CLEAR_FOREIGN
                     if elsewhere:
                         bits |= F_CLEAR_ELSEWHERE
             elif kind == K_ACTIVATE_STATE:
-                self.cpus[c, C_STAY_INIT] = 1
+                cpus[c, C_STAY_INIT] = 1
 
             bits &= self.wanted
             if bits & (ONCE_CLEAR | ONCE_FOREIGN | ONCE_LOADED):
                 # A stay counts once for facts that repeat while it lasts.
                 if bits & ONCE_CLEAR:
-                    if self.cpus[c, C_STAY_REPORTED] & ONCE_CLEAR:
+                    if cpus[c, C_STAY_REPORTED] & ONCE_CLEAR:
                         bits &= ~ONCE_CLEAR
-                    self.cpus[c, C_STAY_REPORTED] |= ONCE_CLEAR
+                    cpus[c, C_STAY_REPORTED] |= ONCE_CLEAR
                 if bits & ONCE_FOREIGN:
-                    if self.cpus[c, C_STAY_REPORTED] & ONCE_FOREIGN:
+                    if cpus[c, C_STAY_REPORTED] & ONCE_FOREIGN:
                         bits &= ~ONCE_FOREIGN
-                    self.cpus[c, C_STAY_REPORTED] |= ONCE_FOREIGN
+                    cpus[c, C_STAY_REPORTED] |= ONCE_FOREIGN
                 if bits & ONCE_LOADED:
-                    if self.cpus[c, C_STAY_REPORTED] & ONCE_LOADED:
+                    if cpus[c, C_STAY_REPORTED] & ONCE_LOADED:
                         bits &= ~ONCE_LOADED
-                    self.cpus[c, C_STAY_REPORTED] |= ONCE_LOADED
+                    cpus[c, C_STAY_REPORTED] |= ONCE_LOADED
             if bits:
                 n = self.emit(bits, c, s, facts[f, B_OWN_PID])
                 if n >= 0:
@@ -716,56 +718,54 @@ class Judge:
 
             # What later events are judged by.
             if kind == K_REGS_ACTIVATED:
-                self.tasks[s, T_DEAD] = 0
-                self.tasks[s, T_EXEC] = 0
-                self.tasks[s, T_ACT_CPU] = c
-                self.tasks[s, T_ACT_FRESH] = 1
+                tasks[s, T_DEAD] = 0
+                tasks[s, T_EXEC] = 0
+                tasks[s, T_ACT_CPU] = c
+                tasks[s, T_ACT_FRESH] = 1
                 if tail:
-                    self.cpus[c, C_SW_ACTED] = 1
+                    cpus[c, C_SW_ACTED] = 1
                 else:
-                    self.cpus[c, C_STAY_ACTED] = 1
+                    cpus[c, C_STAY_ACTED] = 1
                 for j in range(REF):
-                    self.cpus[c, C_REF_OWN + j] = row[j]
-                    self.tasks[s, T_REF_ACT + j] = row[j]
+                    cpus[c, C_REF_OWN + j] = row[j]
+                    tasks[s, T_REF_ACT + j] = row[j]
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
-                    self.cpus[c, C_SW_SAVED] = 1
-                    self.cpus[c, C_LAST_SAVE_TS] = ts
-                    if kvm == KVM_LOADED and not self.tasks[s, T_DEAD]:
-                        self.tasks[s, T_PENDING] += 1
+                    cpus[c, C_SW_SAVED] = 1
+                    cpus[c, C_LAST_SAVE_TS] = ts
+                    if kvm == KVM_LOADED and not tasks[s, T_DEAD]:
+                        tasks[s, T_PENDING] += 1
                     for j in range(REF):
-                        self.tasks[s, T_REF_SAVE + j] = row[j]
+                        tasks[s, T_REF_SAVE + j] = row[j]
                 elif self.eager:
                     # Only fpu__drop() prints one here.  `initialized` is 0 from now on; `dropped`
                     # may come after an interrupt's events.
-                    self.tasks[s, T_DEAD] = 1
-                    self.cpus[c, C_STAY_ACTED] = 0
+                    tasks[s, T_DEAD] = 1
+                    cpus[c, C_STAY_ACTED] = 0
             elif kind == K_DROPPED:
                 # Its own, not that of a child whose fork failed.
                 if not tail and (facts[f, B_F_KNOWN] == 0 or facts[f, B_F] == op0):
-                    self.tasks[s, T_DEAD] = 1
-                    self.cpus[c, C_STAY_ACTED] = 0
+                    tasks[s, T_DEAD] = 1
+                    cpus[c, C_STAY_ACTED] = 0
             elif kind == K_KVM_FPU:
                 for j in range(REF):
-                    self.tasks[s, T_REF_KVM + j] = row[j]
+                    tasks[s, T_REF_KVM + j] = row[j]
             elif kind == K_SCHED_SWITCH:
-                self.tasks[s, T_ACT_FRESH] = 0
-                self.cpus[c, C_SWITCHING] = 1
-                self.cpus[c, C_SW_SLOT] = s
-                self.cpus[c, C_SW_SERIAL] = self.tasks[s, T_SERIAL]
-                self.cpus[c, C_SW_LOADED] = kvm == KVM_LOADED
-                self.cpus[c, C_SW_SAVED] = 0
-                self.cpus[c, C_SW_UNLOADED] = 0
-                self.cpus[c, C_SW_ACTED] = 0
-                self.cpus[c, C_SW_SHOWN] = (
-                    self.cpus[c, C_LAST_ACT_TS] != 0 and self.cpus[c, C_LAST_SAVE_TS] != 0
-                )
+                tasks[s, T_ACT_FRESH] = 0
+                cpus[c, C_SWITCHING] = 1
+                cpus[c, C_SW_SLOT] = s
+                cpus[c, C_SW_SERIAL] = tasks[s, T_SERIAL]
+                cpus[c, C_SW_LOADED] = kvm == KVM_LOADED
+                cpus[c, C_SW_SAVED] = 0
+                cpus[c, C_SW_UNLOADED] = 0
+                cpus[c, C_SW_ACTED] = 0
+                cpus[c, C_SW_SHOWN] = cpus[c, C_LAST_ACT_TS] != 0 and cpus[c, C_LAST_SAVE_TS] != 0
                 for j in range(REF):
-                    self.cpus[c, C_REF_SWITCH + j] = row[j]
+                    cpus[c, C_REF_SWITCH + j] = row[j]
             elif kind == K_SCHED_PROCESS_EXEC:
-                self.tasks[s, T_EXEC] = 1
+                tasks[s, T_EXEC] = 1
             if not soft:
-                self.tasks[s, T_PREV_KIND] = kind
-            self.cpus[c, C_LAST_KIND] = kind
-            self.cpus[c, C_LAST_PID] = p
+                tasks[s, T_PREV_KIND] = kind
+            cpus[c, C_LAST_KIND] = kind
+            cpus[c, C_LAST_PID] = p
         return stop

@@ -286,6 +286,7 @@ class Lives:
         op_: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
     ) -> cython.longlong:
+        tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         j: cython.Py_ssize_t
@@ -305,7 +306,7 @@ class Lives:
                 return i
             f = i - start
             s = facts[f, B_SLOT]
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
+            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
                 self.fresh_task(s, f, facts)
             tail = facts[f, B_WIN] == WIN_OPEN
             row[0] = ts_[i]
@@ -315,70 +316,68 @@ class Lives:
             row[4] = event_[i]
             for j in range(4):
                 row[5 + j] = op_[i, j]
-            self.tasks[s, T_F_KNOWN] = facts[f, B_F_KNOWN]
-            self.tasks[s, T_F] = facts[f, B_F]
+            tasks[s, T_F_KNOWN] = facts[f, B_F_KNOWN]
+            tasks[s, T_F] = facts[f, B_F]
 
             if kind == K_REGS_ACTIVATED:
-                if not tail and (self.tasks[s, T_KTHREAD] or self.tasks[s, T_PID] == 0):
+                if not tail and (tasks[s, T_KTHREAD] or tasks[s, T_PID] == 0):
                     self.emit(F_KTHREAD_ACTIVE, s, T_REF_BIRTH)
-                if self.lazy and not tail and not self.tasks[s, T_EXCUSED]:
+                if self.lazy and not tail and not tasks[s, T_EXCUSED]:
                     self.emit(F_LAZY, s, -1)
-                self.tasks[s, T_CHILD] = 0
-                self.tasks[s, T_EXEC] = 0
-                self.tasks[s, T_SIGNAL] = 0
-                self.tasks[s, T_WRITTEN] = 0
-                self.tasks[s, T_ACTED] = 1
-                self.tasks[s, T_IN_USE] = 0
-                self.tasks[s, T_SWITCHED_OFF] = 0
+                tasks[s, T_CHILD] = 0
+                tasks[s, T_EXEC] = 0
+                tasks[s, T_SIGNAL] = 0
+                tasks[s, T_WRITTEN] = 0
+                tasks[s, T_ACTED] = 1
+                tasks[s, T_IN_USE] = 0
+                tasks[s, T_SWITCHED_OFF] = 0
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
-                    if self.tasks[s, T_CHILD]:
+                    if tasks[s, T_CHILD]:
                         self.emit(F_CHILD_SAVED, s, T_REF_BIRTH)
-                        self.tasks[s, T_CHILD] = 0
-                    if self.tasks[s, T_WRITTEN]:
+                        tasks[s, T_CHILD] = 0
+                    if tasks[s, T_WRITTEN]:
                         self.emit(F_PTRACE_LOST, s, T_REF_CAUSE)
-                        self.tasks[s, T_WRITTEN] = 0
+                        tasks[s, T_WRITTEN] = 0
                     if (
                         facts[f, B_KVM] == KVM_LOADED
-                        and self.tasks[s, T_XFD_KNOWN]
-                        and row[7] & self.tasks[s, T_XFD]
+                        and tasks[s, T_XFD_KNOWN]
+                        and row[7] & tasks[s, T_XFD]
                     ):
                         self.emit(F_XFD_SET, s, T_REF_CAUSE)
                     if facts[f, B_KVM] == KVM_LOADED and row[7] > 0:
-                        self.tasks[s, T_IN_USE] = row[7]
+                        tasks[s, T_IN_USE] = row[7]
                         for j in range(REF):
-                            self.tasks[s, T_REF_IN_USE + j] = row[j]
+                            tasks[s, T_REF_IN_USE + j] = row[j]
                 else:
                     # An exit's or an exec's: whatever comes, these registers are gone.
-                    self.tasks[s, T_CHILD] = 0
-                    self.tasks[s, T_EXCUSED] = 1
+                    tasks[s, T_CHILD] = 0
+                    tasks[s, T_EXCUSED] = 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
                 bits = 0
                 j = T_REF_CAUSE
-                if self.tasks[s, T_CHILD]:
+                if tasks[s, T_CHILD]:
                     bits |= F_CHILD_USER
                     j = T_REF_BIRTH
-                if self.tasks[s, T_EXEC]:
+                if tasks[s, T_EXEC]:
                     bits |= F_EXEC_USER
-                    if self.tasks[s, T_EXEC] == 2:
+                    if tasks[s, T_EXEC] == 2:
                         bits |= F_EXEC_USER_EARLY
-                if self.tasks[s, T_SIGNAL]:
+                if tasks[s, T_SIGNAL]:
                     bits |= F_SIGNAL_USER
-                if self.tasks[s, T_WRITTEN] > (kind == K_SYS_ENTER):
+                if tasks[s, T_WRITTEN] > (kind == K_SYS_ENTER):
                     bits |= F_PTRACE_LOST
                 if bits:
                     self.emit(bits, s, j)
-                self.tasks[s, T_CHILD] = 0
-                self.tasks[s, T_EXEC] = 0
-                self.tasks[s, T_SIGNAL] = 0
+                tasks[s, T_CHILD] = 0
+                tasks[s, T_EXEC] = 0
+                tasks[s, T_SIGNAL] = 0
                 # Debuggers stop a task at its system call before sys_enter is printed: no proof
                 # yet that it went on to user mode, but the next one is.
-                self.tasks[s, T_WRITTEN] = (
-                    2 if self.tasks[s, T_WRITTEN] == 1 and kind == K_SYS_ENTER else 0
-                )
+                tasks[s, T_WRITTEN] = 2 if tasks[s, T_WRITTEN] == 1 and kind == K_SYS_ENTER else 0
                 if kind == K_SYS_ENTER:
-                    self.tasks[s, T_SYS] = 1
-                    self.tasks[s, T_ACTED] = 0
+                    tasks[s, T_SYS] = 1
+                    tasks[s, T_ACTED] = 0
             elif kind == K_SCHED_PROCESS_FORK:
                 n = self.nborn
                 self.born[n, 0] = row[6]
@@ -386,49 +385,49 @@ class Lives:
                 for j in range(REF):
                     self.born[n, 2 + j] = row[j]
                 self.nborn = n + 1 if n + 1 < self.born.shape[0] else 0
-                self.tasks[s, T_EXCUSED] = 1
+                tasks[s, T_EXCUSED] = 1
             elif kind == K_SCHED_PROCESS_FREE:
                 # Its number may be another's next, whose fork a hole may hide.
                 for j in range(self.born.shape[0]):
                     if self.born[j, 0] == row[5]:
                         self.born[j, 0] = 0
             elif kind == K_SCHED_PROCESS_EXEC:
-                self.tasks[s, T_CHILD] = 0
-                self.tasks[s, T_KTHREAD] = 0
-                self.tasks[s, T_EXCUSED] = 1
+                tasks[s, T_CHILD] = 0
+                tasks[s, T_KTHREAD] = 0
+                tasks[s, T_EXCUSED] = 1
                 # By a thread that is not the leader: what it did before had another pid.
-                self.tasks[s, T_EXEC] = 1
-                if row[5] == row[6] and self.tasks[s, T_SYS] and not self.tasks[s, T_ACTED]:
-                    self.tasks[s, T_EXEC] = 2
+                tasks[s, T_EXEC] = 1
+                if row[5] == row[6] and tasks[s, T_SYS] and not tasks[s, T_ACTED]:
+                    tasks[s, T_EXEC] = 2
                 self.cause(s)
             elif kind == K_SIGNAL_DELIVER:
-                self.tasks[s, T_EXCUSED] = 1
+                tasks[s, T_EXCUSED] = 1
                 if row[6] != 0 and row[6] != 1:  # SIG_DFL, SIG_IGN
-                    self.tasks[s, T_SIGNAL] = 1
+                    tasks[s, T_SIGNAL] = 1
                     self.cause(s)
             elif kind == K_KVM_MSR:
                 if row[5] and row[6] == MSR_IA32_XFD:
-                    self.tasks[s, T_XFD_KNOWN] = 1
-                    self.tasks[s, T_XFD] = row[7]
-                    self.tasks[s, T_SWITCHED_OFF] = self.tasks[s, T_IN_USE] & row[7]
+                    tasks[s, T_XFD_KNOWN] = 1
+                    tasks[s, T_XFD] = row[7]
+                    tasks[s, T_SWITCHED_OFF] = tasks[s, T_IN_USE] & row[7]
                     self.cause(s)
             elif kind == K_KVM_ENTRY:
                 # What was saved was still in the registers, or loading it did no harm.
-                self.tasks[s, T_VCPU] = row[5] + 1
-                self.tasks[s, T_IN_USE] = 0
-                self.tasks[s, T_SWITCHED_OFF] = 0
+                tasks[s, T_VCPU] = row[5] + 1
+                tasks[s, T_IN_USE] = 0
+                tasks[s, T_SWITCHED_OFF] = 0
             elif kind == K_SCHED_PROCESS_EXIT:
-                if self.tasks[s, T_SWITCHED_OFF]:
+                if tasks[s, T_SWITCHED_OFF]:
                     self.never_loaded(s)
             elif kind == K_XSTATE_CHECK_FAILED:
                 self.emit(F_SIGFRAME, s, -1)
             elif kind == K_PROBE_PTRACE_WRITE:
                 self.written(5)
             elif kind == K_SCHED_SWITCH:
-                self.tasks[s, T_EXCUSED] = 0
+                tasks[s, T_EXCUSED] = 0
             else:
                 # dropped, activate_state, copy_src, copy_dst
-                self.tasks[s, T_EXCUSED] = 1
+                tasks[s, T_EXCUSED] = 1
         return stop
 
     @cython.cfunc

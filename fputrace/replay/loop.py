@@ -454,6 +454,8 @@ class Ownership:
         op_: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
     ) -> cython.longlong:
+        cpus: cython.longlong[:, ::1] = self.cpus
+        tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         c: cython.Py_ssize_t
@@ -471,7 +473,7 @@ class Ownership:
         gap: cython.bint
         in_tail: cython.bint
         armed: cython.bint
-        room: cython.Py_ssize_t = self.tasks.shape[0] - 8
+        room: cython.Py_ssize_t = tasks.shape[0] - 8
 
         for i in range(start, stop):
             if self.ntasks > room:
@@ -485,17 +487,17 @@ class Ownership:
                 facts[f, B_CUR] = -1
                 facts[f, B_OWN_PID] = -1
                 facts[f, B_IMAGE] = IMG_UNKNOWN
-                facts[f, B_CPU_KNOW] = self.cpus[c, C_KNOW]
+                facts[f, B_CPU_KNOW] = cpus[c, C_KNOW]
                 continue
             p = pid_[i]
             op0 = op_[i, 0]
             op1 = op_[i, 1]
 
             # 1. The CPU is in sight.
-            if self.cpus[c, C_BLIND]:
-                self.cpus[c, C_BLIND] = 0
+            if cpus[c, C_BLIND]:
+                cpus[c, C_BLIND] = 0
                 self.nblind -= 1
-            self.cpus[c, C_SEEN] = 1
+            cpus[c, C_SEEN] = 1
 
             # 2. Continuity.
             sp = self.slot(p)
@@ -507,146 +509,146 @@ class Ownership:
                 or kind == K_OTHER
                 or kind >= K_PROBE_SAVE
             )
-            win = self.cpus[c, C_WIN]
+            win = cpus[c, C_WIN]
             gap = kind == K_SCHED_SWITCH and op0 != p
             if win == WIN_OPEN:
-                if p == self.cpus[c, C_NEXT]:
+                if p == cpus[c, C_NEXT]:
                     self.close_window(c)
-                elif p != self.cpus[c, C_PREV] or not in_tail:
+                elif p != cpus[c, C_PREV] or not in_tail:
                     gap = True
-            elif win == WIN_NONE and p != self.cpus[c, C_CUR]:
-                if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == self.cpus[c, C_CUR]:
-                    self.cpus[c, C_CUR] = p
+            elif win == WIN_NONE and p != cpus[c, C_CUR]:
+                if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == cpus[c, C_CUR]:
+                    cpus[c, C_CUR] = p
                 else:
                     gap = True
             if gap:
                 # Before a CPU's first sched_switch tracing was still being switched on.
-                self.gaps += self.cpus[c, C_WIN_TS] != FAR_PAST
-                self.blind(c, self.cpus[c, C_PREV_TS])
+                self.gaps += cpus[c, C_WIN_TS] != FAR_PAST
+                self.blind(c, cpus[c, C_PREV_TS])
 
             # 3. After a hole: whoever prints is current, or the tail of an unseen switch.
-            win = self.cpus[c, C_WIN]
+            win = cpus[c, C_WIN]
             if win == WIN_UNKNOWN:
-                if self.cpus[c, C_CUR] != p:
-                    if self.cpus[c, C_CUR] != NO_PID:
-                        self.forget(self.slot(self.cpus[c, C_CUR]))
+                if cpus[c, C_CUR] != p:
+                    if cpus[c, C_CUR] != NO_PID:
+                        self.forget(self.slot(cpus[c, C_CUR]))
                         win = WIN_NONE
                     self.forget(self.slot(p))
-                    self.cpus[c, C_CUR] = p
+                    cpus[c, C_CUR] = p
                 if not in_tail:
                     win = WIN_NONE
-                self.cpus[c, C_WIN] = win
+                cpus[c, C_WIN] = win
 
             act = self.table[kind, win]
             sp = self.slot(p)
-            s = self.slot(self.cpus[c, C_NEXT]) if act & A_SUBJECT_NEXT else sp
+            s = self.slot(cpus[c, C_NEXT]) if act & A_SUBJECT_NEXT else sp
 
-            facts[f, B_CUR] = -1 if self.cpus[c, C_CUR] == NO_PID else self.cpus[c, C_CUR]
+            facts[f, B_CUR] = -1 if cpus[c, C_CUR] == NO_PID else cpus[c, C_CUR]
             facts[f, B_WIN] = win
-            facts[f, B_OWN] = self.cpus[c, C_OWN]
-            facts[f, B_OWN_STATE] = self.cpus[c, C_OWN_STATE]
-            facts[f, B_SUBJECT] = self.tasks[s, T_PID]
-            facts[f, B_F] = self.tasks[s, T_F]
-            facts[f, B_F_KNOWN] = self.tasks[s, T_F_KNOWN]
-            facts[f, B_LAST] = self.tasks[s, T_LAST]
-            facts[f, B_TIF] = self.tasks[s, T_TIF]
-            facts[f, B_KVM] = self.tasks[s, T_KVM]
-            facts[f, B_IMAGE] = self.cpus[c, C_IMAGE]
-            facts[f, B_OWN_PID] = self.cpus[c, C_OWN_PID]
+            facts[f, B_OWN] = cpus[c, C_OWN]
+            facts[f, B_OWN_STATE] = cpus[c, C_OWN_STATE]
+            facts[f, B_SUBJECT] = tasks[s, T_PID]
+            facts[f, B_F] = tasks[s, T_F]
+            facts[f, B_F_KNOWN] = tasks[s, T_F_KNOWN]
+            facts[f, B_LAST] = tasks[s, T_LAST]
+            facts[f, B_TIF] = tasks[s, T_TIF]
+            facts[f, B_KVM] = tasks[s, T_KVM]
+            facts[f, B_IMAGE] = cpus[c, C_IMAGE]
+            facts[f, B_OWN_PID] = cpus[c, C_OWN_PID]
             facts[f, B_SLOT] = s
-            facts[f, B_SERIAL] = self.tasks[s, T_SERIAL]
-            facts[f, B_TASK_KNOW] = self.tasks[s, T_KNOW]
-            facts[f, B_CPU_KNOW] = self.cpus[c, C_KNOW]
+            facts[f, B_SERIAL] = tasks[s, T_SERIAL]
+            facts[f, B_TASK_KNOW] = tasks[s, T_KNOW]
+            facts[f, B_CPU_KNOW] = cpus[c, C_KNOW]
 
             # Effects.
-            armed = self.cpus[c, C_DROP_ARMED]
-            self.cpus[c, C_DROP_ARMED] = 0
-            self.cpus[c, C_PREV_TS] = ts
+            armed = cpus[c, C_DROP_ARMED]
+            cpus[c, C_DROP_ARMED] = 0
+            cpus[c, C_PREV_TS] = ts
             if act == 0:
                 continue
             if act & A_LEARN_F:
-                self.tasks[s, T_F] = op0
-                self.tasks[s, T_F_KNOWN] = 1
+                tasks[s, T_F] = op0
+                tasks[s, T_F_KNOWN] = 1
             if act & A_OWN_F:
-                self.cpus[c, C_OWN] = op0
-                self.cpus[c, C_OWN_STATE] = OWN_TOKEN
-                self.cpus[c, C_OWN_PID] = self.tasks[s, T_PID]
+                cpus[c, C_OWN] = op0
+                cpus[c, C_OWN_STATE] = OWN_TOKEN
+                cpus[c, C_OWN_PID] = tasks[s, T_PID]
                 if act & A_IMAGE_UNKNOWN:  # eager, and whose it is cannot be told
-                    self.cpus[c, C_OWN_PID] = -1
+                    cpus[c, C_OWN_PID] = -1
                 self.shown_act = True
             if act & A_LAST_HERE:
-                self.tasks[s, T_LAST] = c
+                tasks[s, T_LAST] = c
                 if kind == K_REGS_DEACTIVATED:
-                    self.cpus[c, C_WIN_SAVED] = 1
+                    cpus[c, C_WIN_SAVED] = 1
             if act & A_TIF_0:
-                self.tasks[s, T_TIF] = 0
+                tasks[s, T_TIF] = 0
             if act & A_TIF_1:
-                self.tasks[s, T_TIF] = 1
+                tasks[s, T_TIF] = 1
             if act & A_TIF_FLAG:
-                self.tasks[s, T_TIF] = 1 if op1 else 0
+                tasks[s, T_TIF] = 1 if op1 else 0
             if act & A_IMAGE_UNKNOWN:
-                self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+                cpus[c, C_IMAGE] = IMG_UNKNOWN
             if act & A_IMAGE_KERNEL:
-                self.cpus[c, C_IMAGE] = IMG_KERNEL
+                cpus[c, C_IMAGE] = IMG_KERNEL
             if act & A_IMAGE_BY_KVM:
-                if self.tasks[s, T_KVM] == KVM_LOADED:
-                    self.cpus[c, C_IMAGE] = IMG_GUEST
-                elif self.tasks[s, T_KVM] == KVM_OUT:
-                    self.cpus[c, C_IMAGE] = IMG_INIT if op_[i, 2] == 0 else IMG_USER
-                elif self.tasks[s, T_KVMISH]:
-                    self.cpus[c, C_IMAGE] = IMG_UNKNOWN
+                if tasks[s, T_KVM] == KVM_LOADED:
+                    cpus[c, C_IMAGE] = IMG_GUEST
+                elif tasks[s, T_KVM] == KVM_OUT:
+                    cpus[c, C_IMAGE] = IMG_INIT if op_[i, 2] == 0 else IMG_USER
+                elif tasks[s, T_KVMISH]:
+                    cpus[c, C_IMAGE] = IMG_UNKNOWN
                 else:
-                    self.cpus[c, C_IMAGE] = IMG_USER_INFERRED
+                    cpus[c, C_IMAGE] = IMG_USER_INFERRED
             if act & A_DROP:
-                if armed and self.cpus[c, C_DROP_F] == op0 and self.cpus[c, C_DROP_PID] == p:
-                    self.cpus[c, C_OWN_STATE] = OWN_NULL
-                    self.cpus[c, C_OWN_PID] = 0
-                    self.cpus[c, C_IMAGE] = IMG_UNKNOWN
-                if self.tasks[sp, T_WAIT_KNOWN] and self.tasks[sp, T_WAIT] == op0:
-                    self.tasks[sp, T_WAIT_KNOWN] = 0
+                if armed and cpus[c, C_DROP_F] == op0 and cpus[c, C_DROP_PID] == p:
+                    cpus[c, C_OWN_STATE] = OWN_NULL
+                    cpus[c, C_OWN_PID] = 0
+                    cpus[c, C_IMAGE] = IMG_UNKNOWN
+                if tasks[sp, T_WAIT_KNOWN] and tasks[sp, T_WAIT] == op0:
+                    tasks[sp, T_WAIT_KNOWN] = 0
             if act & A_ARM_DROP:
-                self.cpus[c, C_DROP_ARMED] = 1
-                self.cpus[c, C_DROP_F] = op0
-                self.cpus[c, C_DROP_PID] = p
+                cpus[c, C_DROP_ARMED] = 1
+                cpus[c, C_DROP_F] = op0
+                cpus[c, C_DROP_PID] = p
             if act & A_CHILD_TOKEN:
-                self.tasks[s, T_WAIT] = op0
-                self.tasks[s, T_WAIT_KNOWN] = 1
+                tasks[s, T_WAIT] = op0
+                tasks[s, T_WAIT_KNOWN] = 1
             if act & A_KVMISH:
-                self.tasks[s, T_KVMISH] = 1
+                tasks[s, T_KVMISH] = 1
             if act & A_KVM_SET:
                 self.shown_kvm = True
-                self.tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
+                tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
                 if act & A_IMAGE_ALWAYS or (
                     act & A_IMAGE_IF_OWNER
-                    and self.cpus[c, C_OWN_STATE] == OWN_TOKEN
-                    and self.tasks[s, T_F_KNOWN]
-                    and self.tasks[s, T_F] == self.cpus[c, C_OWN]
+                    and cpus[c, C_OWN_STATE] == OWN_TOKEN
+                    and tasks[s, T_F_KNOWN]
+                    and tasks[s, T_F] == cpus[c, C_OWN]
                 ):
-                    self.cpus[c, C_IMAGE] = IMG_GUEST if op0 else IMG_USER
+                    cpus[c, C_IMAGE] = IMG_GUEST if op0 else IMG_USER
             if act & A_SWITCH:
                 self.arrive(self.slot(op_[i, 2]), c)
-                self.cpus[c, C_WIN] = WIN_OPEN
-                self.cpus[c, C_PREV] = p
-                self.cpus[c, C_NEXT] = op_[i, 2]
-                self.cpus[c, C_WIN_TS] = ts
-                self.cpus[c, C_WIN_BLIND] = self.nblind > 0
-                self.cpus[c, C_WIN_SAVED] = 0
+                cpus[c, C_WIN] = WIN_OPEN
+                cpus[c, C_PREV] = p
+                cpus[c, C_NEXT] = op_[i, 2]
+                cpus[c, C_WIN_TS] = ts
+                cpus[c, C_WIN_BLIND] = self.nblind > 0
+                cpus[c, C_WIN_SAVED] = 0
             elif act & A_FORK:
                 other = self.slot(op1)
                 self.renew(other)
                 sp = self.slot(p)
                 if self.nblind == 0:
-                    if self.tasks[sp, T_WAIT_KNOWN]:
-                        self.tasks[other, T_F] = self.tasks[sp, T_WAIT]
-                        self.tasks[other, T_F_KNOWN] = 1
+                    if tasks[sp, T_WAIT_KNOWN]:
+                        tasks[other, T_F] = tasks[sp, T_WAIT]
+                        tasks[other, T_F_KNOWN] = 1
                     # Before an event was ever seen it may not have been switched on yet.
                     if self.shown_act:
-                        self.tasks[other, T_LAST] = LAST_INVALID
+                        tasks[other, T_LAST] = LAST_INVALID
                         if not self.eager:
-                            self.tasks[other, T_TIF] = 1
+                            tasks[other, T_TIF] = 1
                     if self.shown_kvm:
-                        self.tasks[other, T_KVM] = KVM_OUT
-                self.tasks[sp, T_WAIT_KNOWN] = 0
+                        tasks[other, T_KVM] = KVM_OUT
+                tasks[sp, T_WAIT_KNOWN] = 0
             elif act & A_EXEC:
                 s = self.slot(op0)
                 if op0 != op1:
@@ -655,15 +657,15 @@ class Ownership:
                     s = self.slot(op0)
                     other = self.slot(op1)
                     self.renew(s)
-                    self.tasks[s, T_F] = self.tasks[other, T_F]
-                    self.tasks[s, T_F_KNOWN] = self.tasks[other, T_F_KNOWN]
-                    self.tasks[s, T_LAST] = self.tasks[other, T_LAST]
-                    self.tasks[s, T_TIF] = self.tasks[other, T_TIF]
-                    self.tasks[s, T_KVM] = self.tasks[other, T_KVM]
-                    self.tasks[s, T_KVMISH] = self.tasks[other, T_KVMISH]
+                    tasks[s, T_F] = tasks[other, T_F]
+                    tasks[s, T_F_KNOWN] = tasks[other, T_F_KNOWN]
+                    tasks[s, T_LAST] = tasks[other, T_LAST]
+                    tasks[s, T_TIF] = tasks[other, T_TIF]
+                    tasks[s, T_KVM] = tasks[other, T_KVM]
+                    tasks[s, T_KVMISH] = tasks[other, T_KVMISH]
                     self.renew(other)
                 if not self.eager:
-                    self.tasks[s, T_TIF] = -1
+                    tasks[s, T_TIF] = -1
             elif act & A_FREE:
                 other = self.slot(op0)
                 self.renew(other)
@@ -674,12 +676,12 @@ class Ownership:
             elif act & A_GAP_CPU:
                 self.away(op0)
                 if op0 == c:
-                    self.cpus[c, C_CUR] = p
-                    self.cpus[c, C_WIN] = WIN_NONE
+                    cpus[c, C_CUR] = p
+                    cpus[c, C_WIN] = WIN_NONE
             elif act & A_GAP_ALL:
                 self.away(-1)
                 for k in range(self.ncpu):
                     self.unknow(k)
-                self.cpus[c, C_CUR] = p
-                self.cpus[c, C_WIN] = WIN_NONE
+                cpus[c, C_CUR] = p
+                cpus[c, C_WIN] = WIN_NONE
         return stop

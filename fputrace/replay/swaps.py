@@ -233,6 +233,8 @@ class Swaps:
         op_: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
     ) -> cython.longlong:
+        cpus: cython.longlong[:, ::1] = self.cpus
+        tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         j: cython.Py_ssize_t
@@ -253,12 +255,12 @@ class Swaps:
             f = i - start
             c = cpu_[i]
             s = facts[f, B_SLOT]
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
+            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
                 self.fresh_task(s, f, facts)
             if kind == K_KVM_ENTRY:
-                self.tasks[s, T_ENTERED] = 1
-                self.tasks[s, T_VCPU] = op_[i, 0] + 1
-                self.cpus[c, 0] = ts_[i]
+                tasks[s, T_ENTERED] = 1
+                tasks[s, T_VCPU] = op_[i, 0] + 1
+                cpus[c, 0] = ts_[i]
                 continue
             tail = facts[f, B_WIN] == WIN_OPEN
             row[0] = ts_[i]
@@ -274,37 +276,37 @@ class Swaps:
                 j = T_STICKY_GUEST if facts[f, B_KVM] == KVM_LOADED else T_STICKY_USER
                 mask = row[7]
                 if mask >= 0 and mask & STICKY:
-                    self.tasks[s, j] += 1
-                    if self.tasks[s, j] == STICKY_SAVES:
+                    tasks[s, j] += 1
+                    if tasks[s, j] == STICKY_SAVES:
                         self.emit(F_STICKY, s, STICKY_SAVES)
-                    elif self.tasks[s, j] > STICKY_SAVES:
+                    elif tasks[s, j] > STICKY_SAVES:
                         self.emit(F_STICKY, s, 1)
                 else:
-                    self.tasks[s, j] = 0
+                    tasks[s, j] = 0
                 self.keep(s, T_REF_SAVE)
             elif kind == K_KVM_FPU:
                 if row[5]:
-                    if not self.tasks[s, T_PUT_AT_OUT]:
-                        self.tasks[s, T_RUN] = 1
-                        self.tasks[s, T_RUN_CPU] = c
-                        self.tasks[s, T_RUN_SURE] = self.cpus[c, 0] != 0
-                        self.tasks[s, T_ENTERED] = 0
-                        self.tasks[s, T_EXITED] = 0
+                    if not tasks[s, T_PUT_AT_OUT]:
+                        tasks[s, T_RUN] = 1
+                        tasks[s, T_RUN_CPU] = c
+                        tasks[s, T_RUN_SURE] = cpus[c, 0] != 0
+                        tasks[s, T_ENTERED] = 0
+                        tasks[s, T_EXITED] = 0
                         self.keep(s, T_REF_LOAD)
-                    self.tasks[s, T_PUT_AT_OUT] = 0
+                    tasks[s, T_PUT_AT_OUT] = 0
                 else:
-                    self.tasks[s, T_PUT_AT_OUT] = tail
+                    tasks[s, T_PUT_AT_OUT] = tail
                 self.keep(s, T_REF_KVM)
-                if row[5] == 0 and not tail and self.tasks[s, T_RUN] == 1:
-                    if self.tasks[s, T_EXITED]:
+                if row[5] == 0 and not tail and tasks[s, T_RUN] == 1:
+                    if tasks[s, T_EXITED]:
                         self.ran(c, s)
                     else:
-                        self.tasks[s, T_RUN] = 2
+                        tasks[s, T_RUN] = 2
             else:
                 # kvm_userspace_exit: before the put until 4.14.93, behind it since.
-                self.tasks[s, T_PUT_AT_OUT] = 0
-                if self.tasks[s, T_RUN] == 2:
+                tasks[s, T_PUT_AT_OUT] = 0
+                if tasks[s, T_RUN] == 2:
                     self.ran(c, s)
-                elif self.tasks[s, T_RUN] == 1:
-                    self.tasks[s, T_EXITED] = 1
+                elif tasks[s, T_RUN] == 1:
+                    tasks[s, T_EXITED] = 1
         return stop
