@@ -125,6 +125,7 @@ def unwrap(fd: int, path: str) -> Unwrapped | None:
         The system refuses to read the file or to write the copy.
     """
     from fputrace.parsers.console import read_console
+    from fputrace.parsers.perfscript import read_script
 
     try:
         start = os.pread(fd, 4096, 0).removeprefix(codecs.BOM_UTF8).lstrip()
@@ -132,7 +133,7 @@ def unwrap(fd: int, path: str) -> Unwrapped | None:
             return _read_page(fd, path)
         if start.startswith(b"{"):
             return _read_json(fd, path)
-        return read_console(lines_of(fd), path)
+        return read_script(fd) or read_console(lines_of(fd), path)
     except OSError as error:
         raise ReadError(f"cannot be copied to a temporary file: {error}", path=path) from error
 

@@ -42,7 +42,7 @@ def test_against_a_loop_over_the_lines(samples: Path, tmp_path: Path) -> None:
     for _ in range(ROUNDS):
         for name, loop in LOOPS.items():
             with counted.open("wb") as out:
-                command = [sys.executable, "-c", f"import sys\n{loop}", path]
+                command: list[str | Path] = [sys.executable, "-c", f"import sys\n{loop}", path]
                 loops[name].append(measure(command, out))
         assert int(counted.read_text()) == made
         cost, events = analyze(path, tmp_path / "report.json")

@@ -20,6 +20,8 @@ SCRIPTS = (
     "--ns --show-lost-events -F comm,tid,cpu,time,event,trace",
     "-F comm,pid,tid,cpu,time,event,trace",
     "-L",
+    "--ns --deltatime",
+    "-F +ip,+sym",
 )
 DAT = sorted(path.parent.name for path in SAMPLES.glob("*/trace.dat"))
 PERF = sorted(path.parent.name for path in SAMPLES.glob("*/perf.data"))
