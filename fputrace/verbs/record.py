@@ -64,13 +64,16 @@ def run(args: argparse.Namespace) -> int:
     """A recording of what the rules need, or the commands that make one."""
     from fputrace.record.verb import asked, record_command, shown
 
-    if args.dry_run:
-        print(shown(asked(args)), end="")  # noqa: T201
-        return 0
-
     def talk(message: str) -> None:
         if not args.quiet:
             say(message)
+
+    if args.dry_run:
+        what = asked(args)
+        for note in (*what.notes, *what.plan.missing):
+            talk(note)
+        print(shown(what), end="")  # noqa: T201
+        return 0
 
     def counted(path: str) -> tuple[dict[str, int], int, float] | None:
         """Events by name, holes, and seconds that a recording spans; None if it cannot be read."""

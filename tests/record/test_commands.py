@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fputrace.cli import main
 from fputrace.record.commands import Run, commands, perf_words, script, trace_cmd_words
 from fputrace.record.plan import Event, Fetch, Plan, Probe
+from tests.record.fake import make
 
 PLAN = Plan(
     tag="42",
@@ -108,3 +110,16 @@ def test_script_without_tracefs(tmp_path: Path) -> None:
     assert ran.returncode == 2
     assert "tracefs is not mounted" in ran.stderr
     assert [entry.name for entry in tmp_path.iterdir()] == ["record.sh"]
+
+
+def test_a_dry_run_says_what_this_kernel_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = make(tmp_path, "G5", kprobes=False)
+    words = ["record", "--dry-run", "--probes", "--tracefs", str(top)]
+    assert main([*words, "--with", "perf"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("perf record \\\n")
+    assert "neither kprobes nor fprobes" in captured.err
+    assert main([*words, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
