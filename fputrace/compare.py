@@ -29,6 +29,8 @@ LONGER = 10.0
 """Times that one recording may be as long as the other."""
 BUSIER = 2.0
 """Times that one may do as much a second as the other."""
+NAMED = 12
+"""Events that only one of the two saw which are named."""
 SHORTEST_S = 0.1
 """Seconds below which rates say little."""
 
@@ -506,7 +508,9 @@ def _between(old: Analysis, new: Analysis, old_work: Work, new_work: Work) -> li
     for name, one, other in (("OLD", old, new), ("NEW", new, old)):
         seen = sorted(set(one.trace.counts) - set(other.trace.counts))
         if seen:
-            made.append(Remark("note", f"Seen in {name} only: {', '.join(seen)}."))
+            more = f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
+            text = f"Seen in {name} only: {', '.join(seen[:NAMED])}{more}."
+            made.append(Remark("note", text))
     if old.trace.trace_id is not None and old.trace.trace_id == new.trace.trace_id:
         made.append(Remark("note", "Both have the same TRACEID: they are one recording."))
     return made

@@ -142,7 +142,9 @@ def _sections(found: Comparison, old: Analysis, verbose: bool) -> Iterator[Secti
     rows = [row for row in found.findings if verbose or row.change is not Change.SAME]
     if rows:
         tables = tuple(_finding(row, found) for row in rows)
-        yield Section("Findings", tables, (_OUT,))
+        worse = [row.code for row in rows if row.change in (Change.NEW, Change.MORE)]
+        proof = f"The proof: fputrace analyze NEW --select {','.join(worse)}"
+        yield Section("Findings", tables, (_OUT, proof) if worse else (_OUT,))
     tables = tuple(_measures(found, verbose))
     if tables:
         priced = [_SCATTER]

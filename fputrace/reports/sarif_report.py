@@ -80,6 +80,8 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
                 ],
             }
         ],
+        # The other base, %SRCROOT%, is wherever who reads this has the files.
+        "originalUriBaseIds": {"ROOT": {"uri": "file:///"}},
         "artifacts": [_artifact(analysis) for analysis in analyses],
         "results": results,
         "columnKind": "utf16CodeUnits",

@@ -12,16 +12,18 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
 import fputrace
+from fputrace.compare import compare
 from fputrace.convert import convert_trace
 from fputrace.errors import FputraceError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.findings import Analysis
 from fputrace.lanes import LaneGrid
-from fputrace.reports import Options, info, render
+from fputrace.reports import Options, diff, info, render
 from fputrace.reports.outline import clock_of
 from fputrace.reports.timeline import timeline_text
 from tests.fuzz.sandbox import PATIENCE, peak_bytes
@@ -30,7 +32,11 @@ OUTPUTS = (
     "text",
     "markdown",
     "json",
+    "jsonl",
+    "sarif",
+    "junit",
     "rich",
+    "diff",
     "info",
     "info json",
     "timeline",
@@ -108,6 +114,10 @@ def _show(analysis: Analysis, output: str, folder: Path) -> None:
         target = folder / "converted"
         convert_trace(trace, output.split()[1], os.fspath(target))
         text = target.read_text(encoding="utf-8")
+    elif output == "diff":
+        same = compare(analysis, analysis)
+        assert same.empty, f"differs from itself: {same}"
+        text = diff.text(same, analysis, analysis, verbose=True)
     elif output == "rich":
         from rich.console import Console
 
@@ -120,7 +130,9 @@ def _show(analysis: Analysis, output: str, folder: Path) -> None:
         assert isinstance(made, str)
         text = made
     assert harmless(text), f"not harmless: {output}"
-    if output in ("json", "info json"):
+    if output == "junit":
+        ET.fromstring(text)
+    if output in ("json", "sarif", "info json"):
         json.loads(text, parse_constant=_no_constant)
 
 
