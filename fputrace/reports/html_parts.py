@@ -177,6 +177,7 @@ def _proof(trace: Trace, witness: Witness, finding: Finding) -> list[Element]:
                 ("step", "time", "CPU", "task", "event", "what it shows"),
                 [_step(step, finding.code in outline.CHAINS) for step in steps],
                 numbers=(0, 1, 2),
+                kind="steps",
             )
         )
     calls = chain_lines(witness, _DRAWING_WIDTH)
@@ -203,6 +204,7 @@ def table(
     cells: Iterable[Sequence[Child]],
     numbers: Sequence[int] = (),
     caption: str = "",
+    kind: str = "",
 ) -> Element:
     """A table that scrolls by itself where it is too wide; ``numbers``: columns of figures."""
     kinds = ["n" if column in numbers else None for column in range(len(titles))]
@@ -218,6 +220,7 @@ def table(
         node("caption", caption) if caption else None,
         node("thead", node("tr", heads)),
         node("tbody", body),
+        class_=kind or None,
     )
     return node(
         "div", made, class_="wide", tabindex="0", role="region", aria_label=caption or "table"

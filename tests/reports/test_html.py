@@ -120,7 +120,7 @@ def test_says_it_all() -> None:
         "the registers are saved over the VMM's image",
         "kvm_put_guest_fpu() (inferred)",
         "Looks like 240c35a3783a",
-        "240c35a3783a (\"kvm: x86: Use task structs fpu field for user\")",
+        '240c35a3783a ("kvm: x86: Use task structs fpu field for user")',
         "current->thread.fpu (fpu=0xffff8880b7cb0880) held the VMM's registers, gets the guest's",
         "switch_fpu_prepare() <-- evidence: 4",
         "guest \u2192 user",

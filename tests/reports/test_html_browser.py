@@ -145,6 +145,26 @@ def test_draws_what_the_registers_held(seen: Seen, pages: dict[str, Path], case:
     seen.requests = [url for url in seen.requests if "example.org" not in url]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*/trace.dat")), ids=lambda p: p.parent.name)
+def test_every_sample(seen: Seen, path: Path, tmp_path: Path) -> None:
+    analysis = fputrace.analyze(path, costs=True)
+    analysis.overview = overview(analysis)
+    page = tmp_path / "page.html"
+    page.write_text(str(render("html", [analysis], Options(verbose=True))))
+    tab = seen.open(page)
+    low, high = seen.window()
+    assert high > low
+    assert {"user", "guest"} <= seen.colours()
+    for finding in analysis.findings:
+        if finding.witnesses:
+            name = f"{finding.code} {finding.name}: {finding.verdict.value}"
+            assert tab.locator("h4", has_text=name).count()
+    if tab.locator("a.jump[href]").count():
+        tab.locator("a.jump[href]").first.click()
+        assert "proof" in seen.said()
+
+
 def test_keys_zoom_and_move(seen: Seen, pages: dict[str, Path]) -> None:
     tab = seen.open(pages["5.2.1-pinned"])
     whole = seen.window()
