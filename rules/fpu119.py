@@ -1,8 +1,9 @@
 """# FPU119 xfd-conflicts-with-xstate-bv
 
 ## What
-A guest switched a register component off (`IA32_XFD`) while its image in memory had that
-component in use (XSTATE_BV), or was saved with it in use afterwards.
+A guest switched a register component off (a bit of `IA32_XFD`; AMX tiles are the ones in practice)
+while its image in memory had that component in use (the same bit of XSTATE_BV, which the events
+print as `xfeatures`), or was saved with it in use afterwards.
 
 ## Why it matters
 Loading such an image with XFD set raises #NM in the host's XRSTOR: the host panics (b45f72177594).
@@ -45,8 +46,8 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """What may happen."""
     return (
-        f"{case.comm}'s guest was saved {case.times} with a component in use that its IA32_XFD "
-        "switches off: loading that image with it raises #NM in the host."
+        f"The image in memory of {case.comm}'s guest held {case.times} a component in use that its "
+        "IA32_XFD switches off: loading it with that IA32_XFD raises #NM in the host, which panics."
     )
 
 

@@ -1,11 +1,13 @@
 """# FPU120 sigframe-rejected
 
 ## What
-The kernel refused the register image of a signal frame, or of a debugger: `xstate_check_failed`.
+A program returned from a signal handler, and the kernel took only the x87 and SSE registers of the
+signal frame: what it says of the rest did not pass the check (`xstate_check_failed`).
 
 ## Why it matters
-The task loses its registers or gets SIGSEGV: a damaged frame, or one from a CPU with other
-features (CRIU, live migration of a container).
+AVX registers and everything above are set to their initial values, and the program goes on with
+those. Its frame was damaged, or copied without its end, or written on a CPU with other features
+(CRIU, live migration of a container).
 
 ## Generations
 All of them, G0 to G6.
@@ -17,8 +19,8 @@ x86_fpu:x86_fpu_xstate_check_failed; it must have been switched on, and need not
 No recording shows it. The scenario in tests/rules/test_lives.py prints the event once.
 
 ## When it can be wrong
-The event is the kernel's own verdict. Programs that test sigreturn with bad frames provoke it on
-purpose.
+The event is the kernel's own verdict on the frame. A program that knows of x87 and SSE only and
+writes frames itself gets what it asked for, and so does one that tries sigreturn with bad frames.
 
 ## References
 * `check_xstate_in_sigframe()` in arch/x86/kernel/fpu/signal.c.
@@ -39,19 +41,22 @@ def check(rows: Rows, _generation: str) -> Check:
 
 def say(case: Case) -> str:
     """Whose frame."""
-    return f"The kernel refused the register image of a signal frame of {case.comm} {case.times}."
+    return (
+        f"The kernel took only the x87 and SSE registers of a signal frame of {case.comm} "
+        f"{case.times}: AVX and what came after it are set to initial values."
+    )
 
 
 RULE = Rule(
     code="FPU120",
     name="sigframe-rejected",
     severity=Severity.ERROR,
-    title="the kernel refuses the registers of a signal frame",
+    title="the kernel takes only x87 and SSE registers of a signal frame",
     generations=_ALL,
     needs=(),
     facts=Fact.SIGFRAME,
     check=check,
-    proof=(Step("event", "the kernel refuses the image"),),
+    proof=(Step("event", "the kernel refuses the rest of the frame"),),
     say=say,
     routes=(
         Route(
