@@ -19,13 +19,14 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from functools import cache
 from pathlib import Path
 from textwrap import fill
 
 import fputrace
 from fputrace.arguments import EXIT_STATUSES
+from fputrace.cli import main as main_of_fputrace
 from fputrace.events import KINDS, PROBED_FUNCTIONS
 from fputrace.generation import TITLES, UPSTREAM, Range
 from fputrace.parsers import FORMATS as INPUTS
@@ -34,6 +35,7 @@ from fputrace.verbs.analyze import FORMATS, RECORD
 
 ROOT = Path(__file__).parent.parent
 PICTURED = "sample_traces/5.2.1-pinned/trace.dat"
+REPORTED = ("5.2.1", "4.14.5")
 PATCHED = ("4.14.5-pinned", "4.14.177-pinned")
 OUT = ("preempted", "cond_resched", "halt", "sleep")
 PICTURE_COLUMNS, PICTURE_LINES = 100, 53
@@ -387,6 +389,29 @@ def checks() -> str:
     return "\n".join(lines)
 
 
+@cache
+def reports() -> dict[str, str]:
+    """What ``report`` writes of two recordings: to the end of the first finding, and the end."""
+    shown = {}
+    for case in REPORTED:
+        text = run_fputrace("report", f"sample_traces/{case}-pinned/trace.dat")
+        _, second, *_ = re.finditer(r"^FPU\d+ ", text, re.MULTILINE)
+        start = text[: second.start()].strip()
+        end = text[text.index("\nProvenance\n=") :].strip()
+        shown[f"report-{case}"] = f"\n\n```text\n{start}\n\n[...]\n\n{end}\n```\n\n"
+    markdown = run_fputrace("report", PICTURED, "--format", "markdown")
+    (diagram, *_) = re.findall(r"^```mermaid\n.*?^```$", markdown, re.MULTILINE | re.DOTALL)
+    return {**shown, "report-diagram": f"\n\n{diagram}\n\n"}
+
+
+def run_fputrace(*words: str) -> str:
+    """What a command writes, as somebody gets it in the repository."""
+    with tempfile.TemporaryDirectory() as folder, chdir(ROOT):
+        output = Path(folder) / "output"
+        main_of_fputrace([*words, "-q", "-o", str(output)])
+        return output.read_text()
+
+
 def parts() -> dict[str, str]:
     """Marker in a README -> the text between it and its end."""
     statuses = [f"| {status} | {text} |" for status, text in EXIT_STATUSES]
@@ -400,6 +425,7 @@ def parts() -> dict[str, str]:
         "inputs": ", ".join(f"`{known.name}`" for known in INPUTS),
         "patch": f"\n\n{patch_rows()}\n\n",
         **queries(),
+        **reports(),
         "record": f"\n\n```console\n{RECORD}\n```\n\n",
     }
 
@@ -439,6 +465,7 @@ def made() -> dict[str, str]:
         "docs/costs.md",
         "docs/diff.md",
         "docs/export.md",
+        "docs/reports.md",
         "sample_traces/README.md",
     ):
         files[readme] = filled((ROOT / readme).read_text())

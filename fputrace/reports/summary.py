@@ -38,9 +38,7 @@ def provenance(analysis: Analysis, version: str, command: str) -> list[outline.R
     Of an absolute path only the name: the folder is of this machine and tells nothing elsewhere.
     """
     trace = analysis.trace
-    digest = analysis.sha256 or (
-        "none: standard input" if trace.path == "-" else "not asked for (--sha256), or a folder"
-    )
+    digest = analysis.sha256 or "none: only files are hashed, and by analyze only with --sha256"
     rows = [
         outline.Row("Input", [f"{file_name(trace.path)} ({trace.format})"]),
         outline.Row("SHA-256", [digest]),

@@ -40,7 +40,8 @@ def report(analyses: Sequence[Analysis], options: Options) -> str:
     titled = len(analyses) > 1
     parts = [_part(analysis, options, titled, index) for index, analysis in enumerate(analyses)]
     if options.max_lines is not None:
-        lines = fit(parts, Limit(options.max_lines, len, _notice(options), by_line=True))
+        limit = Limit(options.max_lines, len, _notice(options), by_line=True)
+        lines = fit(parts, limit)[: options.max_lines]
     elif options.verbose:
         lines = [line for part in parts for line in part.lines]
     else:
