@@ -36,7 +36,7 @@ SHORTEST_S = 0.1
 
 SECOND, OUT, RUN, ENTRY, VCPU = "second", "sched-out", "KVM_RUN", "VM entry", "vCPU"
 UNITS = (SECOND, OUT, RUN, ENTRY, VCPU)
-"""Units of work.  A sched-out is one of a vCPU thread inside KVM_RUN or on its way there."""
+"""Units of work.  A sched-out is one of a vCPU thread, inside of KVM_RUN or not."""
 
 JUDGED_BY = {
     # What `count` counts, where it is not something that just happens in time.

@@ -8,13 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
 import fputrace
 from fputrace.cli import main
-from fputrace.compare import Amount, Change, Comparison, Work, compare, direction
-from fputrace.events import Loss
+from fputrace.compare import Amount, Change, Comparison, Work, compare, direction, work_of
+from fputrace.events import Kind, Loss
 from fputrace.findings import Analysis, Findings, Verdict
 from fputrace.reports.diff import WIDTH, figure, markdown_text, text
 from fputrace.reports.diff_json import diff_json
@@ -167,6 +168,22 @@ def test_what_keeps_them_apart(eager: Analysis, patched: Analysis) -> None:
     no_vcpu = without(patched, costs=dataclasses.replace(patched, costs=None).costs)
     texts = [one.text for one in compare(eager, no_vcpu).remarks]
     assert "No vCPU ran in NEW: nothing of KVM can be compared." in texts
+
+
+@pytest.mark.parametrize("case", [EAGER, PATCHED])
+def test_work_is_what_the_events_say(case: str) -> None:
+    analysis = analysed(case)
+    work = work_of(analysis)
+    vcpus = {pid for pid, comm in analysis.trace.comms.items() if comm.startswith("CPU ")}
+    outs = 0
+    for block in analysis.trace.blocks():
+        switches = block.kind == int(Kind.SCHED_SWITCH)
+        outs += int(np.isin(block.pid[switches], list(vcpus)).sum())
+    assert (work.outs, work.vcpus) == (outs, len(vcpus))
+    # The first and the last may be cut off by the recording's ends.
+    exits = analysis.trace.counts["kvm:kvm_userspace_exit"]
+    assert abs(work.runs - exits) <= exits // 100
+    assert work.entries == analysis.trace.counts["kvm:kvm_entry"]
 
 
 def test_units() -> None:

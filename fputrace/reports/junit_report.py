@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """Findings of one rule that are told one by one."""
 _PROVED = 3
-"""Of these, how many with their first proof."""
+"""Of these, how many with their shortest proof."""
 
 
 def report(analyses: Sequence[Analysis], options: Options) -> str:
