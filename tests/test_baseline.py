@@ -123,6 +123,10 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (one,) = json.loads(capsys.readouterr().out)["traces"]
     assert one["findings"] == []
     assert one["suppressed"][0]["reason"] == f"known, in {known}"
+    assert main(["analyze", trace, "--format", "text", "-q", "--baseline", known]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 finding is left out as known or ignored, and nothing else was found: " in text
+    assert "Nothing is wrong" not in text
 
 
 def test_no_other_file_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

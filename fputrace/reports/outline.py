@@ -334,8 +334,10 @@ def verdict_line(analysis: Analysis) -> str:
     if analysis.hidden:
         verb = "is" if analysis.hidden == 1 else "are"
         hidden = f"of other tasks, CPUs or times {verb} not shown"
+    left_out = _left_out(analysis)
     if counts:
         more = f" {plural(analysis.hidden, 'finding')} {hidden}." if hidden else ""
+        more += f" {left_out}." if left_out else ""
         return f"{', '.join(counts)}.{more}"
     if hidden:
         return (
@@ -353,11 +355,22 @@ def verdict_line(analysis: Analysis) -> str:
         return f"Nothing was found, and the trace could answer none of the {selected}rules."
     rules = plural(answered, f"{selected}rule")
     line = f"Nothing is wrong as far as this trace can tell: {rules} checked"
+    if left_out:
+        line = f"{left_out}, and nothing else was found: {rules} checked"
     if partly:
         line += f", {'all' if len(partly) == answered else number(len(partly))} only in part"
     if undecided:
         line += f". It could not answer {either(code_list(undecided))}"
     return f"{line}."
+
+
+def _left_out(analysis: Analysis) -> str:
+    """What a baseline or an ignored rule hides from the counts; "" when nothing."""
+    findings = sum(one.findings for one in analysis.suppressed)
+    if not findings:
+        return ""
+    verb = "is" if findings == 1 else "are"
+    return f"{plural(findings, 'finding')} {verb} left out as known or ignored"
 
 
 def code_list(codes: Iterable[str]) -> list[str]:
