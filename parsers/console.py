@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from fputrace.errors import FormatError
 from fputrace.parsers.dump import Dump, Place
 from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
+from fputrace.parsers.mail import unflowed
 from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped
 
 _BEGIN = re.compile(rb"Dumping ftrace (?:instance (?P<name>\S{1,64}+) )?+buffer(?::| \(skipping)")
@@ -131,7 +132,7 @@ class _Reader:
     # --- lines ---
 
     def read(self, lines: Iterable[tuple[bytes, bool]]) -> None:
-        for number, (raw, whole) in enumerate(lines, 1):
+        for number, raw, whole in unflowed(lines):
             if not whole and len(raw) < MAX_LINE:
                 self.breaks_off(number)
                 break
