@@ -2,6 +2,6 @@
 
 import sys
 
-from fputrace.cli import main
+from fputrace.cli import process
 
-sys.exit(main())
+sys.exit(process())

@@ -6,7 +6,6 @@ open_trace -> decide -> Replay -> Judge -> Collector -> Analysis
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -408,6 +407,8 @@ def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
 
 
 def _digest(path: str) -> str | None:
+    import hashlib
+
     if path == "-" or not os.path.isfile(path):
         return None
     with open(path, "rb") as stream:

@@ -7,7 +7,6 @@ command line says wins.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +66,8 @@ def find(path: str | None = None) -> Config:
 
 
 def _table(path: str, nested: bool) -> dict[str, Any] | None:
+    import tomllib
+
     with open(path, "rb") as stream:
         text = stream.read(LARGEST + 1)
     if len(text) > LARGEST:

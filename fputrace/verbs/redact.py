@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
@@ -69,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _seekable(output: str | None) -> Iterator[IO[bytes]]:
     """A file that can be sought in, and is ``output`` when it is complete."""
+    import shutil
+    import tempfile
+
     from fputrace.convert.output import file_output
 
     plain = output is not None and (os.path.isfile(output) or not os.path.exists(output))
