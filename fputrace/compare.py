@@ -512,7 +512,7 @@ def _between(old: Analysis, new: Analysis, old_work: Work, new_work: Work) -> li
             text = f"Seen in {name} only: {', '.join(seen[:NAMED])}{more}."
             made.append(Remark("note", text))
     if old.trace.trace_id is not None and old.trace.trace_id == new.trace.trace_id:
-        made.append(Remark("note", "Both have the same TRACEID: they are one recording."))
+        made.append(Remark("note", "Both have the same TRACEID: they are of one recording."))
     return made
 
 

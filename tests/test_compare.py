@@ -150,6 +150,23 @@ def test_rates_not_counts(eager: Analysis) -> None:
     assert compare(without(eager, findings=more), eager).verdict == "better"
 
 
+def test_halves_of_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One kernel, one workload, 721 sched-outs and 416: no finding differs."""
+    whole = str(SAMPLES / "5.2.1-pinned" / "trace.dat")
+    halves = []
+    for number, window in enumerate(("3.1,3.75", "3.75,4.4")):
+        halves.append(str(tmp_path / f"{number}.dat"))
+        assert main(["cut", whole, halves[-1], "--time", window, "-q"]) == 0
+    assert main(["diff", *halves, "--fail-on", "more", "--format", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["verdict"] == "same"
+    rows = {row["code"]: row for row in made["findings"]}
+    assert rows["FPU101"]["change"] == "same"
+    counts = [rows["FPU101"][side]["count"] for side in ("old", "new")]
+    assert counts[0] > 1.4 * counts[1]
+    assert "they are of one recording" in str(made["remarks"])
+
+
 def test_what_keeps_them_apart(eager: Analysis, patched: Analysis) -> None:
     lossy = without(eager, losses=[Loss(0, 1, 2, 3, "page")])
     assert "NEW lost events" in str(compare(eager, lossy).remarks)
