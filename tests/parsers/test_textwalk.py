@@ -130,6 +130,21 @@ def test_uncompiled_gives_the_same(
     assert_same(compiled, everything(path))
 
 
+@pytest.mark.parametrize("stretch", [1, 700, 40_000, 1_000_000])
+@pytest.mark.parametrize("chunk", [2_000, 1 << 18])
+def test_two_threads_see_what_one_sees(
+    stretch: int, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_bytes().splitlines(keepends=True)
+    some = [*lines[27_500:28_500], b"x" * 5_000 + b"\n", b"no event\n", *lines[28_500:29_500]]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(b"".join(some) + lines[0][:-20])
+    one = everything(path)
+    monkeypatch.setattr(textindex, "STRETCH", stretch)
+    monkeypatch.setattr(textindex, "CHUNK", chunk)
+    assert_same(one, everything(path))
+
+
 @pytest.mark.parametrize("name", ["textchunk", "textmemo", "textprefix", "textscan", "textwalk"])
 def test_constants_of_the_c_compiler(name: str) -> None:
     folder = Path(str(textlayout.__file__)).parent
