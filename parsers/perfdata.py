@@ -117,7 +117,7 @@ def _opened(recording: Recording) -> Trace:
 
 
 @dataclass(frozen=True)
-class _PerfPlan(Plan):
+class PerfPlan(Plan):
     """A plan, and the index that all passes share."""
 
     recording: Recording
@@ -131,7 +131,7 @@ class _PerfPlan(Plan):
 class _Book(LossBook):
     """Losses as perf tells of them, by the offset of a record."""
 
-    def __init__(self, trace: Trace, plan: _PerfPlan) -> None:
+    def __init__(self, trace: Trace, plan: PerfPlan) -> None:
         super().__init__(trace, plan.container.path, plan.buffer.compressed, {})
         self.plan = plan
         self.noted: set[int] = set()
@@ -240,9 +240,9 @@ class _Origin:
 class _PerfPass(Pass):
     """A pass over pages that the samples were put into."""
 
-    plan: _PerfPlan
+    plan: PerfPlan
 
-    def __init__(self, trace: Trace, plan: _PerfPlan) -> None:
+    def __init__(self, trace: Trace, plan: PerfPlan) -> None:
         plan.index.new_pass()
         super().__init__(trace, plan)
 
@@ -273,7 +273,7 @@ class _PerfPass(Pass):
                 comms[task] = comms[parent]
 
 
-def _blocks_of(plan: _PerfPlan) -> Callable[[Trace], Iterator[EventBlock]]:
+def _blocks_of(plan: PerfPlan) -> Callable[[Trace], Iterator[EventBlock]]:
     return lambda trace: _PerfPass(trace, plan).blocks()
 
 
@@ -326,7 +326,7 @@ def _trace_of(recording: Recording) -> Trace:
     trace.notes = list(container.notes)
     unpacked = recording.unpacked
     places = [CpuData(cpu, 0, 1, origin=_Origin(unpacked)) for cpu in index.cpus]
-    plan = _PerfPlan(
+    plan = PerfPlan(
         container,
         Buffer("", places, compressed=unpacked),
         perflayout.PAGE,

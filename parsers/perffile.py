@@ -201,6 +201,33 @@ def _read_header(recording: Recording, source: Source) -> None:
         _read_features(recording, source, data_at + data_size, bits)
 
 
+def raw_attrs(recording: Recording) -> list[tuple[Attr, bytes]]:
+    """Each event's attribute and its bytes, once.
+
+    ``attrs`` has those of a compressed pipe twice.  Raises ReadError when the file shrinks.
+    """
+    source, order = recording.container.source, recording.order
+    if not recording.pipe:
+        size, place, _ = struct.unpack(order + "3Q", source.read_known(16, 24, "header"))
+        return [
+            (attr, source.read_known(place + number * size, size - 16, "attributes"))
+            for number, attr in enumerate(recording.attrs)
+        ]
+    wanted = set(recording.attrs)
+    found: dict[Attr, bytes] = {}
+    at = _PIPE_HEAD
+    while len(found) < len(wanted) and at + 8 <= source.size:
+        kind, _, size = struct.unpack(order + "IHH", source.read_known(at, 8, "record"))
+        body = source.read_known(at + 8, max(size, 8) - 8, "record")
+        if kind == HEADER_ATTR and len(body) >= _ATTR_LEAST:
+            (length,) = struct.unpack_from(order + "I", body, 4)
+            found[parse_attr(body[:length], body[length:], order)] = body[:length]
+        elif kind in (HEADER_TRACING_DATA, AUXTRACE):
+            at += more_behind(kind, body, order)
+        at += max(size, 8)
+    return list(found.items())
+
+
 def _feature_bits(words: bytes, order: str) -> list[int]:
     """Numbers of the features that are there, in the order in which their table has them."""
     values = struct.unpack(order + "4Q", words)

@@ -51,8 +51,8 @@ _MOST_STRAYS = 256
 IP, TID, TIME, ADDR, READ, CALLCHAIN, ID, CPU, PERIOD, STREAM_ID, RAW, IDENTIFIER = (
     1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x10000,
 )  # fmt: skip
-_BEFORE_READ = (IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD)
-_TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)
+BEFORE_READ = (IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD)
+TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)
 
 
 class Share(NamedTuple):
@@ -124,7 +124,7 @@ def layout_of(attr: Attr) -> list[int]:
     kind = attr.sample_type
     row = [0] * at.LAYOUT
     place = 8
-    for bit in _BEFORE_READ:
+    for bit in BEFORE_READ:
         if kind & bit:
             if bit == TIME:
                 row[at.TIME_AT] = place
@@ -137,7 +137,7 @@ def layout_of(attr: Attr) -> list[int]:
     row[at.WANTED] = int(attr.type == TRACEPOINT and kind & (TIME | CPU | RAW) == TIME | CPU | RAW)
     row[at.PLAIN] = int(not kind & (READ | CALLCHAIN))
     if attr.flag(SAMPLE_ID_ALL):
-        trailer = [bit for bit in _TRAILER if kind & bit]
+        trailer = [bit for bit in TRAILER if kind & bit]
         row[at.TRAILER] = 8 * len(trailer)
         if CPU in trailer:
             row[at.CPU_FROM_END] = 8 * (len(trailer) - trailer.index(CPU))
@@ -152,7 +152,7 @@ def id_places(attrs: list[Attr]) -> tuple[int, int]:
     places = set()
     for attr in attrs:
         kind = attr.sample_type
-        trailer = [bit for bit in _TRAILER if kind & bit]
+        trailer = [bit for bit in TRAILER if kind & bit]
         if kind & IDENTIFIER:
             places.add((8, 8))
         elif kind & ID:
@@ -448,7 +448,7 @@ class Index:
         attr = next((a for a in self.recording.attrs if a.flag(SAMPLE_ID_ALL)), None)
         if attr is None:
             return 0, 0
-        trailer = [bit for bit in _TRAILER if attr.sample_type & bit]
+        trailer = [bit for bit in TRAILER if attr.sample_type & bit]
         from_end = 8 * (len(trailer) - trailer.index(TIME)) if TIME in trailer else 0
         return 8 * len(trailer), from_end
 

@@ -117,7 +117,7 @@ def _sort_out(
     """Copy records to `plain`, and what is in the compressed ones to `inside`."""
     stream = _Stream(recording.path)
     end = segment.start
-    for at, kind, record, more in _records(recording, segment):
+    for at, kind, record, more in records_of(recording, segment):
         if kind in (COMPRESSED, COMPRESSED2) and not damage.reason:
             try:
                 for piece in stream.feed(_packed(kind, record, recording.order)):
@@ -144,7 +144,7 @@ def _packed(kind: int, record: bytes, order: str) -> bytes:
     return record[16 : 16 + size]
 
 
-def _records(recording: Recording, segment: Segment) -> Iterator[tuple[int, int, bytes, int]]:
+def records_of(recording: Recording, segment: Segment) -> Iterator[tuple[int, int, bytes, int]]:
     """Offset, type and bytes of every whole record, and how many bytes behind it are its own."""
     at, window, window_at = segment.start, b"", segment.start
     while at + 8 <= segment.end:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from fputrace.events import Trace
+    from fputrace.parsers.perfdata import PerfPlan
     from fputrace.rewrite.names import Names
 
 
@@ -54,8 +55,10 @@ def redact(
     OSError
         There is no room for what is written.
     """
+    from fputrace.parsers.perfdata import PerfPlan
     from fputrace.rewrite.names import Names
     from fputrace.rewrite.records import plan_of
+    from fputrace.rewrite.renamed_perf import redact_perfdata
     from fputrace.rewrite.renamed_tracedat import redact_tracedat
     from fputrace.rewrite.views import renamed, write_view
 
@@ -64,6 +67,8 @@ def redact(
     plan = plan_of(trace)
     if plan is not None and plan.container.version:
         events = redact_tracedat(trace, plan, names, out, progress)
+    elif isinstance(plan, PerfPlan) and _is_whole(trace, plan, progress):
+        events = redact_perfdata(trace, plan, names, out, progress)
     else:
         view = renamed(trace, names)
         write_view(view, out, progress)
@@ -74,3 +79,13 @@ def redact(
         if names.changed(kind)
     ]
     return Redacted(names, f"{events:,} events; new names: {', '.join(changed) or 'none'}")
+
+
+def _is_whole(trace: Trace, plan: PerfPlan, progress: Callable[[Trace], None] | None) -> bool:
+    """Whether a perf.data can be written as one: a new file could not say what is damaged."""
+    from fputrace.rewrite.renamed_perf import can_rename
+
+    for _ in trace.blocks():
+        if progress is not None:
+            progress(trace)
+    return can_rename(trace, plan)
