@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from textwrap import fill
 
+import manual
+
 import fputrace
 from fputrace.arguments import EXIT_STATUSES
 from fputrace.cli import main as main_of_fputrace
@@ -457,6 +459,9 @@ def made() -> dict[str, str]:
         "docs/generations.md": generations_page(),
         "docs/rules.md": rules_page(),
         "docs/analyze.svg": picture(),
+        "docs/commands.md": MADE + manual.commands_page(),
+        "docs/schema.md": MADE + manual.schema_page(ROOT / "fputrace/reports/analyze.schema.json"),
+        **manual.files(),
     }
     for readme in (
         "README.md",
@@ -484,6 +489,7 @@ def main() -> int:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     verb = "is out of date (python docs/generate.py renews it)" if check else "written"
     for name in stale:

@@ -141,7 +141,8 @@ def size(text: str) -> int:
     match = re.fullmatch(r"([1-9]\d{0,11})([KMG]?)", text.upper())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500K or 5M")
-    return int(match[1]) * 1000 ** " KMG".index(match[2] or " ")
+    unit: int = 1000 ** " KMG".index(match[2] or " ")
+    return int(match[1]) * unit
 
 
 def width(text: str) -> int:

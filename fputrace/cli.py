@@ -30,6 +30,8 @@ _TOP_EPILOG = f"""examples:
 {STATUS_TABLE}
 """
 
+_ABOUT = ({"--version", "--verbose"}, {"--version", "-v"})
+
 
 def build_parser() -> Parser:
     """Every verb and option there is."""
@@ -43,7 +45,12 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"fputrace {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"fputrace {__version__}",
+        help="with --verbose all that a bug report needs",
+    )
     offered = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=Verb)
 
     def offer(
@@ -85,6 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     no_stdout = _open_closed_streams()
     parser = build_parser()
     words = list(sys.argv[1:] if argv is None else argv)
+    if set(words) in _ABOUT:
+        from fputrace.about import about
+
+        sys.stdout.write(about())
+        return 0
     command: list[str] = []
     if words[:1] == ["record"] and "--" in words:
         # What is COMMAND's own is no option of ours, and argparse drops a "--" of it.

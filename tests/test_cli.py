@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -14,9 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from fputrace import __version__, cli
+from fputrace.about import about
 from fputrace.arguments import EXIT_STATUSES
 from fputrace.verbs.analyze import RECORD
 
@@ -117,6 +120,28 @@ def test_no_verb_is_a_short_help() -> None:
 
 def test_version() -> None:
     assert fputrace("--version").stdout.decode() == f"fputrace {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--version", "--verbose"], ["-v", "--version"]])
+def test_what_a_bug_report_needs(words: list[str]) -> None:
+    done = fputrace(*words)
+    told = dict(line.split(maxsplit=1) for line in done.stdout.decode().splitlines())
+    assert told["fputrace"] == __version__
+    assert f"numpy {np.__version__}" in told["libraries"]
+    assert platform.python_version() in told["python"]
+    assert set(told) >= {"system", "loops", "optional", "programs", "output"}
+    assert str(Path.home()) not in done.stdout.decode()
+
+
+def test_a_program_that_does_not_tell_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "perf"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    told = dict(line.split(maxsplit=1) for line in about().splitlines())
+    assert told["programs"] == "trace-cmd -, perf ?"
 
 
 @pytest.mark.parametrize(

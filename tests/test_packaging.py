@@ -19,7 +19,16 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 SAMPLE = ROOT / "sample_traces" / "5.2.1-pinned" / "trace.dat"
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "fputrace", "parsers", "rules")
+PARTS = (
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+    "docs",
+    "fputrace",
+    "parsers",
+    "rules",
+)
 
 
 def test_every_package_is_listed() -> None:

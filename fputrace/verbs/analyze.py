@@ -40,7 +40,7 @@ FORMATS = ("rich", "text", "markdown", "html", "json", "jsonl", "sarif", "junit"
 
 _ANALYZE_EPILOG = f"""examples:
   fputrace analyze                           ./{DEFAULT_TRACES[0]}, else ./{DEFAULT_TRACES[1]}
-  fputrace analyze a.dat b.dat --format json -o findings.json
+  fputrace analyze before.dat after.dat --format json -o findings.json
   fputrace analyze trace.dat --select FPU1 --time 12.5,13
   ssh host cat trace.dat | fputrace analyze - --fail-on performance
 

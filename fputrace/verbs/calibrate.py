@@ -6,6 +6,12 @@ import argparse
 
 from fputrace.arguments import Offer
 
+_EPILOG = """\
+examples:
+  fputrace calibrate                         for: fputrace analyze --costs --prices calibrated
+  fputrace calibrate -o here.json            for: fputrace analyze --costs --prices here.json
+"""
+
 
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
@@ -13,6 +19,7 @@ def add(offer: Offer) -> None:
         "calibrate",
         run,
         "measure what saving and restoring registers costs on this machine",
+        _EPILOG,
     )
     parser.add_argument(
         "-o",

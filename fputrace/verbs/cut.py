@@ -20,7 +20,7 @@ _EPILOG = """\
 examples:
   fputrace cut trace.dat small.dat --finding FPU101       the first finding FPU101
   fputrace cut trace.dat small.dat --finding FPU101:2     the second one that analyze shows
-  fputrace cut trace.dat small.dat --time 12.5,12.6       what happened then
+  fputrace cut trace.dat small.dat --time 3.5,3.6         what happened then
 
 OUT is a trace.dat that trace-cmd, KernelShark and fputrace read.  In a piece around a finding the
 finding is the same, with the same verdict; that was tried.  Where something was left out, events

@@ -10,10 +10,16 @@ from fputrace.errors import UsageError, closest
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import RULES_HINT, plugins_of, show_all
 
+_EPILOG = """\
+examples:
+  fputrace explain FPU101
+  fputrace explain double-save FPU102
+"""
+
 
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
-    explain = offer("explain", run, "what a finding means, and when it can be wrong")
+    explain = offer("explain", run, "what a finding means, and when it can be wrong", _EPILOG)
     explain.add_argument("codes", metavar="CODE", nargs="+", help="FPU101, or its name")
     add_plugins(explain)
     add_output(explain)

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+_EPILOG = """\
+examples:
+  fputrace info trace.dat                    kernel, clock, events, losses, probes
+  fputrace info perf.data --format json
+"""
+
+
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
-    info = offer("info", run, "what a recording holds and says about itself")
+    info = offer("info", run, "what a recording holds and says about itself", _EPILOG)
     add_input(info)
     info.set_defaults(sha256=False)
     add_output(info, ("rich", "text", "json"))

@@ -8,10 +8,16 @@ from fputrace.arguments import Offer, add_output, add_plugins
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import plugins_of
 
+_EPILOG = """\
+examples:
+  fputrace rules                             every rule in a line
+  fputrace rules --format json
+"""
+
 
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
-    catalogue = offer("rules", run, "list the rules")
+    catalogue = offer("rules", run, "list the rules", _EPILOG)
     add_plugins(catalogue)
     add_output(catalogue, ("rich", "text", "json"))
 

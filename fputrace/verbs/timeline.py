@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from fputrace.lanes import LaneGrid
 
 
+_EPILOG = """\
+examples:
+  fputrace timeline trace.dat                       the whole of it, as wide as the terminal
+  fputrace timeline trace.dat --time 3.5,3.6 --cpu 0-1
+  fputrace timeline trace.dat --pid 94              what one task held
+"""
+
+
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
-    timeline = offer("timeline", run, "draw who held the FPU registers of each CPU, when")
+    timeline = offer("timeline", run, "draw who held the FPU registers of each CPU, when", _EPILOG)
     add_input(timeline)
     add_model(timeline)
     add_view(timeline)
