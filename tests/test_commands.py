@@ -38,7 +38,7 @@ STANDS_FOR = {
 NOT_RUN = frozenset({"record", "calibrate"})
 """Need root or change what is known of this machine: they have tests of their own."""
 
-PLACEHOLDER = re.compile(r"\bNAME\b|\bFILE\b|<|\.\.\.")
+PLACEHOLDER = re.compile(r"\bNAME\b|\bFILE\b|<|\*|\.\.\.")
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
