@@ -307,8 +307,10 @@ def test_narrow_dark_and_on_paper(browser: Any, pages: dict[str, Path]) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.locator("details:not([open]):not(.tl-table)").count() == 0
+    assert tab.locator(".tl-lanes").bounding_box()["width"] == 680
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert tab.locator("article details[open]").count() == 0
+    assert tab.locator(".tl-lanes").bounding_box()["width"] < 360
     assert tab.pdf().startswith(b"%PDF")
     assert seen.trouble == []
     tab.close()

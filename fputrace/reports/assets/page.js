@@ -1,5 +1,7 @@
 // The page: its timelines, the address behind the #, dark or light, and printing.
 
+const PAPER = 680; // px between the margins of A4 and of Letter
+
 async function main() {
   const timelines = new Map();
   let following = false;
@@ -55,12 +57,14 @@ async function main() {
     document.documentElement.dataset.print = "";
     timelines.forEach((timeline) => {
       timeline.colors();
+      timeline.resize(PAPER);
       timeline.drawNow();
     });
   });
   addEventListener("afterprint", () => {
     closed.forEach((one) => (one.open = false));
     delete document.documentElement.dataset.print;
+    timelines.forEach((timeline) => timeline.resize());
     all();
   });
 

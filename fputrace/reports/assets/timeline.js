@@ -200,9 +200,10 @@ class Timeline {
     this.redraw();
   }
 
-  resize() {
+  // As wide as there is room, or as told.
+  resize(told = this.scroll.clientWidth) {
     const [start, end] = this.x ? this.window : [this.model.start, this.model.end];
-    const width = Math.max(this.scroll.clientWidth, 200);
+    const width = Math.max(told, 200);
     const tall = this.lanes.length * LANE;
     this.part("room").style.height = `${tall}px`;
     const most = Math.max(240, window.innerHeight * 0.6);
