@@ -19,7 +19,6 @@ x86_fpu:x86_fpu_regs_deactivated, kvm:kvm_fpu, sched:sched_switch.
 ## Example
 `sample_traces/4.14.5-pinned`: put and save, both in the window of one switch.
 
-    3.091544450 [000] CPU 0/KVM-74 kvm:kvm_entry vcpu_id=0
     3.091713370 [000] CPU 0/KVM-74 sched:sched_switch prev_pid=74 prev_state=256 next_pid=67
     3.091726300 [000] CPU 0/KVM-74 kvm:kvm_fpu load=0
     3.091747150 [000] CPU 0/KVM-74 x86_fpu:x86_fpu_regs_deactivated initialized=1 xfeatures=0x217
@@ -74,10 +73,8 @@ def say(case: Case) -> str:
 
 def chain(case: Case) -> Chain:
     """The first chain of the mails of November 2017: kvm_sched_out() puts the guest."""
-    ran = (Frame(0, "vcpu_enter_guest()", "entry", "the guest runs: its registers are loaded"),)
     return Chain(
         (
-            *ran,
             Frame(0, "__schedule()", "switch"),
             Frame(1, "context_switch()"),
             Frame(2, "prepare_task_switch()"),
@@ -121,7 +118,6 @@ RULE = Rule(
     facts=Fact.UNLOAD_THEN_SAVE | Fact.LOAD_AFTER_IN,
     check=check,
     proof=(
-        Step("entry", "the guest runs"),
         Step("switch", "the vCPU thread is switched out inside KVM_RUN"),
         Step("", "calls kvm_arch_vcpu_put()", "prepare_task_switch() -> kvm_sched_out()"),
         Step("kvm", "guest registers saved, the VMM's restored: kvm_put_guest_fpu()"),
