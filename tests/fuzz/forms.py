@@ -248,6 +248,29 @@ def _mail() -> bytes:
     return b"From: someone\nSubject: Re: FPU\n\nOn Monday someone wrote:\n" + quoted
 
 
+def _flowed_mail() -> bytes:
+    """What a mail program sends that breaks lines behind blanks, and says so."""
+    head = b"From: someone\nContent-Type: text/plain; format=flowed\n\nLook:\n\n"
+    lines = (line.replace(b": ", b": \n", 1) for line in _trace_txt().splitlines()[:90])
+    return head + b"\n".join(lines) + b"\n\n-- \nsomeone\n"
+
+
+def _deltatime() -> bytes:
+    """As ``perf script --deltatime -F +ip,+sym`` prints it."""
+    before: int | None = None
+    lines = []
+    for line in (SEEDS / "perf-script-default.txt").read_bytes().splitlines():
+        found = re.search(rb" (\d+)\.(\d{6}): ", line)
+        if found is None:
+            continue
+        now = int(found[1] + found[2])
+        passed = divmod(now - (now if before is None else before), 10**6)
+        before = now
+        told = line[: found.start()], *passed, line[found.end() :]
+        lines.append(b"%b %d.%06d: %b ffffffff81234567 __schedule\n" % told)
+    return b"".join(lines)
+
+
 def _texts(*stems: str) -> list[Seed]:
     return [_file((SEEDS / f"{stem}.txt").read_bytes(), text=True) for stem in stems]
 
@@ -395,10 +418,14 @@ FORMS: Mapping[str, Callable[[], list[Seed]]] = {
         "trace-cmd-report-R",
         "trace-cmd-report-ts-diff",
     ),
-    "perf script": lambda: _texts("perf-script", "perf-script-default", "perf-script-F"),
+    "perf script": lambda: [
+        *_texts("perf-script", "perf-script-default", "perf-script-F"),
+        _file(_deltatime(), text=True),
+    ],
     "console": lambda: [_file(_console(), text=True)],
     "systrace": lambda: [
-        _file(data, text=True) for data in (_systrace_html(), _systrace_json(), _mail())
+        _file(data, text=True)
+        for data in (_systrace_html(), _systrace_json(), _mail(), _flowed_mail())
     ],
     **{name: lambda name=name: _compressed(name) for name in COMPRESSIONS},  # type: ignore[misc]
     "tar": lambda: _archived(_tar, before_padding),
