@@ -72,7 +72,7 @@ def test_compiled_and_plain_say_the_same(
     tape.drop(range(middle - ROWS // 2))
     tape.drop(range(middle + ROWS // 2, len(tape)))
 
-    def said() -> tuple[str, Analysis]:
+    def said() -> tuple[object, Analysis]:
         analysis = tape.analyze(costs=True)
         return render("json", [analysis], Options()), analysis
 
