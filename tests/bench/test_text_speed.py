@@ -10,6 +10,7 @@ longer recording's would, which :mod:`fputrace.lines.textmemo` profits from.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ LOOPS = {
 def test_against_a_loop_over_the_lines(samples: Path, tmp_path: Path) -> None:
     path = tmp_path / "trace.txt"
     made = repeat(samples / CASE / "trace.txt", path, EVENTS)
+    os.sync()  # writing it takes a core for a while
     with path.open("rb") as file:  # all are to find the file in the page cache
         while file.read(1 << 24):
             pass
