@@ -222,9 +222,7 @@ def table(
         node("tbody", body),
         class_=kind or None,
     )
-    return node(
-        "div", made, class_="wide", tabindex="0", role="region", aria_label=caption or "table"
-    )
+    return node("div", made, class_="wide")
 
 
 def costs(analysis: Analysis, number: str, verbose: bool) -> Element:
@@ -269,7 +267,7 @@ def coverage(analysis: Analysis, number: str) -> Element:
 
 
 def _lines(text: str) -> Element:
-    pre = node("pre", tabindex="0")
+    pre = node("pre")
     for index, line in enumerate(text.splitlines()):
         add(pre, [node("br") if index else None, line])
     return pre

@@ -40,7 +40,9 @@ async function main() {
     following = false;
   }
 
-  const all = () => timelines.forEach((timeline) => timeline.colors());
+  const all = () => {
+    for (const timeline of timelines.values()) timeline.colors();
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
   const theme = document.getElementById("theme");
   theme.hidden = false;
@@ -53,18 +55,18 @@ async function main() {
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open]):not(.tl-table)")];
-    closed.forEach((one) => (one.open = true));
+    for (const one of closed) one.open = true;
     document.documentElement.dataset.print = "";
-    timelines.forEach((timeline) => {
+    for (const timeline of timelines.values()) {
       timeline.colors();
       timeline.resize(PAPER);
       timeline.drawNow();
-    });
+    }
   });
   addEventListener("afterprint", () => {
-    closed.forEach((one) => (one.open = false));
+    for (const one of closed) one.open = false;
     delete document.documentElement.dataset.print;
-    timelines.forEach((timeline) => timeline.resize());
+    for (const timeline of timelines.values()) timeline.resize();
     all();
   });
 

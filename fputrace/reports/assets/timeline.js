@@ -102,7 +102,9 @@ class Timeline {
     this.cursor = null;
     this.choose(this.lanes.indexOf(this.model.cpus.indexOf(cpu)));
     this.show(first - room, last + room);
-    this.say(`${title}: ${events.length} events of the proof on CPU ${cpu}, numbered as in its table.`);
+    this.say(
+      `${title}: ${events.length} events of the proof on CPU ${cpu}, numbered as in its table.`,
+    );
     return true;
   }
 
@@ -141,7 +143,10 @@ class Timeline {
 
   findings(forward) {
     const places = this.model.marks.map(([cpu, from, to, kind, code]) => ({
-      cpu, from, to, words: `${code} (${kind === 0 ? "error" : "performance"}) on CPU ${cpu}`,
+      cpu,
+      from,
+      to,
+      words: `${code} (${kind === 0 ? "error" : "performance"}) on CPU ${cpu}`,
     }));
     this.jump(places, forward, "finding");
   }
@@ -211,11 +216,17 @@ class Timeline {
     this.drawing.resize(width, Math.min(tall, most));
     this.whole = d3.scaleLinear([this.model.start, this.model.end], [GUTTER, width]);
     const scales = [1, Math.max((this.model.end - this.model.start) / CLOSEST, 1)];
-    const edges = [[GUTTER, 0], [width, 1]];
+    const edges = [
+      [GUTTER, 0],
+      [width, 1],
+    ];
     this.zoom.scaleExtent(scales).translateExtent(edges).extent(edges);
     d3.select(this.part("axis")).attr("width", width).attr("height", 22);
     const strip = d3.select(this.part("strip")).attr("width", width).attr("height", 26);
-    this.brush.extent([[GUTTER, 1], [width, 25]]);
+    this.brush.extent([
+      [GUTTER, 1],
+      [width, 25],
+    ]);
     strip.select(".tl-brush").call(this.brush);
     this.drawStrip();
     this.resizing = true;
@@ -236,7 +247,11 @@ class Timeline {
       const at = Math.round(this.whole((a + b) / 2));
       seen.set(at, Math.min(kind, seen.get(at) ?? kind));
     }
-    const places = [...seen].map(([at, kind]) => [at, at + 1, kind === 0 ? "error" : "performance"]);
+    const places = [...seen].map(([at, kind]) => [
+      at,
+      at + 1,
+      kind === 0 ? "error" : "performance",
+    ]);
     for (const [, a, b] of this.model.holes) {
       const left = Math.max(this.whole(a), from);
       places.push([left, Math.max(Math.min(this.whole(b), to), left + 1), "lost"]);
@@ -247,7 +262,11 @@ class Timeline {
     }
     const top = { lost: 19, exact: 23 };
     const height = { lost: 4, exact: 2 };
-    d3.select(this.part("strip")).select(".tl-density").selectAll("rect").data(places).join("rect")
+    d3.select(this.part("strip"))
+      .select(".tl-density")
+      .selectAll("rect")
+      .data(places)
+      .join("rect")
       .attr("class", ([, , what]) => `tl-${what}`)
       .attr("x", ([left]) => left)
       .attr("width", ([left, right]) => right - left)
@@ -278,7 +297,10 @@ class Timeline {
     const ticks = this.x.ticks(count);
     const step = ticks.length > 1 ? ticks[1] - ticks[0] : end - start;
     const decimals = Math.min(Math.max(Math.ceil(9 - Math.log10(step) - 1e-9), 0), 9);
-    const axis = d3.axisTop(this.x).tickValues(ticks).tickFormat((at) => this.model.time(at, decimals));
+    const axis = d3
+      .axisTop(this.x)
+      .tickValues(ticks)
+      .tickFormat((at) => this.model.time(at, decimals));
     d3.select(this.part("axis")).select("g").attr("transform", "translate(0,21)").call(axis);
     const unit = this.model.inNs ? " s" : " ticks";
     this.part("range").textContent =
@@ -325,9 +347,17 @@ class Timeline {
       }
     }
     const body = this.part("table").querySelector("tbody");
-    d3.select(body).selectAll("tr").data(rows).join("tr")
-      .selectAll("td").data((row) => row).join("td").text((cell) => cell);
-    const exact = this.model.isExact(start, end) ? "" : " In parts of the view only cells are known; e leads to where single spans are kept.";
+    d3.select(body)
+      .selectAll("tr")
+      .data(rows)
+      .join("tr")
+      .selectAll("td")
+      .data((row) => row)
+      .join("td")
+      .text((cell) => cell);
+    const exact = this.model.isExact(start, end)
+      ? ""
+      : " In parts of the view only cells are known; e leads to where single spans are kept.";
     const more = rows.length === ROWS ? ` The first ${ROWS}; zoom in for the others.` : "";
     this.part("count").textContent = `${rows.length} spans.${more}${exact}`;
   }
@@ -335,9 +365,13 @@ class Timeline {
   // ----- input
 
   bind() {
-    this.zoom = d3.zoom()
+    this.zoom = d3
+      .zoom()
       // The wheel scrolls the page until the lanes have the focus.
-      .filter((event) => event.type !== "wheel" || event.ctrlKey || document.activeElement === this.canvas)
+      .filter(
+        (event) =>
+          event.type !== "wheel" || event.ctrlKey || document.activeElement === this.canvas,
+      )
       .on("zoom", ({ transform }) => {
         this.x = transform.rescaleX(this.whole);
         if (!this.brushing) this.moveBrush();
@@ -363,12 +397,16 @@ class Timeline {
       this.part(name).addEventListener("click", action);
     this.part("loss").hidden = this.model.holes.length === 0;
     this.part("cpus").addEventListener("change", (event) => this.setCpus(event.target.value));
-    this.part("task").addEventListener("change", (event) => this.setTask(Number(event.target.value)));
+    this.part("task").addEventListener("change", (event) =>
+      this.setTask(Number(event.target.value)),
+    );
     this.part("table").addEventListener("toggle", () => this.redraw());
     this.scroll.addEventListener("scroll", () => this.redraw());
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
-    this.canvas.addEventListener("pointerleave", () => (this.part("hover").hidden = true));
+    this.canvas.addEventListener("pointerleave", () => {
+      this.part("hover").hidden = true;
+    });
     this.canvas.addEventListener("click", (event) => {
       const { lane, time } = this.under(event);
       this.cursor = time;
@@ -400,7 +438,7 @@ class Timeline {
       Escape: () => this.clear(),
       e: () => this.exactParts(true),
       E: () => this.exactParts(false),
-      "?": () => (this.part("help").open = !this.part("help").open),
+      "?": () => this.part("help").toggleAttribute("open"),
     };
     const action = keys[event.key];
     if (!action) return;
@@ -427,7 +465,12 @@ class Timeline {
   under(event) {
     const [px, py] = d3.pointer(event, this.canvas);
     const row = Math.floor((py + this.scroll.scrollTop) / LANE);
-    return { lane: this.lanes[row] ?? this.lanes[0], time: this.x.invert(Math.max(px, GUTTER)), px, py };
+    return {
+      lane: this.lanes[row] ?? this.lanes[0],
+      time: this.x.invert(Math.max(px, GUTTER)),
+      px,
+      py,
+    };
   }
 
   hover(event) {
@@ -445,10 +488,13 @@ class Timeline {
   // The event of the proof or the hole under the pointer, in words.
   near(lane, px) {
     const cpu = this.model.cpus[lane];
-    const event = this.proof?.events.find((one) => one[2] === cpu && Math.abs(this.x(one[1]) - px) < 7);
+    const event = this.proof?.events.find(
+      (one) => one[2] === cpu && Math.abs(this.x(one[1]) - px) < 7,
+    );
     if (event) return `${event[0]}. ${event[3]}, ${this.model.time(event[1])}`;
     const hole = this.model.holes.find(
-      ([where, a, b]) => (where === null || where === cpu) && this.x(a) - 2 <= px && px <= this.x(b) + 2,
+      ([where, a, b]) =>
+        (where === null || where === cpu) && this.x(a) - 2 <= px && px <= this.x(b) + 2,
     );
     return hole ? hole[3] : "";
   }
