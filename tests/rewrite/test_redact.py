@@ -14,6 +14,7 @@ import fputrace
 from fputrace.cli import main
 from fputrace.findings import Analysis
 from fputrace.parsers import open_trace
+from fputrace.record.sidecar import PF_KTHREAD, SUFFIX, write
 from fputrace.rewrite.names import Names
 from tests.conftest import SAMPLES, unless_long
 from tests.parsers.rows import read_all
@@ -327,3 +328,30 @@ def test_addresses_keep_what_ties_them_together() -> None:
         assert names.pointer(same) == same
     assert names.pointer(0x7F0012345678) & 0xFFF == 0x678
     assert len({names.pointer(0xFFFF888000000000 + n * 64) for n in range(1000)}) == 1000
+
+
+def test_what_lies_beside_a_recording_goes_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sidecar of fputrace record: its probes and kernel threads count, its names do not."""
+    path = Path(shutil.copy(CORRUPTION, tmp_path / "in.dat"))
+    facts = {
+        "probes": ["p:fpu/save save_fpregs_to_fpstate fpu=%di:x64"],
+        "tasks": [[92, 92, "househog", 0], [10, 10, "rcu_preempt", PF_KTHREAD]],
+        "recorder": "trace-cmd",
+        "clock": "mono",
+        "cmdline": ["housearg"],
+        "version": "Linux version 5.2.1 (root@househost)",
+    }
+    write(f"{path}{SUFFIX}", str(path), facts)
+    for verb, words in (("redact", []), ("cut", ["--finding", "FPU111:2"])):
+        out = tmp_path / f"{verb}.dat"
+        assert main([verb, str(path), str(out), *words]) == 0
+        assert f"{out.name}{SUFFIX} belongs to it" in capsys.readouterr().err
+        with open_trace(out) as trace:
+            assert trace.sidecar is not None
+            assert trace.sidecar.kthreads == {10}
+            assert "fpu:save" in trace.sidecar.probes
+        beside = Path(f"{out}{SUFFIX}").read_text()
+        assert ("house" in beside) == (verb == "cut")
+        assert "housearg" not in beside
