@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from fputrace.findings import Analysis, Verdict
 from tests.rules.scenario import accused
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "docs"))  # its own modules, as where it is run as a program
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 """What makes the table of docs/bugs/README.md."""
 
