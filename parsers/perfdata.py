@@ -8,7 +8,7 @@ that record's ``common_pid``: the TID beside it is -1 for a task that was reaped
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,30 @@ _TASKS_ONLY = (
 )
 
 _FILTERED = "recorded with a filter: nobody knows which events it left out"
-_FILTERS = ("--filter", "--exclude-perf")
+_SPARE = ("raw_syscalls:", "syscalls:", "exceptions:", "kvm:kvm_msr")
+"""Events that prove something where they are, and nothing where they are not."""
 _OVERWRITTEN = "recorded with --overwrite: nobody counted what was overwritten"
+
+
+def _filtered(words: Sequence[str]) -> bool:
+    """Whether perf's command line has it leave out events on whose absence something may rest.
+
+    A ``--filter`` is of the event before it (``fputrace record`` limits system calls to vCPUs).
+    """
+    events = ""
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word in ("-e", "--event"):
+            events = words[number + 1] if number + 1 < len(words) else ""
+        elif word.startswith("--event="):
+            events = word.removeprefix("--event=")
+        elif word.startswith("-e"):
+            events = word.removeprefix("-e")
+        spared = all(event.startswith(_SPARE) for event in events.split(","))
+        if word.startswith("--exclude-perf") or (word.startswith("--filter") and not spared):
+            return True
+    return False
 
 
 def open_perfdata(fd: int, path: str) -> Trace:
@@ -309,7 +331,7 @@ def _trace_of(recording: Recording) -> Trace:
     if ready is not None and backward(index):
         trace.losses_known = False
         trace.limits.append(_OVERWRITTEN)
-    if any(word.startswith(_FILTERS) for word in perffile.texts_of(recording, CMDLINE)):
+    if _filtered(perffile.texts_of(recording, CMDLINE)):
         trace.losses_known = False
         trace.limits.append(_FILTERED)
     trace.cpus = _cpus(recording, index)

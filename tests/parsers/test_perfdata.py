@@ -409,6 +409,24 @@ def test_a_filter_hides_events(tmp_path: Path, word: str) -> None:
     assert any("filter" in sentence for sentence in trace.limits)
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (["-e", "raw_syscalls:sys_enter", "--filter", "common_pid == 5"], True),
+        (["-ekvm:kvm_msr", "--filter=ecx == 0x1c4", "-e", "kvm:kvm_fpu"], True),
+        (["-e", "raw_syscalls:sys_enter,kvm:kvm_fpu", "--filter", "common_pid == 5"], False),
+        (["--event=raw_syscalls:sys_enter", "--filter=id == 1", "--event=x86_fpu:*"], True),
+        (["-e", "x86_fpu:*", "--filter", "common_pid == 5"], False),
+        (["-a", "--filter", "common_pid == 5"], False),
+        (["-e", "kvm:kvm_fpu", "--", "grep", "--filter", "x"], True),
+    ],
+)
+def test_a_filter_is_of_the_event_before_it(words: list[str], known: bool, tmp_path: Path) -> None:
+    w = fill(PerfWriter(), 20)
+    w.cmdline += words
+    assert read_all(w.write(tmp_path / "perf.data")).trace.losses_known is known
+
+
 @pytest.mark.parametrize("version", ["0.5", "0.6"])
 def test_versions_of_the_formats(tmp_path: Path, version: str) -> None:
     w = fill(PerfWriter(tracing_version=version, kernel=None), 40)
