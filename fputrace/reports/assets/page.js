@@ -26,7 +26,7 @@ async function main() {
     following = true;
     timeline.follow(said);
     following = false;
-    timeline.root.scrollIntoView({ block: "start" });
+    timeline.root.scrollIntoView({ block: "start", behavior: "instant" });
     timeline.canvas.focus({ preventScroll: true });
   };
 
