@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import chain
 from typing import Any
 
 # Characters that show as nothing although str.isprintable() has them: fillers, joiners and
@@ -61,13 +62,14 @@ def _indented(value: Any, line: str) -> str:
     inner = line + " "
     if not value or not isinstance(value, (dict, list, tuple)):
         return _encoder(", ")(value)
-    if not _nested(value):
+    if not _nested(value.values() if isinstance(value, dict) else value):
         text = _encoder(f",{inner}")(value)
         return text[0] + inner + text[1:-1] + line + text[-1]
     if isinstance(value, dict):
         parts = [f"{_encoder(', ')(key)}: {_indented(one, inner)}" for key, one in value.items()]
         return "{" + inner + f",{inner}".join(parts) + line + "}"
-    if all(isinstance(one, dict) and one and not _nested(one) for one in value):
+    objects = set(map(type, value)) == {dict} and all(value)
+    if objects and not _nested(chain.from_iterable(map(dict.values, value))):
         # No string has a line break in it any more, so these stand between objects only.
         deeper = inner + " "
         text = _encoder(f",{deeper}")(value)[2:-2]
@@ -76,9 +78,8 @@ def _indented(value: Any, line: str) -> str:
     return "[" + inner + f",{inner}".join(_indented(one, inner) for one in value) + line + "]"
 
 
-def _nested(value: Any) -> bool:
-    parts = value.values() if isinstance(value, dict) else value
-    return not set(map(type, parts)) <= _PLAIN
+def _nested(values: Iterable[Any]) -> bool:
+    return not set(map(type, values)) <= _PLAIN
 
 
 @cache
