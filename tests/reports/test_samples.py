@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from fputrace.findings import Analysis
 from fputrace.overview import overview
 from fputrace.reports import REPORTS, Options, render
 from fputrace.reports.outline import RECORD_WORDS, sorted_findings
+from tests.conftest import SAMPLES, unless_long
 from tests.reports.schemas import junit_errors, sarif_errors
 
 OPTIONS = Options(version="0", command="fputrace report trace.dat")
@@ -94,8 +96,17 @@ CHECKS: dict[str, Callable[[str, Analysis], None]] = {
 }
 
 
-def test_every_report(quick_sample: Path) -> None:
-    found = fputrace.analyze(quick_sample, sha256=True)
+FORMS = ("trace.dat", "perf.data", "trace.txt")
+RECORDINGS = [
+    unless_long(next(path for path in map(case.joinpath, FORMS) if path.exists()))
+    for case in sorted(path.parent for path in SAMPLES.glob("*/expected.json"))
+]
+"""One of every case, of whatever form."""
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_every_report(recording: Path) -> None:
+    found = fputrace.analyze(recording, sha256=True)
     found.overview = overview(found)
     assert set(CHECKS) == set(REPORTS)
     for name, check in CHECKS.items():
