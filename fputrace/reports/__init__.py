@@ -24,6 +24,10 @@ module               what it renders
 ``rules``            ``rules`` and ``explain``
 ``costs``            what saves and restores cost, as tables
 ``outline``          what the reports of ``analyze`` have in common, before any layout
+``summary``          the paragraph a report begins with, and what it was made of
+``chain``            the calls behind a proof, and the buffer that they overwrote
+``mermaid``          a proof as a diagram that code hosts draw
+``fitting``          a report within the length that lists and code hosts take
 ``steps``            the steps of a proof, each event with its main fields
 ``lanes``            the drawing of a proof: lanes per CPU with the marks of its events
 ``command``          a shell command on several lines
