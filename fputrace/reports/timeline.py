@@ -40,7 +40,7 @@ _OWNERS_TOLD = 12
 
 def cells_for(width: int, cpus: Sequence[int]) -> int:
     """How many cells a lane has on lines of ``width`` columns with these CPUs beside it."""
-    return max(width - _label_width(cpus), _MIN_CELLS)
+    return max(width - label_width(cpus), _MIN_CELLS)
 
 
 class TimelineView:
@@ -88,7 +88,7 @@ class TimelineView:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         from rich.measure import Measurement
 
-        label = _label_width(self.grid.cpus)
+        label = label_width(self.grid.cpus)
         widest = label + max((len(lane) for lane in self.grid.cells), default=0)
         return Measurement(label + _MIN_CELLS, max(widest, label + _MIN_CELLS))
 
@@ -119,7 +119,7 @@ def timeline_lines(
     """The lines of the drawing as pieces with their kind (``palette.style``)."""
     if title:
         yield from _wrapped(title, width, "mark", ascii_only)
-    label = _label_width(grid.cpus)
+    label = label_width(grid.cpus)
     room = cells_for(width, grid.cpus)
     lanes = [_fitted(lane, room) for lane in grid.cells]
     columns = max((len(lane) for lane in lanes), default=0)
@@ -132,19 +132,20 @@ def timeline_lines(
     each = clock.length((grid.end_ns - grid.start_ns) // columns)
     window = f"from {clock.at(grid.start_ns)} to {clock.at(grid.end_ns)}, one column is {each}"
     yield from _wrapped(window, width, "dim", ascii_only)
-    axis = _axis(grid, clock, columns)
+    axis = axis_line(grid, clock, columns)
     if axis:
         yield [(" " * label + axis, "dim")]
     for cpu, lane in zip(grid.cpus, lanes, strict=True):
         yield from _marks([(c.finding, FINDING_MARKS) for c in lane], label)
-        yield [(f"CPU {cpu}".ljust(label), ""), *_lane(lane, ascii_only)]
+        yield [(f"CPU {cpu}".ljust(label), ""), *lane_pieces(lane, ascii_only)]
         yield from _marks([(c.loss, LOSS_MARKS) for c in lane], label)
     yield [("", "")]
     for line in _legend(lanes, comms, ascii_only, some):
         yield from _wrapped(line, width, "dim", ascii_only)
 
 
-def _label_width(cpus: Sequence[int]) -> int:
+def label_width(cpus: Sequence[int]) -> int:
+    """Columns that the names of the CPUs take beside their lanes."""
     return max((len(f"CPU {cpu}") for cpu in cpus), default=0) + 2
 
 
@@ -177,7 +178,7 @@ def _joined(cells: Sequence[LaneCell]) -> LaneCell:
     )
 
 
-def _lane(lane: Sequence[LaneCell], ascii_only: bool) -> list[Piece]:
+def lane_pieces(lane: Sequence[LaneCell], ascii_only: bool) -> list[Piece]:
     """Each stretch of one owner begins with its letter, and its pid where that fits."""
     pieces: list[Piece] = []
     for (state, owner), run in groupby(lane, key=lambda cell: (cell.state, cell.owner)):
@@ -209,7 +210,7 @@ def _marks(kinds: Sequence[tuple[str, Mapping[str, str]]], label: int) -> Iterat
     yield pieces
 
 
-def _axis(grid: LaneGrid, clock: Clock, columns: int) -> str:
+def axis_line(grid: LaneGrid, clock: Clock, columns: int) -> str:
     """Round times above the columns they fall into."""
     span = grid.end_ns - grid.start_ns
     step = _round_step(span * _TICK_ROOM // columns)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fputrace.arguments import Offer, add_input, add_model, add_output, add_view, width
+from fputrace.errors import UsageError
 from fputrace.screen import Screen
-from fputrace.verbs.inputs import analyses_of, in_clock, show_all
+from fputrace.verbs.inputs import analyses_of, in_clock, progress_of, show_all, traces_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,12 +38,20 @@ def add(offer: Offer) -> None:
     timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
     timeline.set_defaults(costs=False, prices=None, cpuid=None)
     timeline.add_argument("--width", metavar="COLUMNS", type=width, help="default: the terminal's")
+    timeline.add_argument(
+        "-i",
+        "--interactive",
+        action="store_true",
+        help="one TRACE on the whole screen: scroll, zoom, jump to findings (? shows the keys)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Who held the registers of each CPU, drawn."""
     import shutil
 
+    if args.interactive:
+        return _page(args)
     from fputrace.lanes import LaneGrid
     from fputrace.reports.outline import clock_of
     from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
@@ -76,6 +86,37 @@ def run(args: argparse.Namespace) -> int:
                 parts.append(timeline_text(*drawing, columns, True, *about))
     show_all(screen, parts, columns)
     return 2 if unreadable else 0
+
+
+def _page(args: argparse.Namespace) -> int:
+    """One TRACE on the whole screen."""
+    from fputrace.overview import overview
+    from fputrace.pager import page
+
+    if args.output:
+        raise UsageError("--interactive writes nothing that -o could keep", hint="Leave one away.")
+    streams = (sys.stdin, sys.stdout)
+    if not all(stream is not None and stream.isatty() for stream in streams):
+        raise UsageError(
+            "--interactive needs a terminal, and input or output is none",
+            hint="Without it the drawing is text, which goes through pipes and into files.",
+        )
+    if len(traces_of(args)) > 1:
+        raise UsageError(
+            f"--interactive shows one trace, and {len(args.traces)} were given", hint="Name one."
+        )
+    with ExitStack() as stack:
+        analyses, unreadable = analyses_of(args, stack, drawing=True)
+        if unreadable:
+            return 2
+        (analysis,) = analyses
+        with ExitStack() as bar:
+            found = overview(analysis, cpus=args.cpu, progress=progress_of(args, bar))
+        if found is None:
+            raise UsageError(f"{analysis.trace.path}: there is nothing to show: no events in it")
+        window = in_clock(args.time, analysis.trace)
+        page(analysis, found, window, args.pid, Screen(None, args.color).ascii)
+    return 0
 
 
 def _lanes_of(grid: LaneGrid, owners: Collection[int]) -> LaneGrid:
