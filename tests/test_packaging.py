@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import fputrace
 from fputrace.nocython import LOOPS
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +106,11 @@ def expected_files() -> set[str]:
         )
     assets = (ROOT / "fputrace/reports/assets").rglob("*.*")
     names.update(str(path.relative_to(ROOT)) for path in assets)
+    for folder, files in SETUPTOOLS["data-files"].items():
+        names.update(
+            f"fputrace-{fputrace.__version__}.data/data/{folder}/{Path(file).name}"
+            for file in files
+        )
     return names
 
 
