@@ -1,4 +1,4 @@
-"""What saves and restores cost: bytes by architecture, ns by a price table (reference E).
+"""What saves and restores cost: bytes by architecture, ns by a price table.
 
 Prices are estimates; everything that prints one says "≈" and where it comes from.
 """

@@ -54,3 +54,11 @@ def test_rule_pages_have_one_form(page: object) -> None:
     assert tuple(re.findall(r"^## (.+)$", text, re.MULTILINE)) == HEADINGS
     for body in re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]:
         assert re.search("[a-z]", body), f"{rule.code}: a heading with nothing under it"
+
+
+def test_the_architecture_names_every_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = [path.name for path in (ROOT / "fputrace").glob("*.py") if path.name[0] != "_"]
+    folders = [f"{path.parent.name}/" for path in (ROOT / "fputrace").glob("*/__init__.py")]
+    assert modules
+    assert [name for name in modules + folders if name not in text] == []
