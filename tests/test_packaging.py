@@ -148,8 +148,8 @@ def analyze_installed(wheel: Path, folder: Path) -> tuple[str, str]:
     ).stdout
     assert where.startswith(str(site))
     assert sorted(path.name for path in site.iterdir() if "-" not in path.name) in (
-        ["bin", "fputrace"],
-        ["fputrace"],
+        ["bin", "fputrace", "share"],
+        ["fputrace", "share"],
     )
     done = run(
         sys.executable,
