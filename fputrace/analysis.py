@@ -428,7 +428,9 @@ def exit_status(
     """Exit status of ``analyze``: 0, 1 findings, 3 nothing found but not decidable (design 5)."""
     levels = {"error": (Severity.ERROR,), "performance": (Severity.ERROR, Severity.PERFORMANCE)}
     if fail_on not in (*levels, "never"):
-        raise UsageError(f"--fail-on {fail_on!r}", hint="error, performance or never")
+        raise UsageError(
+            f"--fail-on: there is no level {fail_on!r}", hint="Levels: error, performance, never."
+        )
     bad = [
         finding
         for analysis in analyses

@@ -62,7 +62,9 @@ class Verb(Parser):
         if unknown:
             # TRACEs behind an unknown option are left over too; the option is what is wrong.
             unknown = [word for word in unknown if word.startswith("-")] or unknown
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            near = closest(unknown[0].partition("=")[0], self._option_string_actions, cutoff=0.75)
+            near = near if unknown[0].startswith("--") and "closest" in near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return found, unknown
 
 
@@ -84,10 +86,10 @@ def cpu_list(text: str) -> frozenset[int]:
 
 def numbers(text: str) -> frozenset[int]:
     """``70,72``"""
-    try:
-        return frozenset(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 70,72") from None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"\d{1,10}", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 70,72")
+    return frozenset(int(part) for part in parts)
 
 
 def time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
@@ -113,9 +115,21 @@ def moment(text: str) -> Decimal | None:
     return Decimal(text.strip())
 
 
+def release(text: str) -> str:
+    """A kernel's release, as ``uname -r`` says it."""
+    from fputrace.generation import read_version
+
+    if read_version(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no kernel release such as 6.12.9")
+    return text
+
+
 def codes(text: str) -> list[str]:
     """``fpu101,FPU2`` in capitals"""
-    return [part.strip().upper() for part in text.split(",") if part.strip()]
+    found = [part.strip().upper() for part in text.split(",") if part.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of codes such as FPU101,FPU2")
+    return found
 
 
 def finding(text: str) -> tuple[str, int]:
@@ -221,7 +235,9 @@ def add_reading(parser: Parser) -> None:
 def add_model(parser: Parser) -> None:
     """What the kernel is, where the trace cannot tell."""
     group = parser.add_argument_group("the kernel")
-    group.add_argument("--kernel", metavar="RELEASE", help="its release, where TRACE lacks it")
+    group.add_argument(
+        "--kernel", metavar="RELEASE", type=release, help="its release, where TRACE lacks it"
+    )
     group.add_argument(
         "--generation", metavar="G", help="judge by this model of FPU ownership (G4a), as if proven"
     )
@@ -243,7 +259,7 @@ def add_view(parser: Parser) -> argparse._ArgumentGroup:
 def add_vm_view(group: argparse._ArgumentGroup) -> None:
     """Which vCPUs and VMs are shown."""
     group.add_argument("--vcpu", metavar="LIST", type=numbers, help="vCPUs, by vcpu_id")
-    group.add_argument("--vm", metavar="TGID", type=int, help="one virtual machine")
+    group.add_argument("--vm", metavar="TGID", type=positive, help="one virtual machine")
 
 
 def add_rules(parser: Parser) -> argparse._ArgumentGroup:

@@ -80,15 +80,26 @@ def write(path: str, analyses: Sequence[Analysis]) -> int:
     Raises UsageError rather than overwriting a file that is no baseline, and OSError.
     """
     if os.path.exists(path) and os.path.getsize(path):
-        read(path)
+        try:
+            read(path)
+        except UsageError as error:
+            raise UsageError(
+                f"--write-baseline: {error.message}, and is not written over",
+                hint="Name another file.",
+            ) from None
     known = gather(analyses)
     rows = [
         {**key._asdict(), "verdict": known[key].verdict.value, "rate": round(known[key].rate, 6)}
         for key in sorted(known, key=lambda key: (key.code, key.comm, key.vcpu or -1))
     ]
-    with open(path, "w", encoding="utf-8") as stream:
-        json.dump({"fputrace_baseline": VERSION, "findings": rows}, stream, indent=1)
-        stream.write("\n")
+    text = json.dumps({"fputrace_baseline": VERSION, "findings": rows}, indent=1)
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(f"{text}\n")
+    except OSError as error:
+        # One that came while writing (a full disk) does not know of which file.
+        error.filename = path
+        raise
     return len(rows)
 
 

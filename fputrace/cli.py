@@ -11,11 +11,12 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from fputrace import __version__
 from fputrace.arguments import STATUS_TABLE, Parser, Verb
-from fputrace.errors import FputraceError
+from fputrace.errors import FputraceError, what_to_do
 from fputrace.screen import say
 from fputrace.verbs import VERBS
 
@@ -124,12 +125,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        say(f"{error.filename or 'standard output'}: {error.strerror or error}", what_to_do(error))
         if error.filename is None:
             _drop_stdout()
         return trouble
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except MemoryError:
+        say(
+            "there is not enough memory for this",
+            "Analyse it on a machine with more, or less of it.",
+        )
+        return trouble
+    except ImportError as error:
+        say(f"the installation is not complete: {error}", "Install fputrace again.")
+        return trouble
+    except Exception:  # noqa: BLE001  Python's own status would say "findings"
+        traceback.print_exc()
+        say(
+            "this is a fault of fputrace, not of what it was given",
+            "Please report it: the lines above, and what fputrace --version --verbose says.",
+        )
+        return trouble
 
 
 def command_line(words: Sequence[str]) -> str:

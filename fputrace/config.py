@@ -18,6 +18,7 @@ FILES = ("fputrace.toml", "pyproject.toml")
 LARGEST = 1 << 20
 """Bytes; a longer file is no configuration."""
 FAIL_ON = ("error", "performance", "never")
+_HINT = "docs/config.md has all options; --no-config does without the file."
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def find(path: str | None = None) -> Config:
     if path is not None:
         table = _table(path, os.path.basename(path) == "pyproject.toml")
         if table is None:
-            raise UsageError(f"{path}: has no [tool.fputrace]")
+            raise UsageError(f"{path}: has no [tool.fputrace]", hint=_HINT)
         return _config(path, table)
     for name in FILES:
         if os.path.isfile(name):
@@ -71,18 +72,18 @@ def _table(path: str, nested: bool) -> dict[str, Any] | None:
     with open(path, "rb") as stream:
         text = stream.read(LARGEST + 1)
     if len(text) > LARGEST:
-        raise UsageError(f"{path}: too long for a configuration")
+        raise UsageError(f"{path}: too long for a configuration", hint=_HINT)
     try:
         document: Any = tomllib.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is no TOML: {error}") from None
+        raise UsageError(f"{path}: is no TOML: {error}", hint=_HINT) from None
     if nested:
         tool = document.get("tool", {})
         document = tool.get("fputrace") if isinstance(tool, dict) else None
         if document is None:
             return None
         if not isinstance(document, dict):
-            raise UsageError(f"{path}: tool.fputrace is no table")
+            raise UsageError(f"{path}: tool.fputrace is no table", hint=_HINT)
     table: dict[str, Any] = document
     return table
 
@@ -92,7 +93,7 @@ def _config(path: str, table: dict[str, Any]) -> Config:
         if key not in KEYS:
             raise UsageError(
                 f"{path}: there is no option {key!r}{closest(key, KEYS)}",
-                hint="docs/config.md has them all",
+                hint=_HINT,
             )
     values = {key.replace("-", "_"): KEYS[key](f"{path}: {key}", table[key]) for key in table}
     return Config(path, **values)
@@ -100,35 +101,45 @@ def _config(path: str, table: dict[str, Any]) -> Config:
 
 def _text(place: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{place} is {value!r}, and should be a text")
+        raise UsageError(f"{place} is {value!r}, and should be a text", hint=_HINT)
     return value
+
+
+def _release(place: str, value: Any) -> str:
+    from fputrace.generation import read_version
+
+    if read_version(_text(place, value)) is None:
+        raise UsageError(f"{place} is {value!r}, and no release such as 6.12.9", hint=_HINT)
+    return str(value)
 
 
 def _flag(place: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UsageError(f"{place} is {value!r}, and should be true or false")
+        raise UsageError(f"{place} is {value!r}, and should be true or false", hint=_HINT)
     return value
 
 
 def _level(place: str, value: Any) -> str:
     if value not in FAIL_ON:
-        raise UsageError(f"{place} is {value!r}{closest(str(value), FAIL_ON)}")
+        raise UsageError(f"{place} is {value!r}{closest(str(value), FAIL_ON)}", hint=_HINT)
     return str(value)
 
 
 def _codes(place: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise UsageError(f'{place} is {value!r}, and should be a list of codes: ["FPU1"]')
+        raise UsageError(
+            f'{place} is {value!r}, and should be a list of codes: ["FPU1"]', hint=_HINT
+        )
     return tuple(_text(place, code).upper() for code in value)
 
 
 def _reasons(place: str, value: Any) -> dict[str, str]:
-    example = f'{place} should say why: FPU201 = "known, ticket 12"'
+    example = 'it should say why: FPU201 = "known, ticket 12"'
     if not isinstance(value, dict):
-        raise UsageError(f"{place} is {value!r}: {example}")
+        raise UsageError(f"{place} is {value!r}: {example}", hint=_HINT)
     for code, reason in value.items():
         if not isinstance(reason, str) or not reason.strip():
-            raise UsageError(f"{place}.{code} has no reason: {example}")
+            raise UsageError(f"{place}.{code} has no reason: {example}", hint=_HINT)
     return {code.upper(): reason.strip() for code, reason in value.items()}
 
 
@@ -139,6 +150,6 @@ KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "fail-on-confirmed": _flag,
     "strict": _flag,
     "generation": _text,
-    "kernel": _text,
+    "kernel": _release,
 }
 """Every option there is, and what checks its value."""

@@ -261,13 +261,14 @@ def decide(
     if generation is not None:
         if generation not in GENERATIONS:
             raise UsageError(
-                f"no generation {generation!r}", hint="known are " + ", ".join(GENERATIONS)
+                f"--generation: there is no generation {generation!r}",
+                hint="Generations: " + ", ".join(GENERATIONS) + ".",
             )
         against = [s.why for s in formats if generation in s.codes and s.why]
         if against:
             raise UsageError(
                 f"--generation {generation} contradicts the formats in {trace.path}: {against[0]}",
-                hint="leave --generation away, or give one that fits",
+                hint="Leave --generation away, or give one that fits.",
             )
         return Decision((generation,), True, True, (f"forced to {generation}",))
 

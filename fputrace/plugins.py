@@ -25,6 +25,7 @@ GROUP = "fputrace.rules"
 CODE = re.compile(r"(?!FPU)[A-Z]{2,8}[0-9]{3}")
 """A plugin's codes are its own; the catalogue's begin with FPU."""
 
+_AUTHOR = "Tell whoever wrote it, and leave the plugin away until then."
 _FACTS = int(np.bitwise_or.reduce([int(fact) for fact in Fact]))
 
 
@@ -41,10 +42,16 @@ def load(names: Sequence[str]) -> tuple[Rule, ...]:
     for name in dict.fromkeys(names):
         if name not in known:
             there = closest(name, known) if known else "; none is installed"
-            raise UsageError(f"--plugin {name}: no package offers such a rule{there}")
+            raise UsageError(
+                f"--plugin {name}: no package offers such a rule{there}",
+                hint="Install the package into the Python that runs fputrace.",
+            )
         rule = _checked(name, _loaded(known[name]))
         if any(rule.code == one.code for one in rules):
-            raise UsageError(f"--plugin {name}: another plugin has the code {rule.code} already")
+            raise UsageError(
+                f"--plugin {name}: another plugin has the code {rule.code} already",
+                hint="Ask for one of the two at a time.",
+            )
         rules.append(rule)
     return tuple(rules)
 
@@ -73,7 +80,7 @@ def _loaded(point: EntryPoint) -> object:
     except Exception as error:  # whatever somebody else's module raises
         raise UsageError(
             f"--plugin {point.name}: {point.value} cannot be loaded: {_told(error)}",
-            hint="ask whoever wrote it",
+            hint=_AUTHOR,
         ) from error
 
 
@@ -82,7 +89,7 @@ def _checked(name: str, found: object) -> Rule:
     rule = found if isinstance(found, Rule) else getattr(found, "RULE", None)
 
     def wrong(what: str) -> UsageError:
-        return UsageError(f"--plugin {name}: {what}")
+        return UsageError(f"--plugin {name}: {what}", hint=_AUTHOR)
 
     if not isinstance(rule, Rule):
         raise wrong("it is neither a fputrace.findings.Rule nor a module with one as RULE")
@@ -119,7 +126,9 @@ def _guarded(name: str, what: str, function: Callable[..., Any]) -> Callable[...
         try:
             return function(*arguments)
         except Exception as error:  # whatever somebody else's rule raises
-            raise UsageError(f"--plugin {name}: its {what} failed: {_told(error)}") from error
+            raise UsageError(
+                f"--plugin {name}: its {what} failed: {_told(error)}", hint=_AUTHOR
+            ) from error
 
     return guarded
 

@@ -73,7 +73,7 @@ def _prices(asked: str) -> Prices:
 
 
 def _with_sizes(pricing: Pricing, path: str) -> Pricing:
-    hint = 'such as {"xstate": {"2": 256, "9": 8}}'
+    hint = '--cpuid takes a file such as {"xstate": {"2": 256, "9": 8}}'
     table = _read(path, hint)
     sizes = table.get("xstate")
     if not isinstance(sizes, dict):

@@ -77,6 +77,14 @@ class Folder:
     open: Callable[[str, str, Options], Trace]
 
 
+def _no_instances(path: str, what: str, options: Options) -> None:
+    """Raise UsageError for an ftrace instance of a format that has none: it would be another's."""
+    if options.instance is not None:
+        raise UsageError(
+            f"--instance: {path} is {what}, which has no instances", hint="Leave --instance away."
+        )
+
+
 def _sniff_tracedat(head: bytes) -> bool:
     return head.startswith(b"\x17\x08\x44tracing")
 
@@ -94,7 +102,8 @@ def _sniff_perfdata(head: bytes) -> bool:
     return head.startswith((b"PERFILE2", b"2ELIFREP"))
 
 
-def _open_perfdata(fd: int, path: str, _options: Options) -> Trace:
+def _open_perfdata(fd: int, path: str, options: Options) -> Trace:
+    _no_instances(path, "a perf.data", options)
     from fputrace.parsers.perfdata import open_perfdata
 
     return open_perfdata(fd, path)
@@ -109,6 +118,7 @@ def _sniff_pftrace(head: bytes) -> bool:
 
 
 def _open_pftrace(fd: int, path: str, options: Options) -> Trace:
+    _no_instances(path, "a Perfetto recording", options)
     from fputrace.parsers.pftrace import open_pftrace
 
     return open_pftrace(fd, path, options.most)
@@ -118,7 +128,8 @@ def _sniff_jsonl(head: bytes) -> bool:
     return head.startswith(b'{"fputrace":')
 
 
-def _open_jsonl(fd: int, path: str, _options: Options) -> Trace:
+def _open_jsonl(fd: int, path: str, options: Options) -> Trace:
+    _no_instances(path, "a converted recording", options)
     from fputrace.parsers.jsonl import open_jsonl
 
     return open_jsonl(fd, path)
@@ -130,6 +141,7 @@ def _sniff_text(head: bytes) -> bool:
 
 
 def _open_text(fd: int, path: str, options: Options) -> Trace:
+    _no_instances(path, "a text", options)
     from fputrace.parsers.text import open_text
 
     return open_text(fd, path, clock=options.clock)
@@ -143,7 +155,8 @@ def _is_perf_folder(folder: str) -> bool:
         return False
 
 
-def _open_perf_folder(folder: str, path: str, _options: Options) -> Trace:
+def _open_perf_folder(folder: str, path: str, options: Options) -> Trace:
+    _no_instances(path, "a perf.data", options)
     from fputrace.parsers.perfdata import open_perf_folder
 
     return open_perf_folder(folder, path)
@@ -163,7 +176,8 @@ def _is_parquet(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, "metadata.parquet"))
 
 
-def _open_parquet(folder: str, path: str, _options: Options) -> Trace:
+def _open_parquet(folder: str, path: str, options: Options) -> Trace:
+    _no_instances(path, "a converted recording", options)
     from fputrace.parsers.parquet import open_parquet
 
     return open_parquet(folder, path)
@@ -237,14 +251,17 @@ def open_trace(
     )
     if format_in is not None and format_in not in formats:
         raise UsageError(
-            f"there is no format {format_in!r}", hint=f"Formats: {', '.join(formats)}."
+            f"--format-in: there is no format {format_in!r}", hint=f"Formats: {', '.join(formats)}."
         )
     if clock is not None and clock not in TRACE_CLOCKS:
         raise UsageError(
-            f"there is no trace clock {clock!r}", hint=f"Clocks: {', '.join(TRACE_CLOCKS)}."
+            f"--clock: there is no trace clock {clock!r}",
+            hint=f"Clocks: {', '.join(TRACE_CLOCKS)}.",
         )
     if max_unpacked is not None and not 0 < max_unpacked < 1 << 20:
-        raise UsageError(f"max_unpacked: {max_unpacked!r} is no number of GiB")
+        raise UsageError(
+            f"max_unpacked: {max_unpacked!r} is no number of GiB", hint="Above 0: 64 is such a one."
+        )
     most = None if max_unpacked is None else int(max_unpacked * (1 << 30))
     options = Options(instance, reader, member, clock, most)
     trace = open_path(os.fspath(path), Asked(options, format_in, progress))

@@ -113,6 +113,7 @@ def read_start(source: Source) -> tuple[Container, Cursor]:
             f"expected the magic {MAGIC!r} of trace.dat, found {head!r}",
             path=source.path,
             offset=0,
+            hint="Leave --format-in away: what it is, is found from its content.",
         )
     cursor = Cursor(source, len(MAGIC), big=False)
     at = cursor.at
@@ -124,7 +125,7 @@ def read_start(source: Source) -> tuple[Container, Cursor]:
             "6 and 7",
             path=source.path,
             offset=at,
-            hint="trace-cmd convert --file-version 7 -i IN -o OUT",
+            hint="Convert it: trace-cmd convert --file-version 7 -i IN -o OUT",
         )
     at = cursor.at
     endian, long_size = cursor.take(2, "endianness and long size")

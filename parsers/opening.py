@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from fputrace.errors import FormatError, ReadError, TraceError, UsageError
+from fputrace.errors import FormatError, ReadError, TraceError, UsageError, what_to_do
 from fputrace.events import EventBlock, Loss, Trace
 from fputrace.parsers import FOLDERS, FORMATS, HEAD_BYTES, Folder, Format, Options
 from fputrace.parsers.archive import MOST_MEMBERS, archive_of, extract, walk
@@ -132,10 +132,16 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
                 scratch.cleanup()
                 raise
         if asked.options.member is not None:
-            raise UsageError(f"--member: {shown} is neither an archive nor a folder")
+            raise UsageError(
+                f"--member: {shown} is neither an archive nor a folder",
+                hint="Leave --member away: it is one recording.",
+            )
         chosen = _forced(asked)
         if asked.format_in is not None and chosen is None:
-            raise UsageError(f"--format-in: {asked.format_in} is a folder, and {shown} is a file")
+            raise UsageError(
+                f"--format-in: {asked.format_in} is a folder, and {shown} is a file",
+                hint="Leave --format-in away, or name the folder.",
+            )
         chosen = chosen or find(head, shown)
         if direct:
             stack.pop_all()
@@ -163,7 +169,7 @@ def _explain(error: TraceError, budget: Budget | None) -> None:
     if budget is None:
         return
     if budget.damage:
-        error.hint = f"In {budget.path}, {budget.damage[0]}.\n  {error.hint}"
+        error.hint = f"In {budget.path}, {budget.damage[0]}.\n{error.hint}"
     else:
         _explain(error, budget.outer)
 
@@ -202,7 +208,7 @@ def _empty(shown: str, budget: Budget) -> TraceError:
     return TraceError(
         "the file is empty",
         path=shown,
-        hint="trace-cmd record writes when it ends: was it killed before?",
+        hint="trace-cmd and perf write when they end: record again, and end it with Ctrl-C.",
     )
 
 
@@ -263,12 +269,13 @@ def _copying(budget: Budget) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = (
                 f"{budget.unpacked:,} bytes were unpacked to {tempfile.gettempdir()}; set TMPDIR "
                 "to a folder with more room."
             )
+        else:
+            hint = f"It is made in {tempfile.gettempdir()}; set TMPDIR to another folder."
         raise ReadError(
             f"cannot be copied to a temporary file: {error.strerror}", path=budget.path, hint=hint
         ) from error
@@ -376,9 +383,9 @@ def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
 
 
 _NOTHING = (
-    "Known inside: "
+    "Name the file or folder that has the recording. Known inside are "
     + ", ".join(dict.fromkeys([one.name for one in FORMATS] + [one.name for one in FOLDERS]))
-    + ", packed or not. --format-in NAME forces one."
+    + ", packed or not; --format-in NAME forces one."
 )
 
 
@@ -386,7 +393,7 @@ def _list_of(found: list[_Found]) -> str:
     lines = [f"--member {one.shown}   ({one.what})" for one in found[:_LISTED]]
     if len(found) > _LISTED:
         lines.append(f"and {len(found) - _LISTED:,} more")
-    return "\n  ".join(["Choose one:", *lines]) if lines else ""
+    return "\n".join(["Choose one:", *(f"  {line}" for line in lines)]) if lines else ""
 
 
 def _search(root: str, asked: Asked) -> tuple[list[_Found], int]:
@@ -450,11 +457,20 @@ def _file(path: str) -> int:
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ENOENT:
-            raise TraceError("there is no such file", path=path, hint=_hint_near(path)) from error
+            raise TraceError(
+                "there is no such file", path=path or "''", hint=_hint_near(path)
+            ) from error
         if number == errno.EACCES:
             hint = "trace-cmd writes as root: sudo chown $USER FILE, or read it as root."
             raise TraceError("it may not be read", path=path, hint=hint) from error
-        raise TraceError(f"cannot be opened: {error}", path=path) from error
+        if isinstance(error, OSError):
+            said = error.strerror or str(error)
+            raise TraceError(
+                f"cannot be opened: {said}", path=path, hint=what_to_do(error)
+            ) from error
+        raise TraceError(
+            f"cannot be opened: {error}", path=path, hint="No file can have that name."
+        ) from error
 
 
 def _hint_near(path: str) -> str:
@@ -471,4 +487,6 @@ def _stdin() -> int:
     try:
         return os.dup(sys.stdin.fileno())
     except (OSError, ValueError, AttributeError) as error:
-        raise TraceError(f"cannot be read: {error}", path="standard input") from error
+        raise TraceError(
+            f"cannot be read: {error}", path="standard input", hint="Name a file instead of -."
+        ) from error

@@ -61,7 +61,6 @@ RECORD_HINT = (
     "Record tracepoints: perf record -a -k mono -e 'x86_fpu:*' -e 'kvm:kvm_fpu' -e 'kvm:kvm_entry' "
     "-e 'kvm:kvm_exit' -e 'sched:*' -- sleep 10"
 )
-_CUT = "The file is truncated or damaged; copy it again from where it was recorded."
 
 
 class Attr(NamedTuple):
@@ -137,12 +136,13 @@ def read_start(source: Source) -> Recording:
     Raises FormatError when this is no perf.data of the current layout, or breaks off in front of
     its records.
     """
-    head = source.read(0, min(source.size, 16), "header")
-    if len(head) < _PIPE_HEAD or head[:8] not in (MAGIC, MAGIC[::-1]):
+    head = source.read(0, _PIPE_HEAD, "header")
+    if head[:8] not in (MAGIC, MAGIC[::-1]):
         raise FormatError(
             f"expected the magic {MAGIC!r} of perf.data, found {head[:8]!r}",
             path=source.path,
             offset=0,
+            hint="Leave --format-in away: what it is, is found from its content.",
         )
     big = head[:8] == MAGIC[::-1]
     container = Container(source, 0, big, 8, 4096)
@@ -285,7 +285,6 @@ def read_tracing_data(recording: Recording, source: Source, at: int, size: int) 
             f"expected the event formats to begin with {tracedat.MAGIC!r}, found {head!r}",
             path=source.path,
             offset=at,
-            hint=_CUT,
         )
     cursor.string("version of the event formats", 16)
     big, long_size = cursor.take(2, "endianness and long size")
@@ -455,8 +454,8 @@ def refuse_without_formats(recording: Recording) -> None:
                 "the file ends before the formats of its events (TRACING_DATA), which perf "
                 "writes behind the records",
                 path=path,
-                offset=segment.source.size,
-                hint=_CUT,
+                # A packed recording was unpacked; where that broke off is no place in the file.
+                offset=None if recording.unpacked else segment.source.size,
             )
         raise FormatError(
             "the formats of the events (TRACING_DATA) are missing, so nobody can read them",

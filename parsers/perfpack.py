@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from fputrace.errors import FormatError, ReadError, TraceError
+from fputrace.errors import FormatError, ReadError, TraceError, what_to_do
 from fputrace.parsers.compression import zstd_module
 from fputrace.parsers.perffile import (
     AUXTRACE,
@@ -95,7 +95,9 @@ def unpack(recording: Recording) -> None:
                 fds = [os.dup(spool.fileno()) for spool in (plain, inside)]
         except OSError as error:
             raise ReadError(
-                f"cannot be unpacked to a temporary file: {error}", path=recording.path
+                f"cannot be unpacked to a temporary file: {error.strerror}",
+                path=recording.path,
+                hint=f"It is made in {tempfile.gettempdir()}; set TMPDIR to another folder.",
             ) from error
         sources = [Source(fd, recording.path) for fd in fds]
         recording.sources += sources
@@ -188,7 +190,9 @@ def read_folder(recording: Recording, folder: str) -> None:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise TraceError(f"cannot be opened: {error.strerror}", path=shown) from error
+            raise TraceError(
+                f"cannot be opened: {error.strerror}", path=shown, hint=what_to_do(error)
+            ) from error
         source = Source(fd, shown)
         recording.sources.append(source)
         if stat.S_ISREG(os.fstat(fd).st_mode):

@@ -52,7 +52,7 @@ def convert_trace(
         The recording fails while it is read.
     """
     if to not in FORMS:
-        raise UsageError(f"there is no form {to!r}", hint=f"Forms: {', '.join(FORMS)}.")
+        raise UsageError(f"--to: there is no form {to!r}", hint=f"Forms: {', '.join(FORMS)}.")
     if progress is not None:
         watch(trace, progress)
     if to == "parquet":

@@ -58,7 +58,10 @@ def folder_output(output: str, force: bool, known_by: str = "metadata.parquet") 
     """
     output = output.rstrip("/") or "/"
     if os.path.lexists(output) and not os.path.isdir(output):
-        raise UsageError(f"{output} is no folder", hint="parquet is a folder of tables.")
+        raise UsageError(
+            f"{output} is no folder",
+            hint="parquet is a folder of tables; name one that is not there yet.",
+        )
     try:
         there = os.path.isdir(output)
         if there and os.listdir(output) and not force:

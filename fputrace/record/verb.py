@@ -80,6 +80,7 @@ def shown(what: Asked) -> str:
 def record_command(what: Asked, talk: Callable[[str], None], counted: Counted) -> int:
     """Record, and say what it costs before and afterwards; the exit status."""
     plan, run = what.plan, what.run
+    _check_output(run.output)
     recorder = what.recorder or _default_recorder()
     tracefs = live.Tracefs(plan.tracefs)
     live.sweep(tracefs, talk)
@@ -108,6 +109,19 @@ def record_command(what: Asked, talk: Callable[[str], None], counted: Counted) -
         talk(f"events are missing at {holes} places; --buffer-mb with more helps")
     talk(f"analyse it: fputrace analyze {run.output}")
     return 3 if lost else 0
+
+
+def _check_output(output: str) -> None:
+    """Raise UsageError where nothing could be stored: before the recording, not behind it."""
+    folder = os.path.dirname(output) or "."
+    if os.path.isdir(output):
+        raise UsageError(f"-o {output} is a folder", hint="Name a file in it.")
+    if not os.path.isdir(folder):
+        raise UsageError(f"-o {output}: there is no folder {folder}", hint=f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"-o {output}: {folder} may not be written by this user", hint="Name another folder."
+        )
 
 
 def _threads(options: Options) -> tuple[list[int], list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fputrace.errors import FormatError
+from fputrace.errors import FormatError, FputraceError
 from fputrace.replay import costs, judge, layout, ledger, lives, loop, probed, sections, swaps
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
@@ -57,7 +57,10 @@ def _check_built() -> None:
         or costs.widths() != tuple(int(table.WIDTH) for table in counted)
         or ledger.widths() != (layout.CostTask.WIDTH, layout.CostSum.WIDTH)
     ):
-        raise ImportError("compiled loops older than fputrace/replay/layout.py: install again")
+        raise FputraceError(
+            "the compiled loops are older than fputrace/replay/layout.py",
+            hint="Install fputrace again.",
+        )
 
 
 def new_cpus(count: int, listed: list[int]) -> NDArray[np.int64]:

@@ -94,10 +94,9 @@ def run(args: argparse.Namespace) -> int:
     from fputrace.analysis import exit_status
     from fputrace.reports import TELL_UNREAD, Options, render
 
-    config = _configured(args)
     args.plugins = plugins_of(args.plugins)
+    config = _configured(args)
     check_codes(args.select or (), args.ignore or (), args.plugins, args.costs)
-    check_codes((), config.ignore, args.plugins)
     known = baseline.read(args.baseline) if args.baseline else {}
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
@@ -143,11 +142,14 @@ def _configured(args: argparse.Namespace) -> Config:
     from fputrace.config import Config, find
 
     config = Config() if args.no_config else find(args.config)
+    places = (f"{config.path}: select", f"{config.path}: ignore")
+    selected = config.select if args.select is None else None
+    check_codes(selected or (), config.ignore, args.plugins, args.costs, places)
     for option in ("fail_on", "generation", "kernel"):
         if getattr(args, option) is None:
             setattr(args, option, getattr(config, option))
-    if args.select is None and config.select is not None:
-        args.select = list(config.select)
+    if selected is not None:
+        args.select = list(selected)
     args.fail_on_confirmed = args.fail_on_confirmed or bool(config.fail_on_confirmed)
     args.strict = args.strict or bool(config.strict)
     if config.path and args.verbose:

@@ -117,7 +117,10 @@ def _time(args: argparse.Namespace, analysis: Analysis) -> tuple[int | None, int
 
     trace = analysis.trace
     if trace.first_ns is None or trace.last_ns is None:
-        raise UsageError(f"{trace.path} holds no events, so there is no moment to show")
+        raise UsageError(
+            f"{trace.path}: holds no events, so there is no moment to show",
+            hint=f"fputrace info {trace.path} lists the events it holds.",
+        )
     if args.moment is None:
         return None, None
     window = in_clock((args.moment, None), trace)
@@ -130,8 +133,8 @@ def _time(args: argparse.Namespace, analysis: Analysis) -> tuple[int | None, int
     if last < trace.first_ns or first > trace.last_ns:
         side = "before" if last < trace.first_ns else "after"
         raise UsageError(
-            f"TIME {args.moment} is {side} the trace, which is from {clock.at(trace.first_ns)} "
-            f"to {clock.at(trace.last_ns)}",
+            f"{trace.path}: TIME {args.moment} is {side} the trace, which is from "
+            f"{clock.at(trace.first_ns)} to {clock.at(trace.last_ns)}",
             hint="`end` is the last event.",
         )
     return last, first if rounded else None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import traceback
 from contextlib import ExitStack
 
 from fputrace.arguments import Offer, add_input, add_model, add_output, add_plugins
-from fputrace.errors import FputraceError, UsageError, closest
+from fputrace.errors import UsageError, closest
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import RULES_HINT, analyses_of, plugins_of
 
@@ -47,18 +46,6 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """One sentence a TRACE, and the answer as exit status; whatever goes wrong is no answer."""
-    from fputrace.presence import Answer
-
-    try:
-        return _answer(args)
-    except (FputraceError, OSError):
-        raise
-    except Exception:  # noqa: BLE001  Python's own status would say "present"
-        traceback.print_exc()
-        return Answer.NOT_DECIDABLE
-
-
-def _answer(args: argparse.Namespace) -> int:
     from fputrace.presence import Answer, overall, presence
     from fputrace.reports.check import sentence
 

@@ -123,7 +123,10 @@ def _of_time(args: argparse.Namespace, path: str, stack: ExitStack) -> tuple[Tra
         window = read_window(trace, start, end, args.max_size, progress)
     piece = window.piece(start, end)
     if not piece.events:
-        raise UsageError(f"{path}: no event is in that time", hint=f"fputrace info {path}")
+        raise UsageError(
+            f"{path}: no event is in that time",
+            hint=f"fputrace info {path} shows from when to when it is.",
+        )
     if len(piece.data) > args.max_size:
         raise UsageError(
             f"{path}: that piece has {len(piece.data):,} bytes, more than {args.max_size:,}",

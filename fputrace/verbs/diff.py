@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fputrace import __version__
-from fputrace.arguments import Offer, add_plugins, add_reading, add_rules
+from fputrace.arguments import Offer, add_plugins, add_reading, add_rules, release
 from fputrace.errors import UsageError
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of
@@ -49,6 +49,7 @@ def add(offer: Offer) -> None:
         kernels.add_argument(
             f"--{side}-kernel",
             metavar="RELEASE",
+            type=release,
             help=f"the release, where {side.upper()} lacks it",
         )
         kernels.add_argument(

@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
             hint="Draw them one by one, each with its own -o.",
         )
     if args.finding and any((args.time, args.cpu, args.pid)):
-        raise UsageError("--finding chooses times, CPUs and tasks itself", hint="Leave them away.")
+        raise UsageError(
+            "--finding chooses times, CPUs and tasks itself",
+            hint="Leave --time, --cpu and --pid away.",
+        )
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack, drawing=True)
         if unreadable:

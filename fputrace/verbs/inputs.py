@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from fputrace.arguments import DEFAULT_TRACES
-from fputrace.errors import TraceError, UsageError, closest
+from fputrace.errors import TraceError, UsageError, closest, what_to_do
 from fputrace.screen import Progress, Screen, say
 
 if TYPE_CHECKING:
@@ -53,9 +53,15 @@ def traces_of(args: argparse.Namespace) -> list[str]:
             what = "closed" if sys.stdin is None else "a terminal"
             raise UsageError(f"TRACE is - but standard input is {what}", hint="Name a file.")
         if args.sha256:
-            raise UsageError("--sha256 needs a file: standard input can be read only once")
+            raise UsageError(
+                "--sha256 needs a file: standard input can be read only once",
+                hint="Store it in a file first, or leave --sha256 away.",
+            )
     if args.sha256 and any(os.path.isdir(path) for path in args.traces):
-        raise UsageError("--sha256 needs a file: a folder has no hash")
+        raise UsageError(
+            "--sha256 needs a file: a folder has no hash",
+            hint="Name the file in it, or leave --sha256 away.",
+        )
     paths = args.traces or _default_traces()
     for path in paths:
         outputs = (
@@ -137,7 +143,8 @@ def analyses_of(
         empty = drawing and any(nothing for _, nothing in notices)
         for notice, nothing in notices:
             if (nothing and drawing) or not (empty or args.quiet):
-                say(f"{path}: {notice}")
+                option = notice.partition(":")[0]
+                say(f"{path}: {notice}", f"Choose what is there, or leave {option} away.")
         if empty:
             unreadable += [Unread(path, notice) for notice, nothing in notices if nothing]
             continue
@@ -216,7 +223,7 @@ def _absent(args: argparse.Namespace, analysis: Analysis) -> Iterator[tuple[str,
 def what_failed(error: TraceError | OSError, path: str) -> tuple[str, str]:
     """An error of reading ``path`` and a hint; the system's own errors may not name the file."""
     if isinstance(error, OSError):
-        return f"{error.filename or path}: {error.strerror or error}", ""
+        return f"{error.filename or path}: {error.strerror or error}", what_to_do(error)
     return error.message, error.hint
 
 
@@ -245,21 +252,29 @@ def check_codes(
     ignore: Iterable[str],
     plugins: Sequence[Rule] = (),
     costs: bool = False,
+    said_in: tuple[str, str] = ("--select", "--ignore"),
 ) -> None:
     """Raise UsageError for a code with which no code of the catalogue begins.
 
     And for a selected one that is not asked without --costs: silence would read as a pass.
+    ``said_in``: where the two lists stand.
     """
     from fputrace.rules import PAGES
 
     known = {page.RULE.code: getattr(page.RULE, "costs_only", False) for page in PAGES}
     known.update({rule.code: rule.costs_only for rule in plugins})
-    for word in (*select, *ignore):
-        if not any(code.startswith(word) for code in known):
-            raise UsageError(f"no rule begins with {word!r}{closest(word, known)}", hint=RULES_HINT)
+    for place, words in zip(said_in, (select, ignore), strict=True):
+        for word in words:
+            if not any(code.startswith(word) for code in known):
+                raise UsageError(
+                    f"{place}: no rule begins with {word!r}{closest(word, known)}",
+                    hint=RULES_HINT,
+                )
     for word in select:
         if not costs and all(only for code, only in known.items() if code.startswith(word)):
-            raise UsageError(f"{word} is a normal cost and no finding", hint="add --costs")
+            raise UsageError(
+                f"{said_in[0]}: {word} is a normal cost and no finding", hint="Add --costs."
+            )
 
 
 def show_all(

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format != "text" and (args.max_lines or args.attach):
         raise UsageError(
             f"--max-lines and --attach are for --format text, and this is {args.format}",
-            hint="Leave them away: only text can be as short as you like.",
+            hint="Leave both away: only text can be as short as you like.",
         )
     if (
         args.attach
