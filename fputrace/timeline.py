@@ -286,6 +286,12 @@ class Spans(Sequence[Span]):
     def __iter__(self) -> Iterator[Span]:
         return iter(as_spans(self._table))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
 
 class Event(Protocol):
     """An event of a proof, as far as the graph needs it (`fputrace.findings.WitnessEvent`)."""
