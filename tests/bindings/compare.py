@@ -147,7 +147,8 @@ def decoding_differences(path: str, trace: Trace, blocks: list[EventBlock]) -> I
 def main(path: str, instance: str | None = None) -> int:
     native = read(path, instance, None)
     differences = list(reader_differences(native, read(path, instance, "tracecmd")))
-    if not instance:
+    # The top buffer's; a file of `fputrace record` has its events in an instance.
+    if not instance and not native[0].instances:
         differences += decoding_differences(path, *native)
     for text in differences[:10]:
         print(text)

@@ -23,7 +23,7 @@ RECORDINGS = sorted(
     for path in SAMPLES.glob("*/*")
     if path.name in ("trace.dat", "perf.data", "trace.txt") or path.name.startswith("perf.data")
 )
-OWN = {"path", "format", "total_bytes", "read_bytes", "_blocks", "_close"}
+OWN = {"path", "format", "total_bytes", "read_bytes", "_blocks", "_close", "_plan"}
 """What is about the file itself."""
 ABOUT = [field.name for field in dataclasses.fields(Trace) if field.name not in OWN]
 
