@@ -86,7 +86,7 @@ def flipped(data: bytes, mask: int) -> Iterator[tuple[str, bytes]]:
         yield f"byte {at} ^ {mask:#x}", bytes(out)
 
 
-@pytest.mark.parametrize("mask", [0xFF, 0x01])
+@pytest.mark.parametrize("mask", [0xFF, pytest.param(0x01, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
 def test_every_flipped_byte(
     tmp_path: Path, version: int, compression: Compression, mask: int

@@ -23,7 +23,6 @@ SCRIPTS = (
     "--ns --deltatime",
     "-F +ip,+sym",
 )
-DAT = sorted(path.parent.name for path in SAMPLES.glob("*/trace.dat"))
 PERF = sorted(path.parent.name for path in SAMPLES.glob("*/perf.data"))
 
 
@@ -64,11 +63,10 @@ def analyze(path: Path, kernel: str | None = None) -> Analysis:
 
 
 @pytest.mark.skipif(not trace_cmd.INSTALLED, reason=trace_cmd.MISSING)
-@pytest.mark.parametrize("case", DAT)
-def test_trace_cmd_report(case: str, tmp_path: Path) -> None:
-    binary = analyze(SAMPLES / case / "trace.dat")
+def test_trace_cmd_report(quick_sample: Path, tmp_path: Path) -> None:
+    binary = analyze(quick_sample)
     for options in REPORTS:
-        said = trace_cmd.run("report", *options.split(), "-i", SAMPLES / case / "trace.dat")
+        said = trace_cmd.run("report", *options.split(), "-i", quick_sample)
         path = tmp_path / "report.txt"
         path.write_text(said, encoding="utf-8", errors="surrogateescape")
         assert_not_stronger(analyze(path), binary)

@@ -47,15 +47,16 @@ def run(*command: str) -> str:
     return str(done.stdout)
 
 
-def test_samples_as_recorded(python: str, sample: Path) -> None:
-    assert assert_same(python, sample).startswith("same: ")
+def test_samples_as_recorded(python: str, quick_sample: Path) -> None:
+    assert assert_same(python, quick_sample).startswith("same: ")
 
 
-def test_samples_in_version_6(python: str, sample: Path, tmp_path: Path) -> None:
+def test_samples_in_version_6(python: str, quick_sample: Path, tmp_path: Path) -> None:
     if shutil.which("trace-cmd") is None:
         pytest.skip("trace-cmd is not installed: it converts the samples to version 6")
     converted = tmp_path / "trace.dat"
-    run("trace-cmd", "convert", "-i", str(sample), "-o", str(converted), "--file-version", "6")
+    files = ("-i", str(quick_sample), "-o", str(converted))
+    run("trace-cmd", "convert", *files, "--file-version", "6")
     assert assert_same(python, converted).startswith("same: ")
 
 
