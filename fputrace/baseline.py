@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fputrace.errors import UsageError
@@ -47,13 +47,24 @@ def gather(analyses: Iterable[Analysis]) -> dict[Fingerprint, Known]:
     """What these analyses found; findings about the recording itself are never known."""
     found: dict[Fingerprint, Known] = {}
     for analysis in analyses:
-        for key, (count, verdict) in _summed(analysis).items():
-            old = found.get(key, Known(Verdict.POSSIBLE, 0.0))
-            strongest = (
-                Verdict.CONFIRMED if Verdict.CONFIRMED in (old.verdict, verdict) else verdict
-            )
-            found[key] = Known(strongest, max(old.rate, count / _seconds(analysis)))
+        rates = {
+            key: Known(verdict, count / _seconds(analysis))
+            for key, (count, verdict) in _summed(analysis).items()
+        }
+        found = union(found, rates)
     return found
+
+
+def union(
+    old: Mapping[Fingerprint, Known], new: Mapping[Fingerprint, Known]
+) -> dict[Fingerprint, Known]:
+    """What either knows: of a fingerprint in both the stronger verdict and the higher rate."""
+    both = dict(old)
+    for key, (verdict, rate) in new.items():
+        before = both.get(key, Known(verdict, rate))
+        strongest = Verdict.CONFIRMED if Verdict.CONFIRMED in (before.verdict, verdict) else verdict
+        both[key] = Known(strongest, max(before.rate, rate))
+    return both
 
 
 def _summed(analysis: Analysis) -> dict[Fingerprint, tuple[int, Verdict]]:
@@ -74,8 +85,8 @@ def _seconds(analysis: Analysis) -> float:
     return max((trace.last_ns or 0) - (trace.first_ns or 0), 1_000_000) / 1e9
 
 
-def write(path: str, analyses: Sequence[Analysis]) -> int:
-    """Store what these analyses found; returns how many fingerprints.
+def write(path: str, known: Mapping[Fingerprint, Known]) -> int:
+    """Store what is known; returns how many fingerprints.
 
     Raises UsageError rather than overwriting a file that is no baseline, and OSError.
     """
@@ -87,10 +98,11 @@ def write(path: str, analyses: Sequence[Analysis]) -> int:
                 f"--write-baseline: {error.message}, and is not written over",
                 hint="Name another file.",
             ) from None
-    known = gather(analyses)
     rows = [
         {**key._asdict(), "verdict": known[key].verdict.value, "rate": round(known[key].rate, 6)}
-        for key in sorted(known, key=lambda key: (key.code, key.comm, key.vcpu or -1))
+        for key in sorted(
+            known, key=lambda key: (key.code, key.comm, -1 if key.vcpu is None else key.vcpu)
+        )
     ]
     text = json.dumps({"fputrace_baseline": VERSION, "findings": rows}, indent=1)
     try:

@@ -129,6 +129,29 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "Nothing is wrong" not in text
 
 
+def test_a_baseline_that_is_renewed_keeps_what_it_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(tmp_path)
+    trace, known = str(tmp_path / "trace.dat"), str(tmp_path / "known.json")
+    assert main(["analyze", trace, "-q", "--write-baseline", known]) == 0
+    (row,) = json.loads(Path(known).read_text())["findings"]
+    elsewhere = {**row, "comm": "qemu"}
+    rarer = {**row, "verdict": "possible", "rate": 0.1}
+    Path(known).write_text(
+        json.dumps({"fputrace_baseline": 1, "findings": [elsewhere, rarer]}), encoding="utf-8"
+    )
+    renew = ["analyze", trace, "--format", "json", "--baseline", known, "--write-baseline", known]
+    capsys.readouterr()
+    for shown in (1, 0):
+        assert main(renew) == 0
+        said = capsys.readouterr()
+        assert f"{known}: 2 known findings" in said.err
+        (one,) = json.loads(said.out)["traces"]
+        assert len(one["findings"]) == shown, "what was known before is what is left out"
+        assert json.loads(Path(known).read_text())["findings"] == [row, elsewhere]
+
+
 def test_no_other_file_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path)
     trace = tmp_path / "trace.dat"

@@ -104,14 +104,16 @@ def run(args: argparse.Namespace) -> int:
         if not analyses and args.format not in TELL_UNREAD:
             return 2
         analyses = [_without_ignored(analysis, config) for analysis in analyses]
+        found = analyses
         if args.baseline:
             analyses = [baseline.apply(one, known, args.baseline) for one in analyses]
         judged = analyses
         if args.write_baseline:
-            number = baseline.write(args.write_baseline, analyses)
+            # With --baseline what that knows stays known, though it is not among the findings.
+            written = baseline.union(known, baseline.gather(found))
+            number = baseline.write(args.write_baseline, written)
             if not args.quiet:
                 say(f"{args.write_baseline}: {number} known findings")
-            written = baseline.gather(analyses)
             judged = [baseline.apply(one, written, args.write_baseline) for one in analyses]
         status = exit_status(
             judged,
