@@ -77,7 +77,7 @@ def page(name: str) -> str:
 def _loaded(point: EntryPoint) -> object:
     try:
         return point.load()
-    except Exception as error:  # whatever somebody else's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's module raises
         raise UsageError(
             f"--plugin {point.name}: {point.value} cannot be loaded: {_told(error)}",
             hint=_AUTHOR,
@@ -107,6 +107,7 @@ def _checked(name: str, found: object) -> Rule:
         rule,
         check=_guarded(name, "check", rule.check),
         say=_guarded(name, "say", rule.say),
+        chain=None if rule.chain is None else _guarded(name, "chain", rule.chain),
         price=None if rule.price is None else _guarded(name, "price", rule.price),
     )
     single = np.array([int(fact) for fact in guarded.facts], dtype=np.int64)
@@ -125,7 +126,7 @@ def _guarded(name: str, what: str, function: Callable[..., Any]) -> Callable[...
     def guarded(*arguments: Any) -> Any:
         try:
             return function(*arguments)
-        except Exception as error:  # whatever somebody else's rule raises
+        except (Exception, SystemExit) as error:  # whatever somebody else's rule raises
             raise UsageError(
                 f"--plugin {name}: its {what} failed: {_told(error)}", hint=_AUTHOR
             ) from error
@@ -133,5 +134,5 @@ def _guarded(name: str, what: str, function: Callable[..., Any]) -> Callable[...
     return guarded
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -41,6 +41,7 @@ BROKEN = {
     "raises": ("raise RuntimeError('broken')", "cannot be loaded: RuntimeError: broken"),
     "syntax": ("def", "cannot be loaded: SyntaxError"),
     "exits": ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError"),
+    "leaves": ("import sys; sys.exit(0)", "cannot be loaded: SystemExit: 0"),
     "empty": ("", "neither a fputrace.findings.Rule nor a module with one"),
     "ours": (RULE.format("code='FPU101'"), "'FPU101' is no code for a plugin"),
     "odd": (RULE.format("code='x'"), "'x' is no code for a plugin"),
@@ -48,6 +49,12 @@ BROKEN = {
     "facts": (RULE.format("facts=1 << 62"), "facts that the timeline does not have"),
     "answer": (RULE.format("check=lambda rows, generation: 7"), "gives no Check"),
     "check": (RULE.format("check=lambda rows: 7"), "its check failed: TypeError"),
+    "quits": (
+        RULE.format("check=lambda rows, generation: exit(0)"),
+        "its check failed: SystemExit",
+    ),
+    "parts": (RULE.format("say=lambda case: exit()"), "its say failed: SystemExit"),
+    "chain": (RULE.format("chain=lambda case: exit(0)"), "its chain failed: SystemExit"),
     "say": (RULE.format("say=lambda case: case.nothing"), "its say failed: AttributeError"),
 }
 
@@ -145,6 +152,15 @@ def test_a_broken_one_ends_in_a_sentence(
     assert f"--plugin {name}: " in said
     assert BROKEN[name][1] in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["leaves", "quits"])
+@pytest.mark.parametrize("verb", ["rules", "explain FPU101"])
+def test_one_that_exits_is_no_success(
+    verb: str, name: str, installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb.split(), "--plugin", name]) == 2
+    assert f"--plugin {name}: " in capsys.readouterr().err
 
 
 def test_unknown_and_double(installed: Path) -> None:
