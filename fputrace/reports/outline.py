@@ -374,16 +374,17 @@ def _left_out(analysis: Analysis) -> str:
 
 
 def code_list(codes: Iterable[str]) -> list[str]:
-    """Codes of rules, three and more in a row as ``FPU114-121``."""
+    """Codes of rules, three and more in a row as ``FPU114-121``; a plugin's run apart."""
     runs: list[list[str]] = []
     for code in codes:
-        if runs and code == f"FPU{int(runs[-1][-1][3:]) + 1}":
+        last = runs[-1][-1] if runs else ""
+        if code[:-3] == last[:-3] and int(code[-3:]) == int(last[-3:]) + 1:
             runs[-1].append(code)
         else:
             runs.append([code])
     short: list[str] = []
     for run in runs:
-        short += [f"{run[0]}-{run[-1][3:]}"] if len(run) > 2 else run
+        short += [f"{run[0]}-{run[-1][-3:]}"] if len(run) > 2 else run
     return short
 
 

@@ -332,6 +332,10 @@ def test_code_list() -> None:
         "FPU101", "FPU102", "FPU104-106", "FPU113", "FPU114", "FPU201",
     ]  # fmt: skip
     assert outline.code_list([]) == []
+    assert outline.code_list(["ABC101", "FPU102", "FPU103", "FPU104"]) == ["ABC101", "FPU102-104"]
+    assert outline.code_list(["SWAP001", "SWAP002", "SWAP003", "FPU004"]) == [
+        "SWAP001-003", "FPU004",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
