@@ -275,8 +275,8 @@ def _conclude(
         findings=Findings(findings),
         coverage=rows,
         losses=list(trace.losses),
-        record=cov.record_command(rows),
-        record_trace_cmd=cov.trace_cmd_command(rows),
+        record=cov.record_command(rows, gathered.has),
+        record_trace_cmd=cov.trace_cmd_command(rows, gathered.has),
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
         costs=None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fputrace.events import KINDS
 from fputrace.findings import Coverage, Route, Rule, Status, TraceRule
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ class Gathered:
         return self.missing(route.needs) or tuple(silent)
 
     @property
+    def has(self) -> list[str]:
+        """What was recorded of all that is read here, named as in ``Rule.needs``."""
+        events = [f"{spec.system}:{name}" for spec in KINDS for name in spec.names]
+        return [event for event in events if self.recorded(event)] + [
+            f"probe:{function}" for function in sorted(self.probed)
+        ]
+
+    @property
     def has_vcpu(self) -> bool:
         """Whether any vCPU thread was seen."""
         return bool(self.seen.get("KVM_FPUS") or self.seen.get("ENTRIES"))
@@ -180,28 +189,30 @@ def cover_trace_rules(rules: Sequence[TraceRule]) -> list[Coverage]:
     ]
 
 
-def record_command(rows: Sequence[Coverage]) -> str | None:
-    """The command that would record what undecided rules lack, or None.
+def record_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | None:
+    """The command that would record what undecided rules lack, or None when they lack nothing.
 
-    It chooses the events that the kernel there has; probes are asked for where a rule wants some,
-    those of the kernel's own FPU use apart, for they can be frequent.
+    And what this trace ``has`` (:attr:`Gathered.has`), so that nothing is lost.  It chooses the
+    events that the kernel there has; probes are asked for where a rule wants some, those of the
+    kernel's own FPU use apart, for they can be frequent.
     """
     wanted = _wanted(rows)
     if not wanted:
         return None
-    probed = [need for need in wanted if need.startswith(("probe:", "argument:"))]
+    probed = [need for need in (*wanted, *has) if need.startswith(("probe:", "argument:"))]
     kernel = [need for need in probed if need.startswith("probe:kernel_fpu")]
     options = ["--probes"] * (len(probed) > len(kernel)) + ["--kfpu"] * bool(kernel)
     return " ".join(["fputrace record", *options, "--seconds 10"])
 
 
-def trace_cmd_command(rows: Sequence[Coverage]) -> str | None:
+def trace_cmd_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | None:
     """The same for trace-cmd, as far as it goes without probes; None when they are all there is."""
-    wanted = [need for need in _wanted(rows) if not need.startswith(("probe:", "argument:"))]
+    probed = ("probe:", "argument:")
+    wanted = [need for need in _wanted(rows) if not need.startswith(probed)]
     if not wanted:
         return None
     events = list(BASE_EVENTS)
-    for event in wanted:
+    for event in (*wanted, *(one for one in has if not one.startswith(probed))):
         if event not in events and event.split(":")[0] not in events:
             events.append(event)
     return "trace-cmd record -C mono -b 20000 " + " ".join(f"-e {event}" for event in events)

@@ -23,6 +23,8 @@ from tests.writers import TraceWriter
 
 BUG = SAMPLES / "5.2.1-pinned" / "trace.dat"
 CLEAN = SAMPLES / "4.14.177-pinned" / "trace.dat"
+KFPU = SAMPLES / "6.12-kfpu-probes" / "trace.dat"
+USERMODE = SAMPLES / "6.12-storm-usermode" / "trace.dat"
 UNDECIDED = SAMPLES / "4.14.0-rc8-pinned" / "trace.dat"
 COSTLY = SAMPLES / "6.1-put-at-sched-out" / "trace.dat"
 
@@ -435,15 +437,39 @@ def test_record_command_asks_for_probes_where_only_they_are_missing() -> None:
     def rows(*needs: str) -> list[Coverage]:
         return [Coverage("FPU101", "x", Status.NOT_DECIDABLE, needs, "")]
 
-    assert record_command(rows()) is None
-    assert record_command(rows("sched:sched_switch")) == "fputrace record --seconds 10"
-    assert trace_cmd_command(rows("probe:fpu_swap_kvm_fpstate")) is None
-    assert record_command(rows("argument:fpstate", "probe:kernel_fpu_end")) == (
+    assert record_command(rows(), ()) is None
+    assert record_command(rows("sched:sched_switch"), ()) == "fputrace record --seconds 10"
+    assert trace_cmd_command(rows("probe:fpu_swap_kvm_fpstate"), ()) is None
+    assert record_command(rows("argument:fpstate", "probe:kernel_fpu_end"), ()) == (
         "fputrace record --probes --kfpu --seconds 10"
     )
-    assert record_command(rows("probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin")) == (
+    assert record_command(rows("probe:kernel_fpu_begin_mask|probe:kernel_fpu_begin"), ()) == (
         "fputrace record --kfpu --seconds 10"
     )
+    for has, options in (
+        (["kvm:kvm_fpu"], ""),
+        (["probe:kernel_fpu_begin%return"], "--kfpu "),
+        (["probe:kernel_fpu_end", "probe:switch_fpu_return"], "--probes --kfpu "),
+    ):
+        said = record_command(rows("sched:sched_switch"), has)
+        assert said == f"fputrace record {options}--seconds 10"
+        assert record_command(rows(), has) is None
+    said = trace_cmd_command(rows("kvm:kvm_msr"), ["probe:kernel_fpu_end", "signal:signal_deliver"])
+    assert said is not None
+    assert said.endswith("-e kvm:kvm_msr -e signal:signal_deliver")
+    assert "probe" not in said
+
+
+def test_record_command_keeps_what_the_trace_has() -> None:
+    """FPU112 and FPU301 to FPU303 are checked here, which takes probes on the kernel's own use."""
+    analysis = fputrace.analyze(KFPU)
+    checked = {row.code for row in analysis.coverage if row.status is not Status.NOT_DECIDABLE}
+    assert {"FPU112", "FPU301", "FPU302", "FPU303"} <= checked
+    assert analysis.record == "fputrace record --probes --kfpu --seconds 10"
+    bare = fputrace.analyze(USERMODE).record_trace_cmd
+    assert bare is not None
+    for event in ("raw_syscalls:sys_enter", "exceptions:page_fault_user", "signal:signal_deliver"):
+        assert f"-e {event}" in bare
 
 
 # ----- what weakens a proof
