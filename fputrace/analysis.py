@@ -198,7 +198,7 @@ def _conclude(
             return "events were lost at places nobody recorded"
         unrecorded = gathered.missing(rule.excuses)
         if unrecorded:
-            return f"{unrecorded[0]} was not recorded, which could excuse it"
+            return f"{unrecorded[0]} {gathered.lack(unrecorded[0])}, which could excuse it"
         # FPU113 is about nothing else than two CPUs that claim one task.
         gaps = done.gaps[0] if rule.code == "FPU113" else sum(done.gaps)
         if gaps and rule.severity is Severity.ERROR:
@@ -236,6 +236,8 @@ def _conclude(
         candidates=decision.candidates,
         decided=decision.decided,
         missing=missing,
+        unread=gathered.unread,
+        to_read=cov.to_read(trace),
         bad_flags=done.collector.bad_flags,
     )
     for rule in TRACE_RULES:
@@ -275,8 +277,8 @@ def _conclude(
         findings=Findings(findings),
         coverage=rows,
         losses=list(trace.losses),
-        record=cov.record_command(rows, gathered.has),
-        record_trace_cmd=cov.trace_cmd_command(rows, gathered.has),
+        record=cov.record_command(rows, gathered.has, gathered.unread),
+        record_trace_cmd=cov.trace_cmd_command(rows, gathered.has, gathered.unread),
         timeline=_timeline(trace, decision, done, findings),
         notes=_notes(trace, gathered),
         costs=None
@@ -374,19 +376,25 @@ def _notes(trace: Trace, found: cov.Gathered) -> list[str]:
     notes = list(trace.notes)
     fpu = any(n for key, n in trace.counts.items() if key.startswith("x86_fpu:"))
     record = "trace-cmd record -C mono " + " ".join(f"-e {e}" for e in cov.BASE_EVENTS)
+    unread = {event.partition(":")[0] for event in found.unread}
+    if found.unread.intersection(cov.CORE_EVENTS):
+        notes.append(
+            "Events are in this text whose fields are not: what they say is unknown. "
+            + cov.to_read(trace)
+        )
     if not trace.counts:
         notes.append(f"The trace holds no events at all. Record one with: {record}")
-    elif not fpu:
+    elif not fpu and "x86_fpu" not in unread:
         notes.append(
             "The trace holds no x86_fpu events, so nothing can be said about FPU state. "
             f"Record them with: {record}"
         )
-    elif not found.has_vcpu:
+    elif not found.has_vcpu and "kvm" not in unread:
         notes.append(
             "No vCPU ran in this trace: rules about KVM do not apply. Start the guest while "
             f"recording; kvm.ko must be loaded before: {record}"
         )
-    elif not found.seen.get("ENTRIES"):
+    elif found.has_vcpu and not found.seen.get("ENTRIES") and cov.ENTRY not in found.unread:
         notes.append(
             "vCPU threads load and put their guest FPU, but no kvm_entry was seen: it was not "
             "recorded, or this KVM back end (PVM) emits none. Rules about VM entry are not "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.events import KINDS
+from fputrace.events import KINDS, UNREAD
 from fputrace.findings import Coverage, Route, Rule, Status, TraceRule
 
 if TYPE_CHECKING:
@@ -47,6 +47,24 @@ HIDDEN_LOSSES = (
 )
 
 
+def unread_of(trace: Trace) -> frozenset[str]:
+    """Events of a text whose lines are there, but cut or printed without their fields."""
+    return frozenset(name for name, lacks in trace.unusable.items() if UNREAD in lacks)
+
+
+def to_read(trace: Trace) -> str:
+    """What to do where a text holds events but not their fields."""
+    if "perf script" in trace.format:
+        return (
+            "Print them: perf script --ns --show-lost-events -F comm,tid,cpu,time,event,trace "
+            "(trace prints the fields)."
+        )
+    return (
+        "Give the text with whole lines: not cut (cut -c, a terminal's width), not wrapped by a "
+        "mail program (send it as an attachment); or give the recording itself."
+    )
+
+
 class Gathered:
     """What one pass over a trace found that the coverage depends on."""
 
@@ -67,6 +85,15 @@ class Gathered:
         self.seen = seen
         self.gaps = gaps
         self.holes = len(trace.losses)
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Events of a text whose lines are there, but cut or printed without their fields."""
+        return unread_of(self.trace)
+
+    def lack(self, event: str) -> str:
+        """Why an event that is missing is, as the end of a sentence."""
+        return "cannot be read in this text" if event in self.unread else "was not recorded"
 
     def recorded(self, event: str) -> bool:
         """Whether an event was recorded: seen, or switched on with a format that is usable.
@@ -137,8 +164,10 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
         return row(Status.NOT_APPLICABLE, f"not a rule of generation {' or '.join(candidates)}")
     missing = found.missing(rule.needs)
     if missing:
-        return row(Status.NOT_DECIDABLE, "events it needs were not recorded", missing)
+        return row(Status.NOT_DECIDABLE, _without(missing, found), missing)
     if rule.vcpu_only and not found.has_vcpu:
+        if any(event.startswith("kvm:") for event in found.unread):
+            return row(Status.NOT_DECIDABLE, "KVM's events in this text cannot be read")
         return row(Status.NOT_APPLICABLE, "no vCPU ran in this trace")
     for need in rule.needs:
         if not any(found.occurred(kind) for kind in need.split("|")):
@@ -156,7 +185,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
         return row(Status.NOT_DECIDABLE, _closed(route, found), lacks)
     limits = [f"{_closed(route, found)} ({', '.join(lacks)})" for route, lacks in closed]
     limits += [
-        f"{event} was not recorded, which could excuse what is found"
+        f"{event} {found.lack(event)}, which could excuse what is found"
         for event in found.missing(rule.excuses)
     ]
     if found.holes:
@@ -178,7 +207,14 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
 
 def _closed(route: Route, found: Gathered) -> str:
     """Why a way to the fault is closed, in words."""
-    return route.shows if route.shows else "events it needs were not recorded"
+    return route.shows if route.shows else _without(found.lacking(route), found)
+
+
+def _without(missing: Sequence[str], found: Gathered) -> str:
+    """That events are missing, in words: they are in a text that cannot be read, or nowhere."""
+    if any(one in found.unread for need in missing for one in need.split("|")):
+        return "events it needs are in this text, but their fields are not"
+    return "events it needs were not recorded"
 
 
 def cover_trace_rules(rules: Sequence[TraceRule]) -> list[Coverage]:
@@ -189,14 +225,17 @@ def cover_trace_rules(rules: Sequence[TraceRule]) -> list[Coverage]:
     ]
 
 
-def record_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | None:
+def record_command(
+    rows: Sequence[Coverage], has: Sequence[str], unread: frozenset[str] = frozenset()
+) -> str | None:
     """The command that would record what undecided rules lack, or None when they lack nothing.
 
     And what this trace ``has`` (:attr:`Gathered.has`), so that nothing is lost.  It chooses the
     events that the kernel there has; probes are asked for where a rule wants some, those of the
-    kernel's own FPU use apart, for they can be frequent.
+    kernel's own FPU use apart, for they can be frequent.  Events that were recorded and only
+    cannot be read (``unread``) are no reason for another recording.
     """
-    wanted = _wanted(rows)
+    wanted = _wanted(rows, unread)
     if not wanted:
         return None
     probed = [need for need in (*wanted, *has) if need.startswith(("probe:", "argument:"))]
@@ -205,10 +244,12 @@ def record_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | None:
     return " ".join(["fputrace record", *options, "--seconds 10"])
 
 
-def trace_cmd_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | None:
+def trace_cmd_command(
+    rows: Sequence[Coverage], has: Sequence[str], unread: frozenset[str] = frozenset()
+) -> str | None:
     """The same for trace-cmd, as far as it goes without probes; None when they are all there is."""
     probed = ("probe:", "argument:")
-    wanted = [need for need in _wanted(rows) if not need.startswith(probed)]
+    wanted = [need for need in _wanted(rows, unread) if not need.startswith(probed)]
     if not wanted:
         return None
     events = list(BASE_EVENTS)
@@ -218,13 +259,13 @@ def trace_cmd_command(rows: Sequence[Coverage], has: Sequence[str]) -> str | Non
     return "trace-cmd record -C mono -b 20000 " + " ".join(f"-e {event}" for event in events)
 
 
-def _wanted(rows: Sequence[Coverage]) -> list[str]:
+def _wanted(rows: Sequence[Coverage], unread: frozenset[str]) -> list[str]:
     """What undecided rules miss, each once; of alternatives the first."""
     wanted: dict[str, None] = {}
     for row in rows:
         if row.status is Status.NOT_DECIDABLE:
             for need in row.missing:
                 first = need.split("|")[0]
-                if ":" in first:
+                if ":" in first and first not in unread:
                     wanted[first] = None
     return list(wanted)

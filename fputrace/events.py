@@ -368,6 +368,10 @@ class EventBlock:
         return pd.concat([frame, decoded.drop(columns=["name"], errors="ignore")], axis=1)
 
 
+UNREAD = "a text that can be read"
+"""What an event of a text lacks whose lines are there, but cut, or printed without fields."""
+
+
 @dataclass(frozen=True)
 class ProbeDefinition:
     """What a probe was made to be: its function, entry or return, and each argument's fetch.

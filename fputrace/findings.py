@@ -236,6 +236,10 @@ class TraceFacts(NamedTuple):
     candidates: tuple[str, ...]
     decided: bool
     missing: tuple[str, ...]
+    unread: frozenset[str]
+    """Events of a text whose lines are there, but not their fields."""
+    to_read: str
+    """What to do about those."""
     bad_flags: int
 
 

@@ -25,6 +25,7 @@ from fputrace.errors import FormatError
 from fputrace.parsers.dump import Dump, Place
 from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
 from fputrace.parsers.mail import unflowed
+from fputrace.parsers.textevents import names_in
 from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped
 
 _BEGIN = re.compile(rb"Dumping ftrace (?:instance (?P<name>\S{1,64}+) )?+buffer(?::| \(skipping)")
@@ -234,6 +235,7 @@ class _Reader:
             dump.copy.line(body + b"\n", number)
         elif dump.absolute:
             if _STACK.fullmatch(body) is None:
+                dump.named |= names_in(body)
                 self.gap()
             self.learn(body)
         elif _STACK.fullmatch(body) is None:
@@ -255,6 +257,8 @@ class _Reader:
         """Something between quoted lines: lines may have been left out, or broken to fit."""
         dump = self.now
         assert dump is not None  # asked by the caller
+        if dump.pending is not None:
+            dump.named |= names_in(dump.pending[0].text)
         dump.pending = None
         dump.holes += not dump.seam
         dump.seam = True
@@ -388,6 +392,7 @@ def _result(reader: _Reader, dump: Dump) -> Unwrapped:
         relative=not dump.absolute,
         losses_known=dump.in_file,
         damaged=dump.cut,
+        named=frozenset(dump.named),
     )
     read.notes += dump.notes(
         [place for place in reader.found if place.first != dump.first], reader.dumps - 1

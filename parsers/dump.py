@@ -50,6 +50,8 @@ class Dump:
     top: int = 0
     shift: int = 0
     cut: str = ""
+    named: set[str] = field(default_factory=set)
+    """Known events that lines name which were left out."""
 
     def settle(self) -> None:
         """The event last read is whole: copy it, behind the hole its CPU may have."""

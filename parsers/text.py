@@ -92,6 +92,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     if outer is not None:
         trace.kernel = outer.kernel or trace.kernel
         trace.notes += outer.notes
+        found.named |= outer.named
         trace.limits += outer.limits
         trace.losses_known = outer.losses_known
     trace.comms = {0: "<idle>"}

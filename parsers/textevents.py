@@ -13,6 +13,7 @@ from fputrace.events import (
     ABSENT,
     KINDS,
     PROBED_FUNCTIONS,
+    UNREAD,
     EventFormat,
     FormatField,
     Kind,
@@ -35,6 +36,7 @@ FUNCTION = "ftrace:function"
 _SPECS: dict[str, KindSpec] = {
     name: spec for spec in KINDS for key in spec.names for name in (key, f"{spec.system}:{key}")
 }
+_KEYS = frozenset(f"{spec.system}:{key}" for spec in KINDS for key in spec.names)
 _ENTER = next(spec for spec in KINDS if spec.kind is Kind.SYS_ENTER)
 _EXIT = next(spec for spec in KINDS if spec.kind is Kind.SYS_EXIT)
 
@@ -82,6 +84,8 @@ class Event(NamedTuple):
 
 
 _TOKEN = re.compile(rb"(\S{1,250})[ \t]*")
+_NAMED = re.compile(rb"(?<!\S)((?:\w{1,64}:)?\w{4,64}):(?!\S)")
+_LEAST_CUT = 4  # letters of a name that is cut off: `x86_`, `kvm_`
 _PERIOD = re.compile(rb"\d{1,20}[ \t]+(?=\S+:(?:\s|$))")
 _PARENT = re.compile(r"<-+ ?\S")
 _PROBE = re.compile(r"\((?:(?P<ret>\S{1,250}) <- )?(?P<func>[^\s()]{1,250})\)(?: (?P<args>.*))?$")
@@ -103,6 +107,12 @@ def split_name(line: bytes, at: int) -> Named | None:
     word = token[1].decode("utf-8", "backslashreplace")
     colon = len(word) > 1 and word.endswith(":")
     return Named(word[:-1] if colon else word, colon, token.end())
+
+
+def names_in(text: bytes) -> set[str]:
+    """``system:name`` of the known events that a line names which is no event, or no whole one."""
+    words = {word.decode("ascii") for word in _NAMED.findall(text)}
+    return {key_of(word, spec) for word in words if (spec := spec_named(word)) is not None}
 
 
 def spec_named(name: str) -> KindSpec | None:
@@ -266,7 +276,7 @@ class EventTable:
         elif event.lacks or event.broken:
             if event.key in self.alive:
                 return event._replace(broken=True)
-            unusable.setdefault(event.key, list(event.lacks) or ["a text that can be read"])
+            unusable.setdefault(event.key, list(event.lacks) or [UNREAD])
         if event.key in unusable:
             return event._replace(kind=Kind.OTHER, ops=_NOTHING, broken=False)
         if event.shape is not None:
@@ -288,6 +298,20 @@ class EventTable:
                 names.append(key)
                 self.trace.event_kinds.append(event.kind)
         return number
+
+    def tell_unread(self, named: set[str]) -> None:
+        """Note known events of which no line could be read: those `named`, and those cut off.
+
+        Told when a pass has ended.  ``cut`` leaves the beginning of a name as the last word.
+        """
+        counts = self.trace.counts
+        cut = tuple(name for name in counts if len(name) >= _LEAST_CUT and name not in _KEYS)
+        for name in _SPECS:
+            if cut and any(name.startswith(one) for one in cut):
+                named = named | {key_of(name, _SPECS[name])}
+        for key in sorted(named):
+            if key not in counts:
+                self.trace.unusable.setdefault(key, [UNREAD])
 
     def _tell_fields(self, key: str, shape: Shape) -> None:
         known = self.told.setdefault(key, {})

@@ -19,6 +19,7 @@ from fputrace.lines import textlayout as layout
 from fputrace.lines import textscan
 from fputrace.parsers.rows import Hole, Seen
 from fputrace.parsers.source import Source
+from fputrace.parsers.textevents import names_in
 from fputrace.parsers.textlines import (
     CPUS,
     LARGEST_CPU,
@@ -156,6 +157,8 @@ class Index:
     """Number of a last line that has no newline."""
     cut_text: bytes = b""
     header: Header = field(default_factory=Header)
+    named: set[str] = field(default_factory=set)
+    """Known events, ``system:name``, that lines name which are no events."""
 
 
 class ColumnsError(Exception):
@@ -369,6 +372,7 @@ class Indexer:
 
     def _odd(self, line: bytes) -> None:
         self.found.odd += 1
+        self.found.named |= names_in(line[:LARGEST_PREFIX])
         if len(self.found.odd_lines) < SHOWN:
             self.found.odd_lines.append((int(self.state[layout.LINE]), shown(line)))
 

@@ -201,6 +201,7 @@ class Pass:
 
     def _finish(self) -> None:
         trace, state = self.trace, self.state
+        self.table.tell_unread(self.plan.index.named)
         if state[layout.BACK]:
             trace.clock_global = False
             trace.notes.append(

@@ -75,6 +75,8 @@ class Unwrapped:
     damaged: str = ""
     notes: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    named: frozenset[str] = frozenset()
+    """Known events, ``system:name``, that lines name which were left out as no whole events."""
 
 
 class Copy:
