@@ -113,6 +113,17 @@ def _release(place: str, value: Any) -> str:
     return str(value)
 
 
+def _generation(place: str, value: Any) -> str:
+    from fputrace.generation import GENERATIONS
+
+    if _text(place, value) not in GENERATIONS:
+        raise UsageError(
+            f"{place}: there is no generation {value!r}",
+            hint=f"Generations: {', '.join(GENERATIONS)}.\n{_HINT}",
+        )
+    return str(value)
+
+
 def _flag(place: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{place} is {value!r}, and should be true or false", hint=_HINT)
@@ -149,7 +160,7 @@ KEYS: Mapping[str, Callable[[str, Any], Any]] = {
     "fail-on": _level,
     "fail-on-confirmed": _flag,
     "strict": _flag,
-    "generation": _text,
+    "generation": _generation,
     "kernel": _release,
 }
 """Every option there is, and what checks its value."""

@@ -79,6 +79,9 @@ BAD = [
     ("fail-on = 'perf'", "the closest that exist: performance"),
     ("strict = 1", "true or false"),
     ("kernel = 5", "should be a text"),
+    ("generation = 5", "should be a text"),
+    ("generation = 'G9'", "generation: there is no generation 'G9'"),
+    ("generation = 'g5'", "Generations: G0, "),
     ("x", "is no TOML"),
     ("a = " + "[" * 5000, "is no TOML"),
 ]
