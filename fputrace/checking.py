@@ -212,7 +212,10 @@ class Collector:
             self._take(rule, out, confirmed, True, last_seen)
             self._take(rule, out, taken & ~confirmed, False, last_seen)
             if rule.price is not None:
-                self._price(rule, out, rows, rule.price(rows))
+                priced = rule.price(rows)
+                unrestored = rows.show(rule.unrestored)
+                self._price(rule, out, rows, priced & ~unrestored, rule.moves)
+                self._price(rule, out, rows, priced & unrestored, (rule.moves[0], 0))
 
     @property
     def unfilled(self) -> bool:
@@ -290,11 +293,12 @@ class Collector:
         out: NDArray[np.int64],
         rows: Rows,
         mask: NDArray[np.bool_],
+        moves: tuple[int, int],
     ) -> None:
         if not mask.any():
             return
         moved, spent = self._pricing.cost(
-            rows.xfeatures[mask], out[mask, Out.COUNT], rule.moves, rule.components
+            rows.xfeatures[mask], out[mask, Out.COUNT], moves, rule.components
         )
         serial = out[mask, Out.SERIAL]
         order = np.argsort(serial, kind="stable")

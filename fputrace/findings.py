@@ -210,6 +210,8 @@ class Rule:
     """Rows that cost something: each of their occurrences what ``moves`` says."""
     moves: tuple[int, int] = (1, 1)
     """Saves and restores that a priced occurrence costs."""
+    unrestored: Fact = _NOTHING
+    """Priced rows that show one of these cost their saves alone."""
     components: int = -1
     """Bits of xfeatures: only what these add is the price."""
     costs_only: bool = False

@@ -101,6 +101,7 @@ class Judged(Follower):
             model.eager,
             any(TABLES[code].reload_after_entry for code in candidates),
             model.out_save_flag,
+            _exits(owner.trace),
         )
 
 
@@ -212,6 +213,12 @@ def _watched(kinds: Sequence[Kind]) -> NDArray[np.uint8]:
     return watched
 
 
+def _exits(trace: Trace) -> bool:
+    """Whether kvm_userspace_exit was recorded: without it nothing tells that KVM_RUN went on."""
+    exit_ = "kvm:kvm_userspace_exit"
+    return bool(trace.counts.get(exit_)) or exit_ in trace.formats
+
+
 class Swapped(Follower):
     """KVM_RUNs as a whole (:mod:`fputrace.replay.swaps`)."""
 
@@ -273,8 +280,7 @@ class Counted(Follower):
             TABLES[first].eager,
             first in _RAW,
             first in _POINTER,
-            bool(owner.trace.counts.get("kvm:kvm_userspace_exit"))
-            or "kvm:kvm_userspace_exit" in owner.trace.formats,
+            _exits(owner.trace),
         )
 
     def make_room(self) -> None:

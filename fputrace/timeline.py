@@ -62,7 +62,7 @@ class Fact(IntFlag):
     TWO_CPUS = 1 << 17  # acquired on two CPUs at once, both running it
     TWO_CPUS_OPEN = 1 << 18  # the same, but the other CPU was not seen to go on
     UNLOAD_THEN_SAVE = 1 << 19  # guest unloaded and user image saved in one switch window
-    LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, guest loaded with nothing between
+    LOAD_AFTER_IN = 1 << 20  # user image restored at switch-in, saved by the next load unused
     RAW_FIRST = 1 << 22  # with RAW_*: it was the task's first activation after switch-in
     BAD_FLAG = 1 << 21  # a flag this generation cannot print
     # What probes show (fputrace.replay.probed).
@@ -106,6 +106,7 @@ class Fact(IntFlag):
     SAVE_UNUSED = 1 << 58  # a switch-out save that no restore ever read
     SAVE_UNUSED_OPEN = 1 << 59  # the same, but the restore may have been done
     STICKY = 1 << 60  # AVX-512 or AMX in use at every one of many saves
+    LOAD_AFTER_SKIPPED = 1 << 61  # LOAD_AFTER_IN, but its restore was skipped: only the save
 
 
 @dataclass(frozen=True)

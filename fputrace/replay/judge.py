@@ -32,6 +32,11 @@ if not cython.compiled:
     WIN_OPEN = int(layout.Win.OPEN)
     OWN_NULL = int(layout.Own.NULL)
     OWN_TOKEN = int(layout.Own.TOKEN)
+    # What PUT_AT_OUT holds: the guest was put at the switch-out, and the VMM's image since ...
+    PUT_OUT = 1  # was not restored
+    PUT_RELOADED = 2  # was, or the guest's for the load: its flag tells
+    PUT_RESTORED = 3  # was restored, and the load saves it
+    PUT_SKIPPED = 4  # was still in the registers, and the load saves it
     ONCE_CLEAR = int(layout.ONCE_A_STAY[0])
     ONCE_FOREIGN = int(layout.ONCE_A_STAY[1])
     ONCE_LOADED = int(layout.ONCE_A_STAY[2])
@@ -93,7 +98,9 @@ if not cython.compiled:
     F_ENTRY_NOT_LOADED = int(Fact.ENTRY_NOT_LOADED)
     F_LIVE_NOT_SAVED = int(Fact.LIVE_NOT_SAVED)
     F_LIVE_NOT_SAVED_QUIET = int(Fact.LIVE_NOT_SAVED_QUIET)
+    COSTS_SHIFT = layout.COSTS_SHIFT
     F_LOAD_AFTER_IN = int(Fact.LOAD_AFTER_IN)
+    F_LOAD_AFTER_SKIPPED = int(Fact.LOAD_AFTER_SKIPPED) >> layout.COSTS_SHIFT
     F_LOAD_TWICE = int(Fact.LOAD_TWICE)
     F_RAW_ELSEWHERE = int(Fact.RAW_ELSEWHERE)
     F_RAW_FIRST = int(Fact.RAW_FIRST)
@@ -183,7 +190,8 @@ class Judge:
     loop numbers them; seen: int64[Seen.WIDTH]; out: int64[rows, Out.WIDTH]; row: int64[REF] to
     work in; wanted: the Fact bits
     some rule asks for; grace: kvm_entry is printed before a late reload; out_flag: what
-    ``load_fpu`` a switch-out save prints, or -1.
+    ``load_fpu`` a switch-out save prints, or -1; exits: kvm_userspace_exit was recorded, which ends
+    a KVM_RUN.
     """
 
     cpus: cython.longlong[:, ::1]
@@ -196,6 +204,7 @@ class Judge:
     out_flag: cython.longlong
     eager: cython.bint
     grace: cython.bint
+    exits: cython.bint
 
     def __init__(
         self,
@@ -208,6 +217,7 @@ class Judge:
         eager: bool,
         grace: bool,
         out_flag: int,
+        exits: bool,
     ) -> None:
         self.cpus = cpus
         self.tasks = tasks
@@ -219,6 +229,7 @@ class Judge:
         self.eager = eager
         self.grace = grace
         self.out_flag = out_flag
+        self.exits = exits
 
     def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the old rows copied by the caller)."""
@@ -350,6 +361,26 @@ class Judge:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
+    def restored_after_put(
+        self, s: cython.Py_ssize_t, tail: cython.bint, valid: cython.bint
+    ) -> cython.void:
+        """regs_activated of task s, whose guest was put at its switch-out: will the next load save
+        an image that was restored for nothing?  As :mod:`fputrace.replay.costs` counts it.
+        """
+        flag: cython.bint = self.row[6] != 0
+        if self.eager:
+            # switch_fpu_finish() prints it whether or not it had to restore.
+            if tail:
+                self.tasks[s, T_PUT_AT_OUT] = PUT_SKIPPED if valid else PUT_RESTORED
+        elif flag:
+            self.tasks[s, T_PUT_AT_OUT] = PUT_RELOADED
+        elif self.tasks[s, T_PUT_AT_OUT] == PUT_RELOADED:
+            # The load's own, with live registers: it saves what had been restored.
+            self.tasks[s, T_PUT_AT_OUT] = PUT_RESTORED
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
     def two_cpus(self, c: cython.Py_ssize_t, fact: cython.longlong) -> cython.void:
         """The activation elsewhere of CPU c's task is settled."""
         s: cython.Py_ssize_t = self.cpus[c, C_TWO_SLOT]
@@ -384,7 +415,8 @@ class Judge:
                 # A pid filter records a task's tail only before another chosen task: an incoming
                 # one that does nothing but leave again may be an outsider.
                 self.emit_switch(F_LIVE_NOT_SAVED if spoke else F_LIVE_NOT_SAVED_QUIET, c, p)
-            self.tasks[p, T_PUT_AT_OUT] = self.cpus[c, C_SW_UNLOADED]
+            if self.tasks[p, T_PUT_AT_OUT] or (self.exits and self.cpus[c, C_SW_UNLOADED]):
+                self.tasks[p, T_PUT_AT_OUT] = PUT_OUT
         self.cpus[c, C_SWITCHING] = 0
         self.cpus[c, C_STAY_KNOWN] = 1
         self.cpus[c, C_STAY_SHOWN] = self.cpus[c, C_SW_SHOWN]
@@ -470,6 +502,7 @@ class Judge:
         bits: cython.longlong
         row: cython.longlong[::1] = self.row
         foreign: cython.bint
+        skipped: cython.longlong
         unlike: cython.bint
         elsewhere: cython.bint
         tail: cython.bint
@@ -547,6 +580,10 @@ class Judge:
             bits = 0
             if kind == K_REGS_ACTIVATED:
                 cpus[c, C_LAST_ACT_TS] = ts
+                if tasks[s, T_PUT_AT_OUT]:
+                    self.restored_after_put(
+                        s, tail, own_state == OWN_TOKEN and facts[f, B_OWN] == op0 and last == c
+                    )
                 if self.eager:
                     if op1 == 0:
                         bits = F_BAD_FLAG
@@ -628,8 +665,11 @@ class Judge:
                     if kvm == KVM_LOADED:
                         bits |= F_LOAD_TWICE
                         self.seen[E_DOUBLE_LOAD] += 1
-                    if tasks[s, T_PUT_AT_OUT]:
+                    if tasks[s, T_PUT_AT_OUT] == PUT_RESTORED:
                         bits |= F_LOAD_AFTER_IN
+                    elif tasks[s, T_PUT_AT_OUT] == PUT_SKIPPED:
+                        skipped = F_LOAD_AFTER_SKIPPED
+                        bits |= skipped << COSTS_SHIFT
                 else:
                     if kvm == KVM_OUT:
                         bits |= F_UNLOAD_TWICE

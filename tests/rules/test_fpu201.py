@@ -86,9 +86,9 @@ def test_fires(generation: str, tmp_path: Path) -> None:
     assert ("by design" in finding.message) == (generation == "G1")
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_price_is_of_both_halves(generation: str, tmp_path: Path) -> None:
+def test_price_is_of_both_halves(tmp_path: Path) -> None:
     """The switch-in restored the image that the next load saves: two restores, two saves."""
+    generation = "G1"
     (both,) = of(tell(put_at_sched_out, generation, tmp_path), "FPU201")
 
     def out_half(s: Story) -> None:
@@ -112,6 +112,23 @@ def test_recordings(case: str, least: int, most: int, samples: Path) -> None:
     analysis = fputrace.analyze(samples / case / "trace.dat")
     assert least <= confirmed(analysis, "FPU201") <= most
     assert not possible(analysis, "FPU201")
+
+
+@pytest.mark.parametrize("case", ["4.14.5-pinned", "6.1-put-at-sched-out"])
+def test_costs_what_the_books_call_redundant(case: str, samples: Path) -> None:
+    """A restore that was skipped, as some are here, costs nothing."""
+    analysis = fputrace.analyze(samples / case / "trace.dat", costs=True)
+    assert analysis.costs is not None
+    books = {task.pid: task.total for task in analysis.costs.tasks}
+    found = of(analysis, "FPU201")
+    assert found
+    for finding in found:
+        total = books[finding.pid or 0]
+        assert finding.cost is not None
+        assert (finding.cost.bytes, finding.cost.ns) == (total.bytes_redundant, total.ns_redundant)
+    if case == "4.14.5-pinned":
+        total = books[found[0].pid or 0]
+        assert total.saves.redundant > total.restores.redundant > found[0].count
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
