@@ -7,6 +7,7 @@ a killed one left.  Nobody else's instance, event or probe is touched, nor the t
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -38,6 +39,9 @@ _PAUSE = 0.1
 _READ = re.compile(r"^read events:\s*(\d+)", re.M)
 _PATIENCE = 60.0
 """Seconds a recorder has to write its file after it was told to stop."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What only storing the recording fails with, never tracefs."""
 
 Talk = Callable[[str], None]
 
@@ -218,8 +222,21 @@ def record(
 ) -> Recorded:
     """Record into ``run.output`` with one of :data:`RECORDERS`, and write the sidecar beside it.
 
-    Raises UsageError when the recorder is missing or fails.
+    Raises UsageError when the recorder is missing or fails, OSError with the name of the recording
+    when it cannot be stored.
     """
+    try:
+        return _record(tracefs, plan, run, recorder, talk, proc)
+    except OSError as error:
+        # A write that fails knows no name.
+        if error.filename is None and error.errno in _NO_ROOM:
+            error.filename = run.output
+        raise
+
+
+def _record(
+    tracefs: Tracefs, plan: Plan, run: Run, recorder: str, talk: Talk, proc: str
+) -> Recorded:
     done = Recorded(run.output)
     tasks = {task[0]: task for task in sidecar.tasks(proc)}
     with ExitStack() as stack:
@@ -354,9 +371,14 @@ def _by_tracefs(
         files.close()
         _copy(tracefs, plan, folder, done, tasks)
         part = f"{run.output}.part"
-        with tarfile.open(part, "w") as tar:
-            tar.add(folder, arcname=".")
-        os.replace(part, run.output)
+        try:
+            with tarfile.open(part, "w") as tar:
+                tar.add(folder, arcname=".")
+            os.replace(part, run.output)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
 
 
 def _drop_folders(folder: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -147,6 +148,26 @@ def test_an_instance_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be made"):
         live.record(FakeTracefs(str(top)), plan, run, "tracefs", print, str(tmp_path / "proc"))
     assert (top / "kprobe_events").read_text() == ""
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """No file may grow beyond 8 KiB: room for the pages, not for a tar of them."""
+    top = make(tmp_path)
+    others(top)
+    words = [sys.executable, "-m", "tests.record.driver", str(tmp_path), str(tmp_path / "out.tar")]
+    ran = subprocess.run(
+        [*words, "true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )
+    assert ran.returncode != 0
+    assert f"OSError: [Errno 27] File too large: '{tmp_path}/out.tar'" in ran.stderr
+    assert_as_it_was(top)
+    assert not [path for path in tmp_path.iterdir() if "out.tar" in path.name]
+    assert not list(tmp_path.glob(".fputrace-*"))
 
 
 def test_a_recorder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
