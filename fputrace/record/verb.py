@@ -26,6 +26,7 @@ class Options(Protocol):
     vm: int | None
     seconds: float | None
     buffer_mb: int | None
+    dry_run: bool
     tracefs: str | None
 
 
@@ -43,12 +44,16 @@ Counted = Callable[[str], tuple[Mapping[str, int], int, float] | None]
 
 
 def asked(options: Options) -> Asked:
-    """Look at this kernel and choose.  Raises UsageError where it cannot be recorded here."""
+    """Look at this kernel and choose.  Raises UsageError where it cannot be recorded here.
+
+    What is only printed (``dry_run``) will run when this process is gone: with the number alone in
+    its name, the next recording would take it for what a dead process left, and remove it.
+    """
     tracefs = find_tracefs(options.tracefs)
     pids, notes = _threads(options)
     plan = make_plan(
         describe(tracefs),
-        str(os.getpid()),
+        f"dry{os.getpid()}" if options.dry_run else str(os.getpid()),
         probes=options.probes,
         kfpu=options.kfpu,
         pids=pids,

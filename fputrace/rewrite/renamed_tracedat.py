@@ -25,7 +25,7 @@ Progress = Callable[[Trace], None]
 _VERSION = re.compile(rb"[0-9][0-9.]{0,15}")
 _LINE = re.compile(rb"(\S+) (\S) (\S+)(?:\s+\[(\S+)\])?.*", re.S)
 _OWN_MODULES = (b"kvm", b"kvm_intel", b"kvm_amd", b"irqbypass")
-_OWN_INSTANCE = re.compile(r"fputrace-\d+")  # as fputrace record names its own
+_OWN_INSTANCE = re.compile(r"fputrace-(?:dry)?\d+")  # as fputrace record names its own
 
 
 class Spool:

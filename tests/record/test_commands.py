@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fputrace.cli import main
+from fputrace.record import live
 from fputrace.record.commands import Run, commands, perf_words, script, trace_cmd_words
 from fputrace.record.plan import Event, Fetch, Plan, Probe
-from tests.record.fake import make
+from tests.record.fake import FakeTracefs, make
 
 PLAN = Plan(
     tag="42",
@@ -123,3 +125,27 @@ def test_a_dry_run_says_what_this_kernel_lacks(
     assert "neither kprobes nor fprobes" in captured.err
     assert main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("recorder", [[], ["--with", "trace-cmd"]])
+def test_printed_names_are_no_dead_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recorder: list[str]
+) -> None:
+    """The next start of a recording removes what bears a dead process's number."""
+    top = make(tmp_path)
+    assert main(["record", "--dry-run", "--probes", "--tracefs", str(top), *recorder]) == 0
+    text = capsys.readouterr().out
+    said = re.search(r"-B (\S+)", text)
+    assert said is not None
+    instance = said[1]
+    group = instance.replace("-", "_")
+    assert f"rmdir {top}/instances/{instance}\n" in text
+    assert f"echo -:{group}/save_fpregs_to_fpstate >> {top}/kprobe_events\n" in text
+    (top / f"instances/{instance}").mkdir()
+    (top / "kprobe_events").write_text(f"p:{group}/save_fpregs_to_fpstate schedule\n")
+    talk: list[str] = []
+    live.sweep(FakeTracefs(str(top)), talk.append, str(tmp_path / "proc"))
+    assert talk == []
+    assert (top / f"instances/{instance}").is_dir()
+    # Nor does the script, which looks for numbers, too.
+    assert not re.fullmatch(r"fputrace-[0-9]+", instance)
