@@ -628,3 +628,35 @@ def test_the_clock_of_a_text_can_be_told() -> None:
     unknown = fputrace("info", "--clock", "bot", text)
     assert unknown.returncode == 2
     assert b"Clocks: local, global" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", BUG, "--to", "perfetto"),
+        ("redact", BUG, "-"),
+        ("cut", BUG, "-", "--finding", "FPU101"),
+    ],
+)
+def test_nothing_binary_goes_to_a_terminal(words: tuple[object, ...]) -> None:
+    assert on_terminal(*words) == (2, "")
+
+
+def test_what_is_binary_for_a_terminal_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.main(["redact", str(BUG), "-"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the result is binary, and standard output is a terminal" in err
+    assert "Name a file to write" in err
+
+
+def test_text_goes_to_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "small.txt"
+    assert cli.main(["convert", str(BUG), "--to", "text", "-o", str(path)]) == 0
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:400]))
+    status, got = on_terminal("redact", path, "-", "-q")
+    assert status == 0
+    assert "x86_fpu" in got or "sched_switch" in got

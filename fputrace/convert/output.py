@@ -47,6 +47,15 @@ def file_output(output: str | None) -> Iterator[IO[bytes]]:
         raise
 
 
+def check_no_terminal(output: str | None) -> None:
+    """Raises UsageError where bytes that are no text would be written to a terminal."""
+    if output is None and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError(
+            "the result is binary, and standard output is a terminal",
+            hint="Name a file to write, or send it on: > FILE, | COMMAND",
+        )
+
+
 @contextmanager
 def folder_output(output: str, force: bool, known_by: str = "metadata.parquet") -> Iterator[str]:
     """A folder to write in, which appears under its name when all is written.

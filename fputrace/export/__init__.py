@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fputrace.convert.output import file_output, folder_output
+from fputrace.convert.output import check_no_terminal, file_output, folder_output
 from fputrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,5 +61,6 @@ def export(
     from fputrace.export.perfetto import messages, write_perfetto
 
     messages()  # before anything is made
+    check_no_terminal(output)
     with file_output(output) as out:
         write_perfetto(analysis, out, window)

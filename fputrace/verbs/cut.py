@@ -60,8 +60,9 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """A piece of IN as OUT."""
-    from fputrace.convert.output import file_output
+    from fputrace.convert.output import check_no_terminal, file_output
     from fputrace.rewrite.beside import facts_beside, write_beside
+    from fputrace.rewrite.records import plan_of
 
     args.traces = [args.input]
     (path,) = traces_of(args)
@@ -71,13 +72,17 @@ def run(args: argparse.Namespace) -> int:
             trace, piece, said = _around_finding(args, path, stack)
         else:
             trace, piece, said = _of_time(args, path, stack)
+        shown = args.output or "standard output"
+        if plan_of(trace) is not None:
+            check_no_terminal(args.output)
+            if args.output and not args.output.endswith((".dat", ".gz", ".zst")):
+                said = f"{shown} is a trace.dat: trace-cmd report reads it\n{said}".rstrip()
         with file_output(args.output) as out:
             out.write(piece.data)
         facts = facts_beside(trace, path)
         beside = write_beside(args.output, facts) if facts and args.output else ""
         if not args.quiet:
             events = sum(trace.counts.values())
-            shown = args.output or "standard output"
             say(
                 f"{shown}: {len(piece.data):,} bytes, {piece.events:,} of {events:,} events",
                 said + (f"\n{beside} belongs to it" if beside else ""),

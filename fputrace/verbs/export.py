@@ -47,6 +47,7 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The tracks or tables of one TRACE."""
+    from fputrace.convert.output import check_no_terminal
     from fputrace.export import Window, export
     from fputrace.screen import say
 
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             f"export writes one trace, and {len(args.traces)} were given",
             hint="Export them one by one, each with its own -o.",
         )
+    if args.to == "perfetto":
+        check_no_terminal(args.output)  # before the recording is read
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack, drawing=True)
         if unreadable:

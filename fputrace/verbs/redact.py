@@ -45,8 +45,10 @@ def add(offer: Offer) -> None:
 def run(args: argparse.Namespace) -> int:
     """IN as OUT, without its names."""
     import fputrace
+    from fputrace.convert.output import check_no_terminal
     from fputrace.rewrite import redact
     from fputrace.rewrite.beside import facts_beside, write_beside
+    from fputrace.rewrite.records import plan_of
 
     args.traces = [args.input]
     (path,) = traces_of(args)
@@ -54,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as bar:
         progress = progress_of(args, bar)
         trace = bar.enter_context(fputrace.open(path, progress=progress, **reading(args)))
+        if plan_of(trace) is not None:
+            check_no_terminal(args.output)
         with _seekable(args.output) as out:
             done = redact(trace, out, args.keep, progress)
         facts = done.facts(facts_beside(trace, path))

@@ -270,3 +270,17 @@ def test_damaged_recordings_give_a_piece_or_an_error(
         if status == 0:
             fputrace.analyze(out).trace.close()
         capsys.readouterr()
+
+
+def test_a_trace_dat_of_another_name_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    perf = CORRUPTION.with_name("perf.data")
+    for name in ("small.data", "small.dat"):
+        out = tmp_path / name
+        assert cut(perf, out, "--finding", "FPU101") == 0
+        said = capsys.readouterr().err
+        told = f"{out} is a trace.dat: trace-cmd report reads it" in said
+        assert told == (name == "small.data")
+        assert "FPU101 is confirmed in it too" in said
+    assert read_all(tmp_path / "small.data").trace.format.startswith("trace.dat")
