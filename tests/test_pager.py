@@ -269,6 +269,22 @@ def test_the_events_lead_the_cursor() -> None:
     on_screen(act)
 
 
+def test_the_list_keeps_its_place_when_it_changes() -> None:
+    async def act(app: Pager, pilot: Pilot[None]) -> None:
+        await pilot.press("n", "n", "tab", "down", "down")
+        await settle(app, pilot)
+        table = app.query_one(Events)
+        place = app.shown[table.cursor_row]
+        for others in (False, True):
+            await pilot.press("a")
+            await settle(app, pilot)
+            assert len({event.cpu for event in app.shown}) == 1 + others
+            assert app.shown[table.cursor_row] == place
+            assert app.view.cursor == place.ns
+
+    on_screen(act)
+
+
 def test_a_click_puts_the_cursor_there() -> None:
     async def act(app: Pager, pilot: Pilot[None]) -> None:
         await pilot.click(Lanes, offset=(app.label + 30, 4))
@@ -281,10 +297,12 @@ def test_help() -> None:
     async def act(app: Pager, pilot: Pilot[None]) -> None:
         await pilot.press("question_mark")
         assert isinstance(app.screen, Help)
+        await pilot.pause()
+        assert app.screen.query_one("#help").max_scroll_y == 0, "all of it is to be seen"
         await pilot.press("escape")
         assert not isinstance(app.screen, Help)
 
-    on_screen(act)
+    on_screen(act, size=(80, 24))
 
 
 def test_a_long_trace_is_drawn_at_once_and_sharpens() -> None:

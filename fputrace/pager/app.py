@@ -87,7 +87,8 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One box."""
         states = ", ".join(f"{letter} {word}" for letter, word in STATE_WORDS.items())
-        with VerticalScroll(id="help"):
+        with VerticalScroll(id="help") as box:
+            box.border_subtitle = "up and down scroll, Esc closes"
             yield Static(Text(HELP.format(states=states)))
 
     def action_dismiss_help(self) -> None:
@@ -134,7 +135,7 @@ class Pager(App[None]):
     Events { height: 1fr; }
     .wide Events { height: 1fr; width: 42%; border-left: solid $panel; }
     Help { align: center middle; }
-    #help { width: 72; max-width: 100%; height: auto; max-height: 90%; padding: 1 2;
+    #help { width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 0 2;
             border: round $accent; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -363,14 +364,22 @@ class Pager(App[None]):
             return
         cpu = self.cpus[self.chosen]
         shown = [event for event in near.events if not self.one_cpu or event.cpu == cpu]
+        changed = shown != self.shown
+        if table.has_focus and not changed:
+            return  # the bar leads
         self.filling = True
-        if shown != self.shown:
+        cursor = self.view.cursor
+        row = next((n for n, e in enumerate(shown) if e.ns >= cursor), len(shown) - 1)
+        if changed:
+            # Of several events at one time the bar stays on its own.
+            barred = self.shown[table.cursor_row : table.cursor_row + 1]
+            if barred and barred[0].ns == cursor and barred[0] in shown:
+                row = shown.index(barred[0])
             self.shown = shown
             table.clear()
             for event in shown:
                 table.add_row(*self._cells(event))
-        row = next((n for n, e in enumerate(shown) if e.ns >= self.view.cursor), len(shown) - 1)
-        if shown and not table.has_focus:
+        if shown:
             table.move_cursor(row=row, animate=False, scroll=False)
             table.scroll_to(y=max(0, row - table.size.height // 2), animate=False)
         self.call_after_refresh(self._filled)
@@ -493,8 +502,9 @@ class Pager(App[None]):
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """The cursor follows the bar while the list has the keys."""
-        if self.filling or not event.data_table.has_focus:
-            return
+        table = event.data_table
+        if self.filling or not table.has_focus or event.cursor_row != table.cursor_row:
+            return  # it was moved by list_events, or has moved on since
         if event.cursor_row < len(self.shown):
             chosen = self.shown[event.cursor_row]
             if chosen.cpu in self.cpus:
