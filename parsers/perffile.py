@@ -35,6 +35,10 @@ HEADER_FEATURE, COMPRESSED, COMPRESSED2 = 80, 81, 83
 FEATURE_TRACING_DATA, FEATURE_HOSTNAME, FEATURE_OSRELEASE = 1, 3, 4
 FEATURE_NRCPUS, FEATURE_CMDLINE = 7, 11
 FEATURE_DIR_FORMAT, FEATURE_COMPRESSED = 24, 27
+
+PIPE_CUT = "the pipe ends in the middle of a round of samples"
+"""What is wrong with a pipe whose last record holds samples: FINISHED_ROUND ends each round."""
+
 _WANTED = (
     FEATURE_TRACING_DATA,
     FEATURE_HOSTNAME,

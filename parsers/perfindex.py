@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ from fputrace.parsers.perffile import (
     FORK,
     HEADER_TRACING_DATA,
     LOST_SAMPLES,
+    PIPE_CUT,
+    SAMPLE,
     SAMPLE_ID_ALL,
     TRACEPOINT,
     Attr,
@@ -38,6 +40,7 @@ from fputrace.parsers.perffile import (
     Segment,
     more_behind,
 )
+from fputrace.parsers.perfpack import records_of
 
 GRANULE = 1 << 20
 """Bytes read at once where there are few CPUs."""
@@ -347,6 +350,7 @@ class Index:
             self._next = start + here
             self.places[number] = (which, start, self._next)
             self._go_on(segment, status, data, here)
+            self._check_end(segment, start)
             self.guest_samples += int(state[at.GUESTS])
             self._listen(data, self._specials[: int(state[at.SPECIALS])])
         return self._group(number, start, data, int(state[at.COUNT]), here, first)
@@ -361,6 +365,21 @@ class Index:
             self._break(segment, f"more than {_MOST_STRAYS} records that cannot be read")
         elif here == 0 and status == at.WINDOW_END:
             self._break(segment, "the file ends inside a record")
+
+    def _check_end(self, segment: Segment, start: int) -> None:
+        """A pipe that ends with a sample was cut: perf ends each round with FINISHED_ROUND.
+
+        Nothing else tells, since a pipe's head has no size (``record__mmap_read_evlist`` of
+        builtin-record.c).  Samples of the other CPUs of that round may be missing.  ``start``: where
+        the granule begins.
+        """
+        whole = self._next + 8 > segment.end and not self.broken
+        pipe = self.recording.pipe and not self.recording.unpacked
+        if whole and pipe and segment is self.recording.segments[-1]:
+            records = records_of(self.recording, segment._replace(start=start))
+            kinds = deque((kind for _, kind, _, _ in records), maxlen=1)
+            if kinds == deque([SAMPLE]):
+                self._break(segment, PIPE_CUT)
 
     def _skip(self, segment: Segment, head: bytes) -> None:
         order = self.recording.order

@@ -25,6 +25,7 @@ from fputrace.parsers.perffile import (
     COMPRESSED,
     COMPRESSED2,
     HEADER_TRACING_DATA,
+    PIPE_CUT,
     Recording,
     Segment,
     more_behind,
@@ -118,8 +119,9 @@ def _sort_out(
 ) -> None:
     """Copy records to `plain`, and what is in the compressed ones to `inside`."""
     stream = _Stream(recording.path)
-    end = segment.start
+    end, last = segment.start, 0
     for at, kind, record, more in records_of(recording, segment):
+        last = kind
         if kind in (COMPRESSED, COMPRESSED2) and not damage.reason:
             try:
                 for piece in stream.feed(_packed(kind, record, recording.order)):
@@ -136,6 +138,8 @@ def _sort_out(
     if end < segment.told and not damage.reason:
         damage.reason = f"the file breaks off at its byte {end}"
         damage.missing = segment.told - end
+    elif recording.pipe and last in (COMPRESSED, COMPRESSED2) and not damage.reason:
+        damage.reason, damage.missing = PIPE_CUT, 1
 
 
 def _packed(kind: int, record: bytes, order: str) -> bytes:

@@ -68,6 +68,24 @@ def check_filled(mine: Pass, events: int = 300, cpus: int = 2) -> None:
     assert [kind for *_, kind in mine.marks] == [Kind.CPU_END] * cpus
 
 
+SAMPLE = 9
+
+
+@pytest.mark.parametrize("form", ["pipe", "zstd pipe"])
+def test_a_pipe_cut_behind_a_sample_is_not_whole(tmp_path: Path, form: Form) -> None:
+    w = fill(PerfWriter("5.10.1"))
+    while w.records[-1][1][0] != SAMPLE:
+        w.records.pop()
+    cut = w.to_bytes(form, killed=True)
+    if form == "zstd pipe":
+        cut = cut[:-8]  # FINISHED_INIT
+    path = tmp_path / "perf.data"
+    path.write_bytes(cut)
+    mine = read_all(path)
+    assert {loss.severity for loss in mine.trace.losses} == {"damaged"}
+    assert any("middle of a round" in loss.where for loss in mine.trace.losses)
+
+
 @pytest.mark.parametrize("endian", ["little", "big"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form(tmp_path: Path, form: Form, endian: Any) -> None:

@@ -291,7 +291,8 @@ class PerfWriter:
         """The file; ``killed`` as perf leaves it behind when it cannot end; ``more`` records."""
         if form in ("pipe", "zstd pipe"):
             head = self._magic() + self._pack("Q", 16) + self._pipe_head(form)
-            return head + self.body(form) + more
+            last_round = b"" if killed else self._pack("IHH", 68, 0, 8)
+            return head + self.body(form) + more + last_round
         ids = b"".join(self.ids(name) for name in self.events)
         each = len(self.ids(self.events[0]))
         attrs = b"".join(
