@@ -268,7 +268,7 @@ def decide(
         if against:
             raise UsageError(
                 f"--generation {generation} contradicts the formats in {trace.path}: {against[0]}",
-                hint="Leave --generation (in a file: generation) away, or give one that fits.",
+                hint="Leave --generation away, or give one that fits.",
             )
         return Decision((generation,), True, True, (f"forced to {generation}",))
 

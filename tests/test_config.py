@@ -101,6 +101,17 @@ def test_errors_name_the_place(
     assert main(["analyze", "-q", "--no-config", "-o", "report"]) == 1
 
 
+def test_a_generation_that_does_not_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever asked for it is named: the file, or the command line, which wins."""
+    (folder / "fputrace.toml").write_text('generation = "G1"')
+    assert main(["analyze", "-q"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fputrace: fputrace.toml: generation G1 contradicts the formats in ")
+    assert "Leave generation in fputrace.toml away" in said
+    assert main(["analyze", "-q", "--generation", "G2"]) == 2
+    assert "fputrace.toml" not in capsys.readouterr().err
+
+
 def test_codes_must_exist(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in ('select = ["FPU77"]', '[ignore]\nFPU77 = "why"'):
         (folder / "fputrace.toml").write_text(text)

@@ -21,6 +21,7 @@ from fputrace.arguments import (
     add_view,
     add_vm_view,
 )
+from fputrace.errors import UsageError
 from fputrace.screen import Screen, say
 from fputrace.verbs.inputs import analyses_of, check_codes, plugins_of, prepare
 
@@ -95,12 +96,16 @@ def run(args: argparse.Namespace) -> int:
     from fputrace.reports import TELL_UNREAD, Options, render
 
     args.plugins = plugins_of(args.plugins)
+    of_file = args.generation is None
     config = _configured(args)
     check_codes(args.select or (), args.ignore or (), args.plugins, args.costs)
     known = baseline.read(args.baseline) if args.baseline else {}
     screen = Screen(args.output, args.color)
     with ExitStack() as stack:
-        analyses, unreadable = analyses_of(args, stack)
+        try:
+            analyses, unreadable = analyses_of(args, stack)
+        except UsageError as error:
+            raise _placed(error, config.path) if of_file and config.generation else error from None
         if not analyses and args.format not in TELL_UNREAD:
             return 2
         analyses = [_without_ignored(analysis, config) for analysis in analyses]
@@ -157,6 +162,14 @@ def _configured(args: argparse.Namespace) -> Config:
     if config.path and args.verbose:
         say(f"{config.path}: {'; '.join(config.said()) or 'no options'}")
     return config
+
+
+def _placed(error: UsageError, path: str) -> UsageError:
+    """An error about ``--generation`` that nobody gave: the file at ``path`` did."""
+    return UsageError(
+        error.message.replace("--generation", f"{path}: generation", 1),
+        hint=error.hint.replace("--generation", f"generation in {path}"),
+    )
 
 
 def _without_ignored(analysis: Analysis, config: Config) -> Analysis:
