@@ -83,7 +83,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         raise FormatError(
             f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
         )
-    trace = Trace(path, outer.form if outer is not None else _name_of(form, found))
+    trace = Trace(path, (outer.form if outer is not None else "") or _name_of(form, found))
     trace.total_bytes = source.size
     trace.cpus = sorted({*found.last, *(hole.cpu for hole in found.holes)})
     if 0 < found.cpus <= _MOST_CPUS:

@@ -306,9 +306,11 @@ class EventTable:
         """
         counts = self.trace.counts
         cut = tuple(name for name in counts if len(name) >= _LEAST_CUT and name not in _KEYS)
-        for name in _SPECS:
-            if cut and any(name.startswith(one) for one in cut):
-                named = named | {key_of(name, _SPECS[name])}
+        named = named | {
+            key_of(name, spec)
+            for name, spec in _SPECS.items()
+            if any(name.startswith(one) for one in cut)
+        }
         for key in sorted(named):
             if key not in counts:
                 self.trace.unusable.setdefault(key, [UNREAD])

@@ -61,9 +61,9 @@ class LineMap:
 class Unwrapped:
     """Plain trace text taken out of a file, and what is known of it besides.
 
-    ``fd``: the copy, its owner closes it.  ``form``: what the file is.  ``line_of``: line of the
-    copy -> line of the file.  ``relative``: times count from the start of the ring buffer.
-    ``damaged``: what says that the end is cut, empty where it is not.
+    ``fd``: the copy, its owner closes it.  ``form``: what the file is, empty where its lines tell.
+    ``line_of``: line of the copy -> line of the file.  ``relative``: times count from the start of
+    the ring buffer.  ``damaged``: what says that the end is cut, empty where it is not.
     """
 
     fd: int
@@ -126,18 +126,38 @@ def unwrap(fd: int, path: str) -> Unwrapped | None:
     ReadError
         The system refuses to read the file or to write the copy.
     """
+    from fputrace.parsers.numbered import without_numbers
+
+    try:
+        bare = without_numbers(fd)
+        return _unwrap(fd, path) if bare is None else _read_bare(bare, path)
+    except OSError as error:
+        raise ReadError(f"cannot be copied to a temporary file: {error}", path=path) from error
+
+
+def _unwrap(fd: int, path: str) -> Unwrapped | None:
     from fputrace.parsers.console import read_console
     from fputrace.parsers.perfscript import read_script
 
+    start = os.pread(fd, 4096, 0).lstrip()
+    if start[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return _read_page(fd, path)
+    if start.startswith(b"{"):
+        return _read_json(fd, path)
+    return read_script(fd) or read_console(lines_of(fd), path)
+
+
+def _read_bare(fd: int, path: str) -> Unwrapped:
+    """What is in a copy that has the lines of the file; the copy is closed, or in the result."""
     try:
-        start = os.pread(fd, 4096, 0).removeprefix(codecs.BOM_UTF8).lstrip()
-        if start[:15].lower().startswith((b"<!doctype html", b"<html")):
-            return _read_page(fd, path)
-        if start.startswith(b"{"):
-            return _read_json(fd, path)
-        return read_script(fd) or read_console(lines_of(fd), path)
-    except OSError as error:
-        raise ReadError(f"cannot be copied to a temporary file: {error}", path=path) from error
+        inner = _unwrap(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    if inner is None:
+        return Unwrapped(fd, "", LineMap())
+    os.close(fd)
+    return inner
 
 
 def chunks_of(fd: int) -> Iterator[bytes]:
