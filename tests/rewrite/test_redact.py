@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 
 import fputrace
 from fputrace.cli import main
+from fputrace.events import EventFormat, FormatField
 from fputrace.findings import Analysis
 from fputrace.parsers import open_trace
 from fputrace.record.sidecar import PF_KTHREAD, SUFFIX, write
+from fputrace.rewrite.fields import RecordCleaner
 from fputrace.rewrite.names import Names
 from tests.conftest import SAMPLES, unless_long
 from tests.parsers.rows import read_all
@@ -355,3 +358,26 @@ def test_what_lies_beside_a_recording_goes_along(
         beside = Path(f"{out}{SUFFIX}").read_text()
         assert ("house" in beside) == (verb == "cut")
         assert "housearg" not in beside
+
+
+def test_numbers_that_stay_are_those_that_the_docs_name() -> None:
+    """docs/sharing.md, "What stays"."""
+    names = ("guest_rip", "info1", "info2")
+    fields = tuple(
+        FormatField(name, "u64", offset=8 * place, size=8, signed=False, array=False, dynamic="")
+        for place, name in enumerate(names)
+    )
+    form = EventFormat("kvm", "kvm_exit", 1, fields, "", True)
+    cleaner = RecordCleaner(Names(), big=False, long_size=8)
+
+    def clean(*values: int) -> tuple[int, ...]:
+        return struct.unpack("<3Q", cleaner.clean(form, struct.pack("<3Q", *values), 8))
+
+    stays = (0x1051, 0x7F12345678AB, 0xB7FE40000)
+    assert clean(*stays) == stays
+    kernel = 0xFFFF888012345678
+    assert kernel not in clean(kernel, kernel, kernel)
+    program = 0x7F12345678AB
+    rip, *infos = clean(program, program, program)
+    assert rip != program
+    assert infos == [program, program]
