@@ -370,8 +370,8 @@ class Index:
         """A pipe that ends with a sample was cut: perf ends each round with FINISHED_ROUND.
 
         Nothing else tells, since a pipe's head has no size (``record__mmap_read_evlist`` of
-        builtin-record.c).  Samples of the other CPUs of that round may be missing.  ``start``: where
-        the granule begins.
+        builtin-record.c).  Samples of the other CPUs of that round may be missing.  The granule
+        begins at ``start``.
         """
         whole = self._next + 8 > segment.end and not self.broken
         pipe = self.recording.pipe and not self.recording.unpacked
