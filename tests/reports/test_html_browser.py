@@ -233,6 +233,21 @@ def test_a_finding_leads_to_its_place(seen: Seen, pages: dict[str, Path]) -> Non
     assert re.match(r"FPU1\d1 \(error\) on CPU [01], about 3\.\d+", seen.said())
 
 
+def test_events_of_a_proof_at_one_place_share_a_label(seen: Seen, pages: dict[str, Path]) -> None:
+    seen.tab.add_init_script(
+        """window.drawn = [];
+        const pen = CanvasRenderingContext2D.prototype, plain = pen.fillText;
+        pen.fillText = function (words, ...where) {
+            drawn.push(String(words));
+            return plain.call(this, words, ...where);
+        };"""
+    )
+    tab = seen.open(pages["5.2.1-pinned"], "#trace=1&proof=F1.1")
+    tab.wait_for_timeout(300)
+    # The save that overwrites (4) comes 24 us behind 2.
+    assert {"1", "2,4", "5"} <= set(tab.evaluate("drawn"))
+
+
 def test_losses_are_places_to_go(seen: Seen, pages: dict[str, Path]) -> None:
     tab = seen.open(pages["6.1-storm-lost"])
     tab.click(".tl-loss")

@@ -165,19 +165,25 @@ class Drawing {
   proof(proof, lane, y, x) {
     const { pen, model, colors } = this;
     pen.textAlign = "center";
-    let before = -99;
+    const labels = []; // events closer than a label share one
     for (const [number, ns, cpu] of proof.events) {
       if (cpu !== model.cpus[lane]) continue;
       const at = x(ns);
       pen.fillStyle = colors.text;
       pen.fillRect(at - 0.5, y - 4, 1, BAR + 6);
-      if (at - before < 14) continue;
-      before = at;
+      const label = labels.find((other) => Math.abs(at - other.at) < 20);
+      if (label) label.numbers.push(number);
+      else labels.push({ at, numbers: [number] });
+    }
+    for (const { at, numbers } of labels) {
+      const said = numbers.length > 3 ? `${numbers[0]},${numbers[1]}\u2026` : numbers.join(",");
+      const half = Math.max(7.5, pen.measureText(said).width / 2 + 4);
+      pen.fillStyle = colors.text;
       pen.beginPath();
-      pen.arc(at, y - 4, 7.5, 0, 7);
+      pen.roundRect(at - half, y - 11.5, 2 * half, 15, 7.5);
       pen.fill();
       pen.fillStyle = colors.page;
-      pen.fillText(number, at, y - 3.5);
+      pen.fillText(said, at, y - 3.5);
     }
   }
 }
