@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from fputrace.errors import FormatError
 from fputrace.parsers.textlines import FORMS, LARGEST_PREFIX, Form, read_perf_lost, read_prefix
 from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped, lines_of
 
@@ -28,6 +29,20 @@ _PLACE = re.compile(
     rb"(?: \([^()]{1,200}+(?:\([^()]{1,200}+\))?+\))?+ {0,8}+$"
 )
 _LONGEST_PLACE = 700
+# What dump_trace has perf print before the bytes of each event (tools/perf/util/session.c).
+_RAW = re.compile(rb"^\. \.\.\. raw event: size \d{1,10} bytes\r?$", re.MULTILINE)
+
+
+def refuse_dump(fd: int, path: str) -> None:
+    """Raise FormatError for the raw dump of ``perf script -D``, whose events stand among bytes."""
+    if _RAW.search(os.pread(fd, _HEAD, 0)) is not None:
+        raise FormatError(
+            "this is the raw dump that perf script -D (--dump-raw-trace) prints: each event stands "
+            "among its bytes",
+            path=path,
+            hint="Give perf.data itself, or print it without -D: perf script --ns "
+            "--show-lost-events -F comm,tid,cpu,time,event,trace.",
+        )
 
 
 def read_script(fd: int) -> Unwrapped | None:

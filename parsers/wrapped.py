@@ -137,13 +137,14 @@ def unwrap(fd: int, path: str) -> Unwrapped | None:
 
 def _unwrap(fd: int, path: str) -> Unwrapped | None:
     from fputrace.parsers.console import read_console
-    from fputrace.parsers.perfscript import read_script
+    from fputrace.parsers.perfscript import read_script, refuse_dump
 
     start = os.pread(fd, 4096, 0).lstrip()
     if start[:15].lower().startswith((b"<!doctype html", b"<html")):
         return _read_page(fd, path)
     if start.startswith(b"{"):
         return _read_json(fd, path)
+    refuse_dump(fd, path)
     return read_script(fd) or read_console(lines_of(fd), path)
 
 
