@@ -144,23 +144,29 @@ name=fputrace-$$
 group=fputrace_$$
 here=$top/instances/$name
 control=$top/@CONTROL@
-copy=$output.parts
+case $output in /*) ;; *) output=$PWD/$output ;; esac
+# Of this run alone: pages of another one must never get between its own.
+copy=$output.parts.$$
 
 say() { echo "fputrace: $*" >&2; }
 
 # Appends the pages of CPU $1 that are full; with $2 those that are not, too.  A reader that waits
-# for events gets a page for each, and makes some itself.
+# for events gets a page for each, and makes some itself.  Fails where they cannot be stored.
 take() {
     stats=$here/per_cpu/$1/stats
     left=$(sed -n 's/^bytes: *//p' "$stats")
     pages=$((left / @PAGE@))
     [ -z "${2-}" ] || [ "$(sed -n 's/^entries: *//p' "$stats")" = 0 ] || pages=$((pages + 1))
     [ "$pages" = 0 ] ||
-        dd if="$here/per_cpu/$1/trace_pipe_raw" bs=@PAGE@ count=$pages 2> /dev/null
-} >> "$copy/per_cpu/$1/trace_pipe_raw"
+        dd if="$here/per_cpu/$1/trace_pipe_raw" bs=@PAGE@ count=$pages \
+            >> "$copy/per_cpu/$1/trace_pipe_raw" 2> /dev/null
+}
+# Until the file "go" is taken away, which a full disk does not hinder.
 read_pages() {
-    while [ ! -e "$copy/stop" ] && [ -d "$here" ] && [ -d /proc/$$ ]; do
-        take "$1"
+    trap '' INT TERM HUP
+    while [ -e "$copy/go" ] && [ -d "$here" ] && [ -d /proc/$$ ]; do
+        # Behind a part of a page no other may follow.
+        take "$1" || { say "pages of $1 cannot be stored in $copy"; return 1; }
         sleep 1
     done
 }
@@ -186,12 +192,21 @@ remove() {
 
 workload=
 stop=
+made=
+kept=
 end() {
     trap '' INT TERM HUP
     [ -z "$workload" ] || kill $workload 2> /dev/null
-    : > "$copy/stop"
-    remove $$
-    rm -rf "$copy" "$copy.tar"
+    rm -f "$copy/go"
+    [ -z "$made" ] || remove $$
+    [ -n "$kept" ] || rm -rf "$copy"
+    rm -f "$copy.tar"
+}
+# Gives up behind the recording: what there is of it stays.
+fail() {
+    kept=1
+    say "$1: $output is not written; what was recorded stays in $copy"
+    exit 2
 }
 interrupt() {
     stop=1
@@ -212,9 +227,8 @@ on() {
 
 tasks() {
     for task in /proc/[0-9]*/task/[0-9]*; do
-        comm=
-        { read -r comm < "$task/comm"; } 2> /dev/null
-        [ -z "$comm" ] || echo "${task##*/} $comm"
+        { read -r comm < "$task/comm"; } 2> /dev/null || continue
+        echo "${task##*/} $comm" || return
     done
 }
 
@@ -222,25 +236,33 @@ if [ ! -d "$top/events" ]; then
     say "tracefs is not mounted at $top: mount -t tracefs nodev $top"
     exit 2
 fi
+if [ -d "$output" ]; then
+    say "$output is a folder: name a file in it"
+    exit 2
+fi
+for other in "$output".parts.*; do
+    [ ! -e "$other" ] || say "$other is there from another run; if that is over, remove it"
+done
 # What killed runs left; numbers of processes mean nothing inside a container.
 if [ "$(readlink /proc/self/ns/pid)" = "pid:[4026531836]" ]; then
     {
         ls "$top/instances" | sed -n 's/^fputrace-\([0-9][0-9]*\)$/\1/p'
         [ ! -e "$control" ] || sed -n 's,^[a-z][0-9]*:fputrace_\([0-9][0-9]*\)/.*,\1,p' "$control"
     } | sort -u | while read -r pid; do
-        [ -d "/proc/$pid" ] || remove "$pid"
+        # This process has made nothing yet: what has its number is an earlier one's.
+        [ "$pid" != $$ ] && [ -d "/proc/$pid" ] || remove "$pid"
     done
 fi
 
+mkdir "$copy" || { say "no folder for what is recorded can be made: $copy"; exit 2; }
 trap end EXIT
 trap interrupt INT TERM HUP
-mkdir -p "$copy" && mkdir "$here" || { say "this needs root"; exit 2; }
-copy=$(cd "$copy" && pwd)
+mkdir "$here" && made=1 || { say "this needs root"; exit 2; }
 
 echo 0 > "$here/tracing_on"
 echo @CLOCK@ > "$here/trace_clock"
 echo @BUFFER@ > "$here/buffer_size_kb" || say "no room for @BUFFER@ KiB a CPU: it stays smaller"
-tasks > "$copy/saved_cmdlines"
+{ tasks > "$copy/saved_cmdlines" && echo > "$copy/go"; } || { say "no room in $copy"; exit 2; }
 @PROBES@
 @EVENTS@
 @ADD_GROUP@
@@ -251,7 +273,7 @@ readers=
 for cpu in "$here"/per_cpu/cpu*; do
     cpu=${cpu##*/}
     cpus="$cpus $cpu"
-    mkdir -p "$copy/per_cpu/$cpu"
+    mkdir -p "$copy/per_cpu/$cpu" || exit 2
     read_pages "$cpu" &
     readers="$readers $!"
 done
@@ -269,35 +291,46 @@ trap '' INT TERM HUP
 echo 0 > "$here/tracing_on"
 
 # The last pages.
-: > "$copy/stop"
-wait $readers
+rm "$copy/go" 2> /dev/null || { say "$copy is gone, and the recording with it"; exit 2; }
+for reader in $readers; do
+    wait "$reader" || kept=1
+done
+[ -z "$kept" ] || fail "pages are missing"
 for cpu in $cpus; do
     while [ "$(sed -n 's/^entries: *//p' "$here/per_cpu/$cpu/stats")" != 0 ]; do
-        take "$cpu" all
+        take "$cpu" all || fail "the last pages of $cpu cannot be stored"
     done
 done
 
-cd "$here" || exit 2
-for folder in @FILES@; do
-    [ -e "$folder/format" ] || continue
-    mkdir -p "$copy/$folder"
-    cat "$folder/format" > "$copy/$folder/format"
-    cat "$folder/enable" > "$copy/$folder/enable"
-done
-cat "$top/events/header_page" > "$copy/events/header_page"
 for cpu in $cpus; do
-    cat "per_cpu/$cpu/stats" > "$copy/per_cpu/$cpu/stats"
-    grep -E '^(overrun|commit overrun|dropped events): *[1-9]' "per_cpu/$cpu/stats" |
+    grep -E '^(overrun|commit overrun|dropped events): *[1-9]' "$here/per_cpu/$cpu/stats" |
         sed "s/^/fputrace: lost on $cpu: /" >&2
 done
-cat trace_clock > "$copy/trace_clock"
-[ ! -e buffer_subbuf_size_kb ] || cat buffer_subbuf_size_kb > "$copy/buffer_subbuf_size_kb"
-tasks >> "$copy/saved_cmdlines"
-cat "$top/saved_cmdlines" >> "$copy/saved_cmdlines"
-[ ! -e "$control" ] || grep "[:/]$group/" "$control" > "$copy/@CONTROL@"
-grep -E '@SYMBOLS@' /proc/kallsyms > "$copy/kallsyms"
-uname -a > "$copy/uname"
-rm "$copy/stop"
-cd / && tar -cf - -C "$copy" . > "$copy.tar" && mv "$copy.tar" "${copy%.parts}"
+(
+    set -e
+    cd "$here"
+    for folder in @FILES@; do
+        [ -e "$folder/format" ] || continue
+        mkdir -p "$copy/$folder"
+        cat "$folder/format" > "$copy/$folder/format"
+        cat "$folder/enable" > "$copy/$folder/enable"
+    done
+    cat "$top/events/header_page" > "$copy/events/header_page"
+    for cpu in $cpus; do
+        cat "per_cpu/$cpu/stats" > "$copy/per_cpu/$cpu/stats"
+    done
+    cat trace_clock > "$copy/trace_clock"
+    [ ! -e buffer_subbuf_size_kb ] || cat buffer_subbuf_size_kb > "$copy/buffer_subbuf_size_kb"
+    tasks >> "$copy/saved_cmdlines"
+    [ ! -e "$top/saved_cmdlines" ] || cat "$top/saved_cmdlines" >> "$copy/saved_cmdlines"
+    # A status of 1 says that there is no such line.
+    [ ! -e "$control" ] || grep "[:/]$group/" "$control" > "$copy/@CONTROL@" || [ $? = 1 ]
+    [ ! -e /proc/kallsyms ] || grep -E '@SYMBOLS@' /proc/kallsyms > "$copy/kallsyms" || [ $? = 1 ]
+    uname -a > "$copy/uname"
+)
+# Not "( ) || fail": that would take away the meaning of "set -e".
+[ $? = 0 ] || fail "the formats of the events cannot be stored"
+cd / && tar -cf - -C "$copy" . > "$copy.tar" && mv "$copy.tar" "$output" ||
+    fail "tar has failed (tar -cf FILE -C $copy . makes it elsewhere)"
 say "written: $output"
 """

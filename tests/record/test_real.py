@@ -138,3 +138,84 @@ def test_the_script_killed_and_started_again(
     assert state() != before
     subprocess.run(["sh", script, tmp_path / "b.tar"], check=True, timeout=60)
     assert state() == before
+
+
+def a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str], *command: str) -> Path:
+    """The script that needs nothing else, around a command."""
+    words = ["record", "--dry-run", "--with", "tracefs", "--buffer-mb", "1", "--", *command]
+    assert main(words) == 0
+    script = tmp_path / "record.sh"
+    script.write_text(capsys.readouterr().out)
+    return script
+
+
+def test_a_killed_run_is_no_part_of_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state()
+    output = tmp_path / "a.tar"
+    script = a_script(tmp_path, capsys, "sleep", "0.5")
+    child = subprocess.Popen(["sh", script, output])
+    left = tmp_path / f"a.tar.parts.{child.pid}"
+    until(left / "go")
+    child.kill()
+    child.wait()
+    pages = left / "per_cpu/cpu0/trace_pipe_raw"
+    pages.parent.mkdir(parents=True, exist_ok=True)
+    pages.write_bytes(b"no page of the next run")
+    began = time.monotonic_ns()
+    ran = subprocess.run(["sh", script, output], stderr=subprocess.PIPE, text=True, timeout=60)  # noqa: PLW1510
+    assert ran.returncode == 0, ran.stderr
+    assert f"{left} is there from another run" in ran.stderr
+    assert left.is_dir()
+    assert state() == before
+    with analysed(output) as analysis:
+        assert analysis.trace.first_ns is not None and analysis.trace.first_ns >= began
+        assert analysis.losses == []
+
+
+@pytest.mark.parametrize("program", ["tar", "dd"])
+def test_a_full_disk(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    program: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = state()
+    script = a_script(tmp_path, capsys, "sleep", "0.2")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / program).write_text("#!/bin/sh\necho torn\nexit 1\n")
+    (programs / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    child = subprocess.Popen(["sh", script, tmp_path / "a.tar"], stderr=subprocess.PIPE, text=True)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert "written:" not in said
+    parts = tmp_path / f"a.tar.parts.{child.pid}"
+    assert f"a.tar is not written; what was recorded stays in {parts}" in said
+    assert any(pages.stat().st_size for pages in parts.glob("per_cpu/*/trace_pipe_raw"))
+    assert not list(tmp_path.glob("*.tar"))
+    assert state() == before
+
+
+def test_two_runs_with_one_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state()
+    script = a_script(tmp_path, capsys, "sleep", "0.5")
+    runs = [subprocess.Popen(["sh", script, tmp_path / "a.tar"]) for _ in range(2)]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert state() == before
+    assert sorted(os.listdir(tmp_path)) == ["a.tar", "record.sh"]
+    with analysed(tmp_path / "a.tar") as analysis:
+        assert analysis.losses == []
+
+
+def test_what_is_recorded_vanishes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state()
+    script = a_script(tmp_path, capsys, "sh", "-c", f"sleep 0.3; rm -r {tmp_path}/a.tar.parts.*")
+    child = subprocess.Popen(["sh", script, tmp_path / "a.tar"], stderr=subprocess.PIPE, text=True)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert "is gone, and the recording with it" in said
+    assert state() == before
+    assert os.listdir(tmp_path) == ["record.sh"]
