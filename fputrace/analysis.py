@@ -16,6 +16,7 @@ import numpy as np
 
 from fputrace import coverage as cov
 from fputrace.ahead import ahead
+from fputrace.checking import Window, within
 from fputrace.costs import costs_of
 from fputrace.errors import UsageError
 from fputrace.findings import (
@@ -75,6 +76,7 @@ def analyze(
     costs: bool = False,
     prices: str | None = None,
     cpuid: str | None = None,
+    window: Callable[[Trace], Window | None] | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
     """Analyse one recording with all rules (or the selected ones).
@@ -83,6 +85,8 @@ def analyze(
     (:func:`fputrace.plugins.load`).  ``progress`` is called after every block.
     ``costs``: count every save and restore (``Analysis.costs``), and ask the rules about normal
     costs too; ``prices`` and ``cpuid`` as :func:`fputrace.pricefile.pricing_of` takes them.
+    ``window``: from which time of this trace witnesses are kept, as far as anything happened there
+    (:func:`filter_view` chooses what is shown).
     What else there is says how the recording is opened: see :func:`fputrace.parsers.open_trace`.
     Raises TraceError when the input cannot be used, UsageError for options that cannot be.
     """
@@ -105,7 +109,14 @@ def analyze(
             for rule in catalogue
             if _chosen(rule.code, select, ignore) and (costs or not rule.costs_only)
         ]
-        make = partial(Pass, trace, rules=rules, pricing=pricing, counting=costs)
+        make = partial(
+            Pass,
+            trace,
+            rules=rules,
+            pricing=pricing,
+            counting=costs,
+            window=(window and window(trace)) or (None, None),
+        )
         decision, done = _run(trace, make, kernel, generation, progress)
         digest = _digest(os.fspath(path)) if sha256 else None
         found = _conclude(trace, decision, done, catalogue, select, ignore, digest, pricing)
@@ -495,6 +506,8 @@ def filter_view(
 
     A finding is kept when it touches a chosen CPU, overlaps the time window (ns), is of a chosen
     task or vCPU, or of the VM whose process is ``vm``.  Findings about the trace always stay.
+    Where some of a finding's proofs lie in the window, the others are left out; where none does,
+    its message says so.
     """
 
     def keep(finding: Finding) -> bool:
@@ -516,7 +529,16 @@ def filter_view(
                 return False
         return True
 
-    kept = Findings(f for f in analysis.findings if keep(f))
+    def told(finding: Finding) -> Finding:
+        if time is None or not finding.witnesses:
+            return finding
+        inside = tuple(witness for witness in finding.witnesses if within(witness.ns, time))
+        if inside:
+            return dataclasses.replace(finding, witnesses=inside)
+        message = f"{finding.message} None of the proofs kept lies in the chosen time."
+        return dataclasses.replace(finding, message=message)
+
+    kept = Findings(told(f) for f in analysis.findings if keep(f))
     costs = analysis.costs
     if costs is not None:
         shown = (

@@ -32,6 +32,16 @@ from fputrace.timeline import Fact, Span
 WITNESSES = 3
 """Occurrences kept of each finding, the earliest ones."""
 
+Window = tuple[int | None, int | None]
+"""From and to, in ns of the trace's clock, both included; None is open."""
+
+
+def within(ns: int, window: Window) -> bool:
+    """Whether a time lies in a window."""
+    low, high = window
+    return (low is None or low <= ns) and (high is None or ns <= high)
+
+
 _SLOT = {
     "event": Out.EVENT,
     "own": Out.OWN,
@@ -78,12 +88,26 @@ class Hits:
         self.cpus |= cpus
         self.facts |= facts
 
-    def merge(self, other: Hits) -> None:
+    def merge(self, other: Hits, window: Window = (None, None)) -> None:
         """Take over another sum, its witnesses if there is room."""
         self.add(other.count, other.first, other.last, other.cpus, other.facts)
-        room = max(0, WITNESSES - len(self.rows))
-        self.rows += other.rows[:room]
-        self.spans += other.spans[:room]
+        for row, spans in zip(other.rows, other.spans, strict=True):
+            self.keep(row, spans, window)
+
+    def keep(self, row: NDArray[np.int64], spans: Sequence[Span], window: Window) -> int | None:
+        """Keep a witness if there is room, or in the place of one outside of the window when it
+        lies inside; returns its number.
+        """
+        if len(self.rows) < WITNESSES:
+            self.rows.append(row)
+            self.spans.append(spans)
+            return len(self.rows) - 1
+        if within(int(row[Out.EVENT + Ref.TS]), window):
+            for index, kept in enumerate(self.rows):
+                if not within(int(kept[Out.EVENT + Ref.TS]), window):
+                    self.rows[index], self.spans[index] = row, spans
+                    return index
+        return None
 
     def in_time_order(self) -> list[tuple[NDArray[np.int64], Sequence[Span]]]:
         """Its witnesses: proof that had to wait was merged after later ones."""
@@ -149,12 +173,18 @@ class Collector:
     """Checks the rows of each block and keeps the sums.
 
     ``candidates``: generations still possible.  A row is confirmed when every candidate's check
-    confirms it, possible when some candidate's check takes it.
+    confirms it, possible when some candidate's check takes it.  ``window``: witnesses are of there,
+    as far as anything happened there.
     """
 
     def __init__(
-        self, rules: Sequence[Rule], candidates: Sequence[str], pricing: Pricing = STANDARD
+        self,
+        rules: Sequence[Rule],
+        candidates: Sequence[str],
+        pricing: Pricing = STANDARD,
+        window: Window = (None, None),
     ) -> None:
+        self._window = window
         # A rule that could say nothing of any candidate asks for no rows.
         self._rules = [rule for rule in rules if set(candidates) & rule.generations]
         self._facts = [int(rule.facts) for rule in self._rules]  # a Flag is slow to reach
@@ -282,10 +312,17 @@ class Collector:
                 set(cpu[group].tolist()),
                 int(np.bitwise_or.reduce(part[:, Out.FACTS])),
             )
-            for row in part[: max(0, WITNESSES - len(hits.rows))]:
-                hits.rows.append(row.copy())
-                hits.spans.append(())
-                self._unfilled.append((hits, len(hits.rows) - 1))
+            shown = part[: max(0, WITNESSES - len(hits.rows))]
+            low, high = self._window
+            if low is not None or high is not None:
+                rest, when = part[len(shown) :], ts[group][len(shown) :]
+                inside = when >= (low if low is not None else ts.min())
+                inside &= when <= (high if high is not None else ts.max())
+                shown = np.concatenate([shown, rest[inside][:WITNESSES]])
+            for row in shown:
+                index = hits.keep(row.copy(), (), self._window)
+                if index is not None:
+                    self._unfilled.append((hits, index))
 
     def _price(
         self,
@@ -313,7 +350,9 @@ class Collector:
         for key in list(self._waiting):
             code, number, cpu, kind = key
             if self._waiting[key].last < last_seen(kind)[cpu]:
-                self._hits.setdefault((code, number, True), Hits()).merge(self._waiting.pop(key))
+                self._hits.setdefault((code, number, True), Hits()).merge(
+                    self._waiting.pop(key), self._window
+                )
 
     def findings(
         self,
@@ -331,7 +370,7 @@ class Collector:
         proof in this trace, or ""; ``owner``: pid of an acquirer in words.
         """
         for (code, number, _cpu, _kind), hits in self._waiting.items():
-            self._hits.setdefault((code, number, False), Hits()).merge(hits)
+            self._hits.setdefault((code, number, False), Hits()).merge(hits, self._window)
         self._waiting.clear()
         rules = {rule.code: rule for rule in self._rules}
         reasons: dict[Key, str] = {}
@@ -339,7 +378,7 @@ class Collector:
         for (code, number, confirmed), hits in self._hits.items():
             reason = weaken(rules[code], Fact(hits.facts))
             key = (code, number, confirmed and not reason)
-            final.setdefault(key, Hits()).merge(hits)
+            final.setdefault(key, Hits()).merge(hits, self._window)
             reasons[key] = reasons.get(key) or reason
         found = []
         for (code, number, confirmed), hits in final.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fputrace.checking import Collector
+from fputrace.checking import Collector, Window
 from fputrace.events import Kind
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay, costs, judge, ledger, lives, probed, sections, swaps, view
@@ -300,10 +300,11 @@ class Pass:
         rules: Sequence[Rule],
         pricing: Pricing,
         counting: bool = False,
+        window: Window = (None, None),
     ) -> None:
         self.trace = trace
         self.candidates = tuple(candidates)
-        self.collector = Collector(rules, candidates, pricing)
+        self.collector = Collector(rules, candidates, pricing, window)
         self.parents: dict[int, int] = {}
         self._execs: set[int] = set()
         self.machine = Replay(trace, candidates[0])

@@ -247,10 +247,34 @@ def test_view_by_cpu_task_vcpu_and_time() -> None:
     first = about[0].first_ns
     assert first is not None
     assert not [f for f in filter_view(whole, time=(None, 0)).findings if f.pid is not None]
-    assert about[0] in filter_view(whole, time=(first, first)).findings
+    (early,) = of(filter_view(whole, time=(first, first)), about[0].code)
+    assert (early.pid, early.count) == (pid, about[0].count)
+    assert [witness.ns for witness in early.witnesses] == [first]
     assert filter_view(whole, time=(None, None)).findings == whole.findings
     assert not [f for f in filter_view(whole, pids=[4711]).findings if f.pid is not None]
     assert filter_view(whole).findings == whole.findings
+
+
+def test_proofs_are_of_the_chosen_time_where_anything_happened_there() -> None:
+    window = (3_550_000_000, 3_600_000_000)
+    far = fputrace.analyze(BUG, select="FPU101")
+    near = fputrace.analyze(BUG, select="FPU101", window=lambda _trace: window)
+    assert [(f.code, f.pid, f.count) for f in near.findings] == [
+        (f.code, f.pid, f.count) for f in far.findings
+    ]
+    inside = [
+        f
+        for f in filter_view(near, time=window).findings
+        if any(window[0] <= witness.ns <= window[1] for witness in f.witnesses)
+    ]
+    assert inside
+    for finding in inside:
+        assert all(window[0] <= witness.ns <= window[1] for witness in finding.witnesses)
+        assert all(witness.spans for witness in finding.witnesses)
+        assert "None of the proofs" not in finding.message
+    elsewhere = [f for f in filter_view(far, time=window).findings if f.pid is not None]
+    assert elsewhere
+    assert all(f.message.endswith("lies in the chosen time.") for f in elsewhere)
 
 
 def test_view_keeps_what_is_said_of_the_recording() -> None:

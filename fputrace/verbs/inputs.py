@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import ExitStack
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fputrace.arguments import DEFAULT_TRACES
@@ -131,6 +132,7 @@ def analyses_of(
                     costs=args.costs,
                     prices=args.prices,
                     cpuid=args.cpuid,
+                    window=partial(in_clock, args.time),
                     progress=progress_of(args, bar),
                     **reading(args),
                 )
