@@ -89,7 +89,7 @@ KNOWN_BUGS: tuple[KnownBug, ...] = (
     KnownBug(
         id="raw-save",
         title="KVM saves registers that the deferred load had called stale (5.2)",
-        commit="5f409e20b7945",
+        commit="5f409e20b794",
         subject=_DEFERRED,
         fixes=(
             Fix(
@@ -121,7 +121,7 @@ KNOWN_BUGS: tuple[KnownBug, ...] = (
     KnownBug(
         id="cached-owner",
         title="gcc 9 remembers who owned the registers (CVE-2019-19602)",
-        commit="5f409e20b7945",
+        commit="5f409e20b794",
         subject=_DEFERRED,
         fixes=(
             Fix(

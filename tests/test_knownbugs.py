@@ -18,7 +18,7 @@ from tests.bugs.claims import GENERATE, page
 from tests.reports.cases import analysis, double_save, guest_in_thread_fpu
 
 HEAD = GENERATE["bug_head"]
-HASH = re.compile(r"\b[0-9a-f]{12,13}\b")
+HASH = re.compile(r"\b[0-9a-f]{12}\b")
 RELEASE = re.compile(r"\b\d\.\d+(?:\.\d+)?(?:-rc\d+)?\b")
 
 every_bug = pytest.mark.parametrize("bug", KNOWN_BUGS, ids=lambda bug: bug.id)

@@ -43,7 +43,7 @@ def _default_traces() -> list[str]:
             return [name]
     raise UsageError(
         f"no TRACE given, and neither {' nor '.join(DEFAULT_TRACES)} is in this folder",
-        hint="fputrace analyze --help shows how to record one",
+        hint="Name a recording; fputrace record makes one, as fputrace record --help shows.",
     )
 
 

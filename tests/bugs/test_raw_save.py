@@ -1,4 +1,4 @@
-"""docs/bugs/raw-save.md: what 5f409e20b7945 made of kvm_put_guest_fpu() in 5.2."""
+"""docs/bugs/raw-save.md: what 5f409e20b794 made of kvm_put_guest_fpu() in 5.2."""
 
 from __future__ import annotations
 
