@@ -41,6 +41,18 @@ exit status:
 """
 
 
+_LEAST = 10
+"""``--max-lines``: the summary and what was left out."""
+
+
+def _lines(text: str) -> int:
+    """A number of lines that says something."""
+    count = positive(text)
+    if count < _LEAST:
+        raise argparse.ArgumentTypeError(f"{count} lines hold no report: {_LEAST} or more do")
+    return count
+
+
 def add(offer: Offer) -> None:
     """The arguments of the verb."""
     report = offer("report", run, "write what was found for a mail, a ticket or a tool", _EPILOG)
@@ -56,7 +68,9 @@ def add(offer: Offer) -> None:
         metavar="FILE",
         help="write it there, packed when FILE ends in .gz (default: standard output)",
     )
-    output.add_argument("--max-lines", metavar="N", type=positive, help="text: no longer than that")
+    output.add_argument(
+        "--max-lines", metavar="N", type=_lines, help=f"text: no longer than that, {_LEAST} or more"
+    )
     output.add_argument(
         "--attach",
         metavar="FILE",
