@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 SAMPLES = Path(__file__).parent.parent / "sample_traces"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background ignores it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SAMPLE_CASES = sorted(path.parent.name for path in SAMPLES.glob("*/trace.dat"))
 
 QUICK_CASES = (

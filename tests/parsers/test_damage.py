@@ -14,6 +14,11 @@ from tests.writers import Compression, TraceWriter
 
 FORMS: list[tuple[int, Compression]] = [(6, "none"), (7, "none"), (7, "zstd"), (7, "zlib")]
 IDS = [f"v{version}-{compression}" for version, compression in FORMS]
+EACH_BYTE = [
+    pytest.param(*form, id=name, marks=() if form in FORMS[1:3] else pytest.mark.long)
+    for form, name in zip(FORMS, IDS, strict=True)
+]
+"""For tests that try every byte, which takes seconds a form: two are quick enough."""
 KEPT = {"sched_switch", "sched_process_exec", "x86_fpu_regs_activated", "kvm_fpu"}
 
 
@@ -72,7 +77,7 @@ def test_the_small_file_itself_is_whole(
         assert [(loss.cpu, loss.count) for loss in trace.losses] == [(0, 3), (1, 3)]
 
 
-@pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("version", "compression"), EACH_BYTE)
 def test_every_prefix(tmp_path: Path, version: int, compression: Compression) -> None:
     data = small_file(version, compression)
     prefixes = ((f"first {n} bytes", data[:n]) for n in range(len(data)))
@@ -87,7 +92,7 @@ def flipped(data: bytes, mask: int) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("mask", [0xFF, pytest.param(0x01, marks=pytest.mark.long)])
-@pytest.mark.parametrize(("version", "compression"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("version", "compression"), EACH_BYTE)
 def test_every_flipped_byte(
     tmp_path: Path, version: int, compression: Compression, mask: int
 ) -> None:
