@@ -159,6 +159,12 @@ class Sectioned(Follower):
         )
 
 
+def _watched(kinds: Sequence[Kind]) -> NDArray[np.uint8]:
+    watched = np.zeros(256, dtype=np.uint8)
+    watched[list(kinds)] = 1
+    return watched
+
+
 class Lived(Follower):
     """What forks, execs, signals and debuggers show (:mod:`fputrace.replay.lives`)."""
 
@@ -184,10 +190,9 @@ class Lived(Follower):
 
     def __init__(self, owner: Pass) -> None:
         machine = owner.machine
-        super().__init__((0, 0), (machine.task_rows, LivesTask.WIDTH))
+        super().__init__((machine.cpu_rows, 1), (machine.task_rows, LivesTask.WIDTH))
         lazy = owner.candidates[0] == "G0"
-        watched = np.zeros(256, dtype=np.uint8)
-        watched[list(self.WATCHED)] = 1
+        watched = _watched(self.WATCHED)
         watched[Kind.SCHED_SWITCH] = lazy
         self.trace = owner.trace
         self.loop = lives.Lives(
@@ -199,18 +204,6 @@ class Lived(Follower):
             owner.collector.wanted,
             lazy,
         )
-
-    def fit(self, cpus: int, tasks: int) -> None:
-        """Go on with room for that many tasks."""
-        if tasks > len(self.tasks):
-            self.tasks = _longer(self.tasks, tasks)
-            self.loop.grow(view(self.tasks))
-
-
-def _watched(kinds: Sequence[Kind]) -> NDArray[np.uint8]:
-    watched = np.zeros(256, dtype=np.uint8)
-    watched[list(kinds)] = 1
-    return watched
 
 
 def _exits(trace: Trace) -> bool:

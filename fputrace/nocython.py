@@ -19,6 +19,7 @@ LOOPS = (
     "fputrace.lines.textprefix",
     "fputrace.lines.textscan",
     "fputrace.lines.textwalk",
+    "fputrace.replay.reader",
     "fputrace.replay.loop",
     "fputrace.replay.judge",
     "fputrace.replay.lives",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -20,10 +19,11 @@ from fputrace.events import Kind
 from fputrace.findings import Analysis
 from fputrace.pricefile import CALIBRATED, pricing_of
 from fputrace.pricing import STANDARD, TABLES, TaskCost, TraceCosts, WhyCost
-from fputrace.replay import costs, ledger, swaps
+from fputrace.replay import costs, ledger, reader, swaps
 from fputrace.reports import Options, render
 from tests.conftest import SAMPLES
 from tests.rules.scenario import HOG, KTHREAD, OTHER, VCPU, Story, Task
+from tests.tools.plain import follow_in_plain
 
 BEFORE = str(SAMPLES / "4.14.5-pinned" / "trace.dat")
 AFTER = str(SAMPLES / "4.14.177-pinned" / "trace.dat")
@@ -125,15 +125,7 @@ def test_sums_are_sums(sample: Path) -> None:
 
 
 def test_plain_python_counts_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for loop in (ledger, costs, swaps):
-        spec = importlib.util.spec_from_file_location(
-            loop.__name__, Path(fputrace.__file__).parent / "replay" / f"{loop.__name__[16:]}.py"
-        )
-        assert spec is not None and spec.loader is not None
-        plain = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(plain)
-        assert not plain.COMPILED
-        monkeypatch.setattr(f"fputrace.following.{loop.__name__[16:]}", plain)
+    follow_in_plain(monkeypatch, (reader, swaps, ledger, costs))
     for path in (BEFORE, PUT_AT_OUT):
         again = fputrace.analyze(path, costs=True)
         assert costs_of(again) == costs_of(analysed(path))

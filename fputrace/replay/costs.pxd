@@ -1,4 +1,6 @@
 # Written by python -m fputrace.replay.pxd from the .py beside it.
+from fputrace.replay.ledger cimport Ledger
+from fputrace.replay.reader cimport Reader
 cdef enum:
     REF = 9
     COSTS_SHIFT = 50

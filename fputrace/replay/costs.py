@@ -28,15 +28,11 @@ from fputrace.replay.layout import (
 )
 from fputrace.timeline import Fact
 
-if cython.compiled:
-    from cython.cimports.fputrace.replay.ledger import Ledger
-else:
-    from fputrace.replay.ledger import Ledger
-
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.ledger import Ledger
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     COSTS_SHIFT = layout.COSTS_SHIFT
     KVM_LOADED = layout.KVM_LOADED
@@ -162,7 +158,7 @@ def widths() -> tuple[int, int, int, int, int]:
 
 @cython.final
 @cython.cclass
-class Costs:
+class Costs(Reader):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, CostCpu.WIDTH]; tasks: int64[cap, CostTask.WIDTH], rows as the ownership loop
@@ -173,14 +169,8 @@ class Costs:
     exits: returns to the VMM are recorded.
     """
 
-    cpus: cython.longlong[:, ::1]
-    tasks: cython.longlong[:, ::1]
     book: Ledger
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
     watched: cython.uchar[::1]
-    nout: cython.Py_ssize_t
-    wanted: cython.longlong
     eager: cython.bint
     raw: cython.bint
     pointer: cython.bint
@@ -216,16 +206,9 @@ class Costs:
         self.probed = False
 
     def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with longer tables (the old rows copied by the caller)."""
-        self.cpus = cpus
-        self.tasks = tasks
+        """Go on with longer tables, the ledger's too (the old rows copied by the caller)."""
+        Reader.grow(self, cpus, tasks)
         self.book.grow(tasks)
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     def finish(self) -> bool:
         """End of the trace: an activation that still waits was no part of a swap.
@@ -272,15 +255,6 @@ class Costs:
             self.out[n, O_SAVE + j] = self.tasks[s, T_REF_SAVE + j]
             self.out[n, O_CAUSE + j] = self.tasks[s, cause + j]
         return n
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def keep(self, s: cython.Py_ssize_t, column: cython.Py_ssize_t) -> cython.void:
-        """Keep ``row`` of task s."""
-        j: cython.Py_ssize_t
-        for j in range(REF):
-            self.tasks[s, column + j] = self.row[j]
 
     # -- what was followed --------------------------------------------------------------------
 
@@ -403,10 +377,10 @@ class Costs:
                 if last >= 0 and last != c:
                     self.emit(F_MIGRATED_RELOAD, s, 1, T_REF_SAVE)
             if tail:
-                self.keep(s, T_REF_ACT)
+                self.keep(self.tasks, s, T_REF_ACT)
                 self.book.step_act(s, 2, P_IN_ACT)
         else:
-            self.keep(s, T_REF_ACT)
+            self.keep(self.tasks, s, T_REF_ACT)
             self.tasks[s, T_ACT] = 1
             self.tasks[s, T_ACT_FLAG] = self.row[6]
             self.tasks[s, T_ACT_VALID] = valid
@@ -446,7 +420,7 @@ class Costs:
         if self.cpus[c, C_SW_UNLOADED]:
             self.book.redundant(s, self.tasks[s, T_WHY], self.cpus[c, C_SW_BYTES], moved)
         self.book.images(s)
-        self.keep(s, T_REF_SAVE)
+        self.keep(self.tasks, s, T_REF_SAVE)
         self.tasks[s, T_SAVED_CPU] = c + 1
         self.book.step(s, 2, 2, P_OUT_SAVE)
 
@@ -519,28 +493,6 @@ class Costs:
         self.tasks[s, T_STAY_RELOADED] = 0
 
     # -- the loop -----------------------------------------------------------------------------
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Follow rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` (then ``take``) or the ledger's sums (then its
-        ``grow_sums``) could overflow.
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil
@@ -671,7 +623,7 @@ class Costs:
                 self.cpus[c, C_SW_BYTES] = -1
                 for j in range(REF):
                     self.cpus[c, C_REF_SWITCH + j] = row[j]
-                self.keep(s, T_REF_SWITCH)
+                self.keep(self.tasks, s, T_REF_SWITCH)
                 self.tasks[s, T_QUIET] = self.tasks[s, T_CAME] and not self.tasks[s, T_STAY_ACTED]
                 self.tasks[s, T_CAME] = 0
                 self.tasks[s, T_STAY_ACTED] = 0

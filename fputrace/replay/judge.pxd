@@ -1,4 +1,5 @@
 # Written by python -m fputrace.replay.pxd from the .py beside it.
+from fputrace.replay.reader cimport Reader
 cdef enum:
     REF = 9
     LAST_UNKNOWN = -2

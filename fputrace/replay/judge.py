@@ -20,10 +20,10 @@ from fputrace.replay import layout
 from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
 from fputrace.timeline import Fact
 
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     LAST_UNKNOWN = layout.LAST_UNKNOWN
     KVM_OUT = layout.KVM_OUT
@@ -183,7 +183,7 @@ def widths() -> tuple[int, int, int, int, int]:
 
 @cython.final
 @cython.cclass
-class Judge:
+class Judge(Reader):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, JudgeCpu.WIDTH]; tasks: int64[cap, JudgeTask.WIDTH], rows as the ownership
@@ -194,13 +194,7 @@ class Judge:
     a KVM_RUN.
     """
 
-    cpus: cython.longlong[:, ::1]
-    tasks: cython.longlong[:, ::1]
     seen: cython.longlong[::1]
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
-    nout: cython.Py_ssize_t
-    wanted: cython.longlong
     out_flag: cython.longlong
     eager: cython.bint
     grace: cython.bint
@@ -230,17 +224,6 @@ class Judge:
         self.grace = grace
         self.out_flag = out_flag
         self.exits = exits
-
-    def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with longer tables (the old rows copied by the caller)."""
-        self.cpus = cpus
-        self.tasks = tasks
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     # -- rows for the rules -------------------------------------------------------------------
 
@@ -445,27 +428,6 @@ class Judge:
         return True
 
     # -- the loop -----------------------------------------------------------------------------
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` could overflow (then ``take``).
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil

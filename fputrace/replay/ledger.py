@@ -14,8 +14,6 @@ except ImportError:
 from fputrace.replay import layout
 from fputrace.replay.layout import CostCpu, CostOp, CostStep, CostSum, CostTask, CostWhy
 
-COMPILED = bool(cython.compiled)
-
 # Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
 if not cython.compiled:
     REF = layout.REF

@@ -20,10 +20,10 @@ from fputrace.replay import layout
 from fputrace.replay.layout import Before, LivesTask, Out
 from fputrace.timeline import Fact
 
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     LIVES_SHIFT = layout.LIVES_SHIFT
     KVM_LOADED = layout.KVM_LOADED
@@ -108,7 +108,7 @@ def widths() -> tuple[int, int, int]:
 
 @cython.final
 @cython.cclass
-class Lives:
+class Lives(Reader):
     """What spans events, carried from call to call.
 
     tasks: int64[cap, LivesTask.WIDTH], rows as the ownership loop numbers them; out: int64[rows,
@@ -117,14 +117,9 @@ class Lives:
     lazy: kernels before 4.14, which may load registers by use.
     """
 
-    tasks: cython.longlong[:, ::1]
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
     born: cython.longlong[:, ::1]
     watched: cython.uchar[::1]
-    nout: cython.Py_ssize_t
     nborn: cython.Py_ssize_t
-    wanted: cython.longlong
     mark: cython.longlong
     lazy: cython.bint
 
@@ -149,19 +144,9 @@ class Lives:
         self.mark = 0
         self.lazy = lazy
 
-    def grow(self, tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with a longer table (the old rows copied by the caller)."""
-        self.tasks = tasks
-
     def know(self, by_name: bool) -> None:
         """Whether only names say which functions the probes sit on."""
         self.mark = F_BY_NAME if by_name else 0
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     def finish(self) -> bool:
         """End of the trace: what still waits stays open. Call until it returns True."""
@@ -248,27 +233,6 @@ class Lives:
                         self.tasks[s, T_WRITTEN] = 1
                         for k in range(REF):
                             self.tasks[s, T_REF_CAUSE + k] = self.row[k]
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` could overflow (then ``take``).
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil

@@ -18,8 +18,6 @@ from fputrace.events import Kind
 from fputrace.replay import layout
 from fputrace.replay.layout import Act, Before, Cpu, Task
 
-COMPILED = bool(cython.compiled)
-
 NO_PID = cython.declare(cython.longlong, layout.NO_PID)
 FAR_PAST = cython.declare(cython.longlong, layout.FAR_PAST)
 FAR_FUTURE = cython.declare(cython.longlong, layout.FAR_FUTURE)

@@ -25,10 +25,10 @@ from fputrace.replay import layout
 from fputrace.replay.layout import Before, Out, ProbedCpu, ProbedTask, Role
 from fputrace.timeline import Fact
 
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     KVM_LOADED = layout.KVM_LOADED
     WIN_OPEN = int(layout.Win.OPEN)
@@ -165,7 +165,7 @@ def widths() -> tuple[int, int, int, int]:
 
 @cython.final
 @cython.cclass
-class Probed:
+class Probed(Reader):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, ProbedCpu.WIDTH]; tasks: int64[cap, ProbedTask.WIDTH], rows as the ownership
@@ -175,13 +175,7 @@ class Probed:
     G4a); grace: kvm_entry is printed before a late reload; execs: they are recorded.
     """
 
-    cpus: cython.longlong[:, ::1]
-    tasks: cython.longlong[:, ::1]
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
     roles: cython.longlong[:, ::1]
-    nout: cython.Py_ssize_t
-    wanted: cython.longlong
     mark: cython.longlong
     begins: cython.bint
     broken: cython.bint
@@ -218,11 +212,6 @@ class Probed:
         self.grace = grace
         self.execs = execs
 
-    def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with longer tables (the old rows copied by the caller)."""
-        self.cpus = cpus
-        self.tasks = tasks
-
     def know(self, roles: cython.longlong[:, ::1], by_name: bool) -> None:
         """What is known by now of the probes: their arguments, and how their functions."""
         self.roles = roles
@@ -231,12 +220,6 @@ class Probed:
     def interrupted(self) -> bool:
         """Whether the save's probe was off for a while: saves before and after it hit it."""
         return bool(self.broken)
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     # -- rows for the rules -------------------------------------------------------------------
 
@@ -294,17 +277,6 @@ class Probed:
             for j in range(REF):
                 self.out[n, O_EVENT + j] = table[at, column + j]
         return n
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def keep(
-        self, table: cython.longlong[:, ::1], at: cython.Py_ssize_t, column: cython.Py_ssize_t
-    ) -> cython.void:
-        """Row ``at`` of a table keeps ``row``."""
-        j: cython.Py_ssize_t
-        for j in range(REF):
-            table[at, column + j] = self.row[j]
 
     @cython.cfunc
     @cython.nogil
@@ -506,27 +478,6 @@ class Probed:
         return True
 
     # -- the loop -----------------------------------------------------------------------------
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` could overflow (then ``take``).
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil

@@ -4,8 +4,9 @@
     python -m fputrace.replay.pxd --check  exit status 1 when they are out of date
 
 A loop names its constants in its ``if not cython.compiled:`` block, from :mod:`layout` and
-:class:`~fputrace.events.Kind`; compiled, it takes the same names from the ``.pxd`` beside it.  As C
-variables they cost a third of the replay's time (measured: 30 against 19 ns an event).
+:class:`~fputrace.events.Kind`, and imports there the classes of other loops; compiled, it takes the
+same names from the ``.pxd`` beside it.  Constants as C variables cost a third of the replay's time
+(measured: 30 against 19 ns an event).
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge", "probed", "sections", "lives", "swaps", "costs", "ledger")
-IMPORTED = ("ledger",)
+MODULES = ("loop", "judge", "probed", "sections", "lives", "swaps", "costs", "ledger", "reader")
+IMPORTED = ("ledger", "reader")
 """Those whose class another loop calls without Python in between: declared in the ``.pxd``."""
 
 
 def _c_type(annotation: ast.expr | None) -> str:
     """``cython.longlong[:, ::1]`` as C: ``long long[:, ::1]``."""
     written = ast.unparse(annotation) if annotation else "object"
-    return written.replace("cython.", "").replace("longlong", "long long")
+    for told, meant in (("cython.", ""), ("longlong", "long long"), ("uchar", "unsigned char")):
+        written = written.replace(told, meant)
+    return written
 
 
 def _class(node: ast.ClassDef) -> list[str]:
@@ -40,23 +43,28 @@ def _class(node: ast.ClassDef) -> list[str]:
         ):
             taken = [f"{_c_type(arg.annotation)} {arg.arg}" for arg in item.args.args[1:]]
             call = f"{item.name}({', '.join(['self', *taken])})"
-            lines.append(f"    cdef {_c_type(item.returns)} {call} noexcept nogil")
+            checked = any("check=True" in ast.unparse(one) for one in item.decorator_list)
+            raises = "except? -99" if checked else "noexcept"
+            lines.append(f"    cdef {_c_type(item.returns)} {call} {raises} nogil")
     return lines
 
 
 def text(source: str, imported: bool = False) -> str:
     """The ``.pxd`` of a loop's source; ``imported``: with its classes."""
     names = {**vars(layout), "layout": layout, "Kind": Kind}
-    lines = ["# Written by python -m fputrace.replay.pxd from the .py beside it.", "cdef enum:"]
+    classes = ["# Written by python -m fputrace.replay.pxd from the .py beside it."]
+    lines = ["cdef enum:"]
     for node in ast.parse(source).body:
         if isinstance(node, ast.If) and "compiled" in ast.unparse(node.test):
             for line in node.body:
-                if isinstance(line, ast.Assign):
+                if isinstance(line, ast.ImportFrom):
+                    classes.append(ast.unparse(line).replace(" import ", " cimport "))
+                elif isinstance(line, ast.Assign):
                     value = eval(ast.unparse(line.value), {"int": int}, names)  # noqa: S307
                     lines.append(f"    {ast.unparse(line.targets[0])} = {int(value)}")
         elif isinstance(node, ast.ClassDef) and imported:
             lines += ["", *_class(node)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(classes + lines) + "\n"
 
 
 def main() -> int:

@@ -18,10 +18,10 @@ from fputrace.replay import layout
 from fputrace.replay.layout import Before, Out, SectionCpu, SectionTask
 from fputrace.timeline import Fact
 
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     PROBED_SHIFT = layout.PROBED_SHIFT
     BLOCKED = 0x7F
@@ -88,7 +88,7 @@ def widths() -> tuple[int, int, int, int]:
 
 @cython.final
 @cython.cclass
-class Sections:
+class Sections(Reader):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, SectionCpu.WIDTH]; tasks: int64[cap, SectionTask.WIDTH], rows as the
@@ -96,13 +96,7 @@ class Sections:
     the Fact bits some rule asks for; limit: ns a section may last.
     """
 
-    cpus: cython.longlong[:, ::1]
-    tasks: cython.longlong[:, ::1]
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
     flags: cython.ushort[::1]
-    nout: cython.Py_ssize_t
-    wanted: cython.longlong
     mark: cython.longlong
     flag: cython.longlong
     limit: cython.longlong
@@ -128,23 +122,12 @@ class Sections:
         self.limit = limit
         self.returns = False
 
-    def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with longer tables (the old rows copied by the caller)."""
-        self.cpus = cpus
-        self.tasks = tasks
-
     def know(self, by_name: bool, flags: cython.ushort[::1]) -> None:
         """Whether only the name of an event says by now which function its probe sits on; the
         ``flags`` of the block that follows.
         """
         self.mark = F_BY_NAME if by_name else 0
         self.flags = flags
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     def finish(self) -> bool:
         """End of the trace: what still waits stays open. Call until it returns True."""
@@ -252,27 +235,6 @@ class Sections:
         self.cpus[c, C_KNOW] = know
 
     # -- the loop -----------------------------------------------------------------------------
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Judge rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` could overflow (then ``take``).
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil

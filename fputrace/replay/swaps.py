@@ -17,10 +17,10 @@ from fputrace.replay import layout
 from fputrace.replay.layout import Before, Out, SwapTask
 from fputrace.timeline import Fact
 
-COMPILED = bool(cython.compiled)
-
-# Compiled, these are C constants of the .pxd beside this file (fputrace/replay/pxd.py).
+# Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
+    from fputrace.replay.reader import Reader
+
     REF = layout.REF
     COSTS_SHIFT = layout.COSTS_SHIFT
     STICKY = layout.STICKY
@@ -77,7 +77,7 @@ def widths() -> tuple[int, int, int]:
 
 @cython.final
 @cython.cclass
-class Swaps:
+class Swaps(Reader):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, 1], time of each CPU's last kvm_entry, 0 none; tasks: int64[cap,
@@ -86,13 +86,7 @@ class Swaps:
     Fact bits some rule asks for.
     """
 
-    cpus: cython.longlong[:, ::1]
-    tasks: cython.longlong[:, ::1]
-    out: cython.longlong[:, ::1]
-    row: cython.longlong[::1]
     watched: cython.uchar[::1]
-    nout: cython.Py_ssize_t
-    wanted: cython.longlong
 
     def __init__(
         self,
@@ -110,17 +104,6 @@ class Swaps:
         self.watched = watched
         self.nout = 0
         self.wanted = wanted >> COSTS_SHIFT
-
-    def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
-        """Go on with longer tables (the old rows copied by the caller)."""
-        self.cpus = cpus
-        self.tasks = tasks
-
-    def take(self) -> int:
-        """How many rows ``out`` holds; it counts as empty afterwards."""
-        count = self.nout
-        self.nout = 0
-        return count
 
     def finish(self) -> bool:
         """End of the trace: nothing waits here."""
@@ -156,15 +139,6 @@ class Swaps:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def keep(self, s: cython.Py_ssize_t, column: cython.Py_ssize_t) -> cython.void:
-        """Keep ``row`` of task s."""
-        j: cython.Py_ssize_t
-        for j in range(REF):
-            self.tasks[s, column + j] = self.row[j]
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
     def fresh_task(
         self, s: cython.Py_ssize_t, f: cython.Py_ssize_t, facts: cython.longlong[:, ::1]
     ) -> cython.void:
@@ -195,27 +169,6 @@ class Swaps:
             self.emit(F_SWAP_NO_ENTRY, s, 1)
         else:
             self.emit(F_SWAP_NO_ENTRY_OPEN, s, 1)
-
-    def run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Follow rows ``first`` to ``stop``; facts row 0 is row ``start``. Returns the first row
-        not done: fewer than asked when ``out`` could overflow (then ``take``).
-        """
-        done: cython.longlong
-        with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
-        return done
 
     @cython.cfunc
     @cython.nogil
@@ -283,7 +236,7 @@ class Swaps:
                         self.emit(F_STICKY, s, 1)
                 else:
                     tasks[s, j] = 0
-                self.keep(s, T_REF_SAVE)
+                self.keep(self.tasks, s, T_REF_SAVE)
             elif kind == K_KVM_FPU:
                 if row[5]:
                     if not tasks[s, T_PUT_AT_OUT]:
@@ -292,11 +245,11 @@ class Swaps:
                         tasks[s, T_RUN_SURE] = cpus[c, 0] != 0
                         tasks[s, T_ENTERED] = 0
                         tasks[s, T_EXITED] = 0
-                        self.keep(s, T_REF_LOAD)
+                        self.keep(self.tasks, s, T_REF_LOAD)
                     tasks[s, T_PUT_AT_OUT] = 0
                 else:
                     tasks[s, T_PUT_AT_OUT] = tail
-                self.keep(s, T_REF_KVM)
+                self.keep(self.tasks, s, T_REF_KVM)
                 if row[5] == 0 and not tail and tasks[s, T_RUN] == 1:
                     if tasks[s, T_EXITED]:
                         self.ran(c, s)

@@ -14,7 +14,7 @@ from fputrace.parsers import perfindex, perfloop, perfstream
 from tests.conftest import SAMPLES
 from tests.parsers.rows import read_all
 from tests.parsers.test_perfdata import FORMS, fill
-from tests.parsers.test_ringbuffer import columns, plain
+from tests.parsers.test_ringbuffer import columns, uncompiled
 from tests.writers.perf import CALLCHAIN, READ, USUAL, PerfWriter
 
 
@@ -37,7 +37,7 @@ def test_plain_python_gives_the_same(
         w = PerfWriter(sample_type=USUAL | READ | CALLCHAIN)
         path = fill(w, 2000, chain=(1, 2)).write(tmp_path / "perf.data", "pipe")
     installed = columns(path)
-    loop = plain(monkeypatch, perfloop, cython)
+    loop = uncompiled(monkeypatch, perfloop, cython)
     monkeypatch.setattr(perfindex, "perfloop", loop)
     monkeypatch.setattr(perfstream, "perfloop", loop)
     assert columns(path) == installed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import sys
 from pathlib import Path
@@ -16,24 +15,18 @@ from fputrace.events import Kind, Trace
 from fputrace.parsers import merge, open_trace, passes, ringbuffer
 from tests.conftest import SAMPLES
 from tests.parsers.rows import Pass, read_all
+from tests.tools.plain import plain
 from tests.writers import TraceWriter
 
 SECOND = 10**9
 
 
-def plain(monkeypatch: pytest.MonkeyPatch, loop: ModuleType, cython: bool) -> ModuleType:
-    """A loop's source as plain Python, whatever is compiled; without Cython if so asked."""
-    name = loop.__name__.rpartition(".")[2]
-    path = Path(str(loop.__file__)).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"plain_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def uncompiled(monkeypatch: pytest.MonkeyPatch, loop: ModuleType, cython: bool) -> ModuleType:
+    """A loop's source as plain Python; without Cython if so asked."""
     with monkeypatch.context() as patch:
         if not cython:
             patch.setitem(sys.modules, "cython", None)
-        spec.loader.exec_module(module)
-    return module
+        return plain(loop)
 
 
 def columns(path: Path) -> tuple[list[bytes], dict[str, Any]]:
@@ -66,7 +59,7 @@ def test_plain_python_gives_the_same(
     installed = columns(path)
     for loop in (ringbuffer, merge):
         name = loop.__name__.rpartition(".")[2]
-        monkeypatch.setattr(passes, name, plain(monkeypatch, loop, cython))
+        monkeypatch.setattr(passes, name, uncompiled(monkeypatch, loop, cython))
     assert columns(path) == installed
 
 

@@ -18,7 +18,7 @@ from fputrace.lines import textchunk, textlayout, textmemo, textprefix, textscan
 from fputrace.parsers import textindex, textpass
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
-from tests.parsers.test_ringbuffer import plain
+from tests.parsers.test_ringbuffer import uncompiled
 from tests.tools import text_of, trace_cmd
 from tests.writers import text
 
@@ -126,7 +126,7 @@ def test_uncompiled_gives_the_same(
     path = tmp_path / "trace.txt"
     path.write_bytes(b"".join(lines[:3000]) + lines[28161] + b"".join(lines[29200:29400]))
     compiled = everything(path)
-    patch_loops(monkeypatch, lambda loop: plain(monkeypatch, loop, cython))
+    patch_loops(monkeypatch, lambda loop: uncompiled(monkeypatch, loop, cython))
     assert_same(compiled, everything(path))
 
 

@@ -8,7 +8,6 @@ recording's format.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import random
 import types
@@ -30,6 +29,7 @@ from tests.oracles import naive_replay
 from tests.oracles.made_streams import MARKS, Cut, Kernel, Row, anything, lose, trace_of
 from tests.oracles.naive_replay import EAGER, GENERATIONS, NULL, NaiveFacts
 from tests.tools.cut_pages import cut_pages
+from tests.tools.plain import plain
 
 SEEDS = range(25)
 THOROUGH = ("4.14.5-pinned", "5.2.1-pinned", "6.1-put-at-sched-out")
@@ -173,18 +173,8 @@ def generation_of(case: str) -> str:
 
 @pytest.fixture(scope="module")
 def uncompiled() -> types.ModuleType:
-    """The loop as plain Python, whatever was built from it."""
-    spec = importlib.util.find_spec("fputrace.replay")
-    assert spec is not None
-    assert spec.origin is not None
-    source = Path(spec.origin).with_name("loop.py")
-    plain = importlib.util.spec_from_file_location("plain_loop", source)
-    assert plain is not None
-    assert plain.loader is not None
-    module = importlib.util.module_from_spec(plain)
-    plain.loader.exec_module(module)
-    assert not module.COMPILED
-    return module
+    """The ownership loop as plain Python."""
+    return plain(loop)
 
 
 # ----- made streams

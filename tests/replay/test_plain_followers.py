@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-import fputrace
 from fputrace.findings import Analysis, Severity
-from fputrace.replay import costs, judge, ledger, lives, probed, sections, swaps
 from fputrace.reports import Options, render
 from tests.conftest import SAMPLES
 from tests.rules.test_recorded_faults import (
@@ -21,8 +17,8 @@ from tests.rules.test_recorded_faults import (
     swap_without_save,
 )
 from tests.tools.altered import Tape
+from tests.tools.plain import FOLLOWERS, follow_in_plain
 
-FOLLOWERS = (judge, lives, probed, sections, swaps, costs, ledger)
 ROWS = 8000
 """Of each recording, from its middle: plain Python takes seconds for them."""
 
@@ -46,19 +42,6 @@ CASES: list[tuple[str, Callable[[Tape, int], int], str | None]] = [
 ]
 
 
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on every loop but the ownership's own is plain Python."""
-    for loop in FOLLOWERS:
-        name = loop.__name__.rpartition(".")[2]
-        source = Path(fputrace.__file__).parent / "replay" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(loop.__name__, source)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        assert not module.COMPILED
-        monkeypatch.setattr(f"fputrace.following.{name}", module)
-
-
 @pytest.mark.parametrize(("case", "fault", "code"), CASES)
 def test_compiled_and_plain_say_the_same(
     case: str,
@@ -79,5 +62,5 @@ def test_compiled_and_plain_say_the_same(
     compiled, analysis = said()
     found = {f.code for f in analysis.findings if f.severity is not Severity.TRACE}
     assert code is None or code in found
-    plain(monkeypatch)
+    follow_in_plain(monkeypatch, FOLLOWERS)
     assert said()[0] == compiled
