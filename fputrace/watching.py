@@ -166,13 +166,13 @@ class Near:
             cpu = int(block.cpu[mine[0]])
             split = int(np.searchsorted(mine, stop))
             kept = self.before.setdefault(cpu, deque(maxlen=self._most))
-            kept.extend(_refs(block, mine[max(0, split - self._most) : split]))
+            kept.extend(_tuples(block, mine[max(0, split - self._most) : split]))
             later = self.after.setdefault(cpu, [])
-            later.extend(_refs(block, mine[split : split + self._most - len(later)]))
+            later.extend(_tuples(block, mine[split : split + self._most - len(later)]))
 
 
-def _refs(block: EventBlock, rows: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
-    """Rows as references (``layout.Ref``)."""
+def refs_of(block: EventBlock, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Rows of a block as references: int64[n, REF], see ``layout.Ref``."""
     table = np.empty((len(rows), REF), dtype=np.int64)
     for column, values in (
         (Ref.TS, block.ts),
@@ -183,4 +183,8 @@ def _refs(block: EventBlock, rows: NDArray[np.int64]) -> Iterator[tuple[int, ...
     ):
         table[:, column] = values[rows]
     table[:, Ref.OP0 :] = block.op[rows]
-    return (tuple(row) for row in table.tolist())
+    return table
+
+
+def _tuples(block: EventBlock, rows: NDArray[np.intp]) -> Iterator[tuple[int, ...]]:
+    return (tuple(row) for row in refs_of(block, rows).tolist())

@@ -9,7 +9,6 @@ came from, whatever that is.
 from __future__ import annotations
 
 import os
-import struct
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from fputrace.errors import FormatError, ReadError
 from fputrace.events import EventBlock, EventFormat, Loss, Trace
 from fputrace.parsers.container import CPUSTAT, UNAME, Buffer, Container, CpuData, Option
+from fputrace.parsers.pages import PagePacker
 from fputrace.parsers.passes import blocks_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.tracedat import trace_of
@@ -27,18 +27,6 @@ _PIECE = 1 << 20
 
 LARGEST_RECORD = 3072
 """Bytes of the largest record that is put into a page."""
-
-# Of a page and its records (kernel/trace/ring_buffer.c).
-_HEAD = struct.Struct("<QQ")  # base time, commit
-_WORD = struct.Struct("<I")
-_WORDS = struct.Struct("<II")
-_ROOM = _PAGE_BYTES - _HEAD.size
-_MISSED_EVENTS = 1 << 31
-_DELTA_BITS = 27
-_DELTA = (1 << _DELTA_BITS) - 1
-_STAMP_BITS = 59
-_TIME_EXTEND, _TIME_STAMP = 30, 31
-_LARGEST_SHORT = 28 * 4
 
 
 @dataclass
@@ -209,74 +197,49 @@ class Spool:
 
 
 class PageWriter:
-    """Writes one CPU's records as the kernel writes its ring buffer (kernel/trace/ring_buffer.c).
+    """Writes one CPU's records into pages of a spool.
 
     Every record has an ``origin``: the offset in the user's file of what it was made from.
+    ``pages`` are the numbers of this CPU's pages, ``origins`` what each was begun for.
     """
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._packer = PagePacker(False, 8, _PAGE_BYTES)
+        self._missing: int | None = None  # where events went missing before the next page
         self.pages = array("Q")
         self.origins = array("Q")
-        self.records = 0
-        self._open = False
-        self._missed = False
-        self._base = self._last = self._origin = 0
-        self._data = bytearray()
+
+    @property
+    def records(self) -> int:
+        """How many were written."""
+        return self._packer.records
 
     def lost(self, origin: int) -> None:
         """Events are missing here."""
-        self._end_page()
-        if not self._missed:
-            self._missed = True
-            self._origin = origin
+        self._packer.lost(None)
+        if self._missing is None:
+            self._missing = origin
+        self._store(origin)
 
     def record(self, ts: int, payload: bytes, origin: int) -> None:
         """One event, `payload` of at most LARGEST_RECORD bytes, at a time of 63 bits in ns."""
-        size = len(payload) + 3 & ~3
-        if not self._open or len(self._data) + size + 16 > _ROOM:
-            self._end_page()
-            self._begin_page(ts, origin)
-        delta = ts - self._last
-        if not 0 <= delta < 1 << _DELTA_BITS:
-            if 0 < delta < 1 << _STAMP_BITS:
-                self._time(_TIME_EXTEND, delta)
-            elif ts >> _STAMP_BITS == self._last >> _STAMP_BITS:
-                self._time(_TIME_STAMP, ts & (1 << _STAMP_BITS) - 1)
-            else:
-                self._end_page()
-                self._begin_page(ts, origin)
-            delta = 0
-        self._last = ts
-        if size <= _LARGEST_SHORT:
-            self._data += _WORD.pack(size >> 2 | delta << 5)
-        else:
-            self._data += _WORDS.pack(delta << 5, size + 4)
-        self._data += payload.ljust(size, b"\0")
-        self.records += 1
-
-    def _time(self, kind: int, time: int) -> None:
-        self._data += _WORDS.pack(kind | (time & _DELTA) << 5, time >> _DELTA_BITS)
+        self._packer.record(ts, payload)
+        self._store(origin)
 
     def finish(self) -> None:
         """No more records: what is missing behind the last one is told by an empty page."""
-        if self._missed and not self._open:
-            self._begin_page(self._last, self._origin)
-        self._end_page()
+        self._packer.finish()
+        self._store(0)
 
-    def _begin_page(self, ts: int, origin: int) -> None:
-        self._open = True
-        self._base = self._last = ts
-        self.origins.append(self._origin if self._missed else origin)
-
-    def _end_page(self) -> None:
-        if not self._open:
-            return
-        commit = len(self._data) | (_MISSED_EVENTS if self._missed else 0)
-        page = _HEAD.pack(self._base, commit) + self._data
-        self.pages.append(self._spool.add(page.ljust(_PAGE_BYTES, b"\0")))
-        self._data.clear()
-        self._open = self._missed = False
+    def _store(self, origin: int) -> None:
+        """Note what a new page was begun for, and spool those that are full."""
+        if self._packer.begun > len(self.origins):
+            self.origins.append(origin if self._missing is None else self._missing)
+            self._missing = None
+        for page in self._packer.pages:
+            self.pages.append(self._spool.add(page))
+        self._packer.pages.clear()
 
 
 class MadePages(Source):

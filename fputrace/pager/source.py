@@ -16,6 +16,7 @@ from fputrace.checking import Naming, event_of
 from fputrace.events import Kind
 from fputrace.lanes import NOBODY, LaneCounter, LaneGrid, Marked
 from fputrace.replay.layout import REF, Ref
+from fputrace.watching import refs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,19 +206,8 @@ def _stops(marks: Sequence[Marked]) -> list[Marked]:
 
 
 def _refs(block: EventBlock, cpus: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of these CPUs as references (``layout.Ref``)."""
-    rows = np.flatnonzero(np.isin(block.cpu, cpus) & (block.kind != Kind.LOSS_END))
-    table = np.empty((len(rows), REF), dtype=np.int64)
-    for column, values in (
-        (Ref.TS, block.ts),
-        (Ref.CPU, block.cpu),
-        (Ref.PID, block.pid),
-        (Ref.KIND, block.kind),
-        (Ref.EVENT, block.event),
-    ):
-        table[:, column] = values[rows]
-    table[:, Ref.OP0 :] = block.op[rows]
-    return table
+    """Events and holes of these CPUs as references (``layout.Ref``)."""
+    return refs_of(block, np.flatnonzero(np.isin(block.cpu, cpus) & (block.kind != Kind.LOSS_END)))
 
 
 def _last(

@@ -13,9 +13,9 @@ from fputrace.errors import TraceError, UsageError
 from fputrace.events import Kind, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.compression import zstd_module
+from fputrace.parsers.pages import PagePacker
 from fputrace.parsers.passes import Plan
 from fputrace.rewrite.head import addresses_in, clock_of, cpustat, head_of, symbols_for
-from fputrace.rewrite.pages import PagePacker
 from fputrace.rewrite.records import is_record, plan_of, rows_of
 from fputrace.rewrite.tracefile import Ring, write
 from fputrace.rewrite.views import piece_of, write_view

@@ -11,12 +11,12 @@ from typing import IO
 from fputrace.events import Kind, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.container import GUEST, UNAME, VERSION, apart
+from fputrace.parsers.pages import PagePacker
 from fputrace.parsers.passes import Plan, blocks_of
 from fputrace.parsers.tracedat import formats_of, trace_of
 from fputrace.rewrite.fields import RecordCleaner
 from fputrace.rewrite.head import clock_of, cmdlines_of, cpustat, head_of, symbols_for
 from fputrace.rewrite.names import Names
-from fputrace.rewrite.pages import PagePacker
 from fputrace.rewrite.records import rows_of
 from fputrace.rewrite.tracefile import Ring, write
 

@@ -21,6 +21,8 @@ class PagePacker:
 
     def __init__(self, big: bool, long_size: int, page_size: int) -> None:
         self.pages: list[bytes] = []
+        self.begun = 0
+        """Pages begun so far, the open one among them."""
         self.records = 0
         self.missed = 0
         """Events said to be lost, as far as they were counted."""
@@ -87,6 +89,7 @@ class PagePacker:
 
     def _begin_page(self, ts: int) -> None:
         self._open = True
+        self.begun += 1
         self._base = self._last = ts
 
     def _time(self, kind: int, time: int) -> None:
