@@ -52,8 +52,8 @@ WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little"
 SPREAD = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
 
 
-# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and these
-# run for every byte or word.
+# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and
+# these run for every byte or word.
 @cython.cfunc
 @cython.nogil
 @cython.inline

@@ -106,8 +106,8 @@ QUADS = cython.declare(cython.ulonglong, 0x0000FFFF0000FFFF)
 EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 
 
-# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and these
-# run for every byte or word.
+# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and
+# these run for every byte or word.
 @cython.cfunc
 @cython.nogil
 @cython.inline
