@@ -27,6 +27,7 @@ from fputrace.parsers.unpack import DEPTH, Budget, Window, peel, pieces_of
 _PLAIN = (".dat", ".data", ".txt", ".log", ".html", ".jsonl", ".pftrace", ".perfetto-trace")
 _NEAR = (*_PLAIN, ".gz", ".xz", ".zst", ".bz2", ".lz4", ".tar", ".tgz", ".txz", ".tzst", ".zip")
 _LISTED = 12  # recordings that an error names
+_NAMED = 4  # other files that it names
 _LINE_BYTES = 1 << 20  # of the last line of a text
 _TEXT_BYTES = 1 << 26  # of a stream of text; the first event stands in them
 
@@ -142,36 +143,30 @@ def _open_input(fd: int, shown: str, asked: Asked, outer: Budget | None, depth: 
                 f"--format-in: {asked.format_in} is a folder, and {shown} is a file",
                 hint="Leave --format-in away, or name the folder.",
             )
-        chosen = chosen or find(head, shown)
+        with _explained(budget):
+            chosen = chosen or find(head, shown)
         if direct:
             stack.pop_all()
         else:
             fd = _spool(inside, budget, chosen, cut_off)
-        return _cut(_reader(chosen.open, fd, shown, asked, budget), budget, True)
+        with _explained(budget):
+            trace = chosen.open(fd, shown, asked.options)
+        return _cut(trace, budget, True)
 
 
-def _reader(
-    open_it: Callable[[int, str, Options], Trace],
-    fd: int,
-    shown: str,
-    asked: Asked,
-    budget: Budget,
-) -> Trace:
+@contextmanager
+def _explained(budget: Budget | None) -> Iterator[None]:
+    """What cannot be read because its container breaks off, or was left out of it, says so."""
     try:
-        return open_it(fd, shown, asked.options)
+        yield
     except TraceError as error:
-        _explain(error, budget)
+        while budget is not None:
+            said = [*budget.damage, *budget.notes]
+            if said:
+                error.hint = f"In {budget.path}, {said[0]}.\n{error.hint}"
+                break
+            budget = budget.outer
         raise
-
-
-def _explain(error: TraceError, budget: Budget | None) -> None:
-    """What cannot be read because its container breaks off says so."""
-    if budget is None:
-        return
-    if budget.damage:
-        error.hint = f"In {budget.path}, {budget.damage[0]}.\n{error.hint}"
-    else:
-        _explain(error, budget.outer)
 
 
 def _cut(trace: Trace, budget: Budget, placed: bool) -> Trace:
@@ -307,7 +302,8 @@ def _open_folder(
 
     ``scratch`` is the folder itself where it was made from an archive; the trace removes it.
     """
-    found, rest = _choose(root, shown, asked)
+    with _explained(outer):
+        found, rest = _choose(root, shown, asked)
     budget = outer or Budget(shown)
     path = os.path.join(root, found.name) if found.name else root
     if scratch is None:
@@ -323,11 +319,8 @@ def _open_folder(
             # The descriptor is all that the reader needs.
             scratch.cleanup()
         return trace
-    try:
+    with _explained(budget):
         trace = found.folder.open(path, inner, inside.options)
-    except TraceError as error:
-        _explain(error, budget)
-        raise
     _cut(trace, budget, False)
     if scratch is not None:
         _at_close(trace, scratch.cleanup)
@@ -350,7 +343,7 @@ def _at_close(trace: Trace, clean: Callable[[], None]) -> None:
 def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
     """The recording to open, and which member of it when it is an archive itself."""
     member = asked.options.member
-    found, seen = _search(root, asked)
+    found, others = _search(root, asked)
     sure = [one for one in found if one.sure]
     if member is not None:
         member = member.strip("/")
@@ -378,8 +371,15 @@ def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
             f"{shown} holds {len(found)} texts, none of which begins like a recording",
             hint=_list_of(found),
         )
-    what = f"only {seen:,} other file{'s' if seen > 1 else ''}" if seen else "nor any other file"
-    raise FormatError(f"no recording is in it, {what}", path=shown, hint=_NOTHING)
+    if len(others) == 1:
+        return others[0], None  # what is wrong with it, opening it says
+    if not others:
+        raise FormatError("no file is in it", path=shown, hint=_NOTHING)
+    raise FormatError(
+        f"no recording is in it, only {len(others):,} other files: {_names_of(others)}",
+        path=shown,
+        hint=_NOTHING,
+    )
 
 
 _NOTHING = (
@@ -396,14 +396,19 @@ def _list_of(found: list[_Found]) -> str:
     return "\n".join(["Choose one:", *(f"  {line}" for line in lines)]) if lines else ""
 
 
-def _search(root: str, asked: Asked) -> tuple[list[_Found], int]:
-    """Every recording below a folder, and how many files were looked at."""
+def _names_of(found: list[_Found]) -> str:
+    names = ", ".join(one.shown for one in found[:_NAMED])
+    return names + (f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else "")
+
+
+def _search(root: str, asked: Asked) -> tuple[list[_Found], list[_Found]]:
+    """Every recording below a folder, and the other files."""
     folders = [one for one in FOLDERS if asked.format_in in (None, one.name)]
-    seen = 0
     for folder in folders:
         if folder.sniff(root):
-            return [_Found("", folder.name, folder)], seen
+            return [_Found("", folder.name, folder)], []
     found: list[_Found] = []
+    others: list[_Found] = []
     entries = walk(root, MOST_MEMBERS)
     entry = next(entries, None)
     while entry is not None:
@@ -413,15 +418,16 @@ def _search(root: str, asked: Asked) -> tuple[list[_Found], int]:
         if kind is not None:
             found.append(_Found(name, kind.name, kind))
         elif not is_folder:
-            seen += 1
             what = _look(path, asked)
             if what is not None:
                 found.append(_Found(name, what[0], None, what[1]))
+            else:
+                others.append(_Found(name, "", None, sure=False))
         try:
             entry = entries.send(kind is not None)
         except StopIteration:
             entry = None
-    return found, seen
+    return found, others
 
 
 def _look(path: str, asked: Asked) -> tuple[str, bool] | None:

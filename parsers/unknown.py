@@ -32,6 +32,9 @@ def _other(begins: bytes, what: str, hint: str) -> Other:
 
 
 OTHERS: tuple[Other, ...] = (
+    _other(rb"\0{512}", "nothing but zeros: an empty tar archive, or a file that its system never"
+           " wrote out (a crash, a full disk)", "tar -tf FILE lists what an archive has. Record, or"
+           " pack, again."),
     _other(rb"\x7fELF.{12}(\x04\0|\0\x04)", "an ELF core (vmcore)", _CRASH),
     _other(rb"\x7fELF", "an ELF program or module", _RECORD),
     _other(rb"KDUMP   |DISKDUMP|makedumpfile", "a kdump-compressed vmcore", _CRASH),

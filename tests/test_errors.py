@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -146,9 +147,13 @@ FILES = (
     Case("info empty.gz", "empty.gz: ", "record again"),
     Case("info /dev/null", "/dev/null: ", "record again"),
     Case("info garbage", "garbage at byte 0", "binary"),
-    Case("info zeros", "zeros at byte 0", "--format-in"),
+    Case("info zeros", "zeros at byte 0.*zeros: an empty tar", "tar -tf"),
     Case("info prose", "prose at byte 0.*hello", "trace-cmd report"),
     Case("info nothing-in-it", "nothing-in-it: ", "Name the file"),
+    Case("info empty.zip", "empty.zip: no file", "Name the file"),
+    Case("info links.tar", "links.tar: no file", "left out of the archive: 'a-link'"),
+    Case("info elf.tar", "elf.tar: elf at byte 0.*ELF", "trace-cmd record"),
+    Case("info others.tar", "others.tar: .* 2 other files: elf, web.html", "Name the file"),
     Case("info two", "two holds 2", "--member a.dat"),
     Case("info two --member c", "--member: .*two", "--member a.dat"),
     Case("info elf", "elf at byte 0.*ELF", "trace-cmd record"),
@@ -265,6 +270,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "elf": elf,
         ESCAPE: elf,
         "cut.zip": b"PK\3\4" + bytes(100),
+        "empty.zip": b"PK\5\6" + bytes(18),
         "empty.gz": gzip.compress(b""),
         "cut.gz": gzip.compress(dat, 1)[:50_000],
         "start.gz": gzip.compress(dat[:100])[:12],
@@ -294,6 +300,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("folder", "nothing-in-it", "tracefs/events", "k"):
         (top / name).mkdir(parents=True)
     (top / "loop").symlink_to("loop")
+    (top / "a-link").symlink_to("a.dat")
+    packs = {"links": ["a-link"], "elf": ["elf"], "others": ["elf", "web.html"]}
+    for name, members in packs.items():
+        with tarfile.open(top / f"{name}.tar", "w") as archive:
+            for member in members:
+                archive.add(top / member, member)
     make(top / "k")
     return top
 

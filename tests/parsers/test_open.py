@@ -339,6 +339,7 @@ FOREIGN = (
     (b'{\n "schema_version": 1,\n "tool"', "a report of fputrace", "recording itself"),
     (b'{"name": "left-pad", "version": "1"}', "JSON that is no recording", "Record"),
     (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "a web page", "Download"),
+    (bytes(10240), "an empty tar archive", "tar -tf"),
 )
 
 
