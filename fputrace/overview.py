@@ -32,11 +32,13 @@ SPANS = 250_000
 MARKS = 20_000
 """Places of findings and holes that are kept apart."""
 
+SPAN_WIDTH = SPAN_COLUMNS.index("certainty") + 1
+"""Columns of an exact span, the first of ``SPAN_COLUMNS``."""
+
 _MOST_CELLS = 1 << 16
 _ANCHORS = 4000
 _LEAST_PAD_NS = 1000
 
-_SPAN_WIDTH = SPAN_COLUMNS.index("certainty") + 1
 _CPU, _START, _END, _PID, _OWNER, _IMAGE = range(6)
 
 
@@ -64,13 +66,13 @@ def overview(
     while width > 1 and width * len(chosen) > CELLS:
         width //= STEP
     lanes = {cpu: Lane(start, end, width) for cpu in chosen}
-    exact = ExactSpans(start, end, list(_anchors(analysis, start, end)))
+    exact = ExactSpans(start, end, list(_anchors(analysis, start, end)), SPANS)
     sums = Sums()
 
     def seen() -> Iterator[NDArray[np.int64]]:
         for table in timeline.tables(start, end, chosen):
             sums.add(table, start, end)
-            exact.add(table[:, :_SPAN_WIDTH])
+            exact.add(table[:, :SPAN_WIDTH])
             for cpu in np.unique(table[:, _CPU]).tolist():
                 mine = table[table[:, _CPU] == cpu]
                 lanes[cpu].add(mine[:, [_START, _END, _OWNER, _IMAGE]])
@@ -128,7 +130,7 @@ class ExactSpans:
     Near is at first everywhere; whenever too many were kept it becomes half as far.
     """
 
-    def __init__(self, start: int, end: int, anchors: list[int], limit: int = SPANS) -> None:
+    def __init__(self, start: int, end: int, anchors: list[int], limit: int) -> None:
         self._start, self._end, self._limit = start, end, limit
         self._anchors = anchors[:_ANCHORS]
         self._pad = end - start
@@ -144,7 +146,7 @@ class ExactSpans:
 
     def finish(self) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]]:
         """The spans by CPU and time, and the stretches of time in which none is missing."""
-        spans = np.concatenate([np.zeros((0, _SPAN_WIDTH), dtype=np.int64), *self._kept])
+        spans = np.concatenate([np.zeros((0, SPAN_WIDTH), dtype=np.int64), *self._kept])
         spans = spans[np.lexsort((spans[:, _START], spans[:, _CPU]))]
         return spans, tuple((int(a), int(b)) for a, b in zip(*self._stretches(), strict=True))
 

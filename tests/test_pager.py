@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from textual.pilot import Pilot
 
 import fputrace
 from fputrace import cli
-from fputrace.events import Kind
+from fputrace.events import EventBlock, Kind
 from fputrace.findings import Analysis
 from fputrace.overview import overview
 from fputrace.pager.app import Events, Help, Lanes, Pager
-from fputrace.pager.source import GaveUpError, Source
+from fputrace.pager.source import EDGE, GaveUpError, Source
 from fputrace.pager.view import View
 from fputrace.pyramid import Overview
 from tests.conftest import SAMPLES
@@ -111,7 +115,7 @@ def test_what_is_not_sharp_is_read_and_then_is() -> None:
     window = (start, start + 10**7, 60, found.cpus)
     _, sharp = source.lanes(*window)
     assert not sharp
-    source.fetch(window[0], window[1], lambda: False)
+    source.fetch(*window, lambda: False)
     grid, sharp = source.lanes(*window)
     assert sharp
     want = analysis.timeline.lanes(*window)
@@ -126,26 +130,105 @@ def test_reading_gives_up_when_nobody_waits() -> None:
     analysis, found = coarse()
     source = Source(analysis, found)
     with pytest.raises(GaveUpError):
-        source.fetch(found.start_ns, found.end_ns, lambda: True)
+        source.fetch(found.start_ns, found.end_ns, 60, found.cpus, lambda: True)
     with pytest.raises(GaveUpError):
-        source.events(found.end_ns, 10, lambda: True)
+        source.events(found.end_ns, 10, found.cpus, lambda: True)
 
 
-def test_events_around_a_time_are_all_of_them() -> None:
+@pytest.mark.parametrize("chosen", [slice(None), slice(1, 2)])
+def test_events_around_a_time_are_all_of_them(chosen: slice) -> None:
     analysis, found = opened(LOST)
+    cpus = found.cpus[chosen]
     rows = np.concatenate(
         [
             np.stack([block.ts, block.cpu], axis=1)[block.kind != Kind.LOSS_END]
             for block in analysis.trace.blocks()
         ]
     )
+    rows = rows[np.isin(rows[:, 1], cpus)]
     source = Source(analysis, found)
-    for ns in (found.start_ns, int(rows[5000, 0]), found.end_ns + 10):
-        near = source.events(ns, 40, lambda: False)
+    for ns in (found.start_ns, int(rows[5000, 0]), int(rows[5000, 0]) + 1, found.end_ns + 10):
+        near = source.events(ns, 40, cpus, lambda: False)
         got = [(event.ns, event.cpu) for event in near.events]
-        split = int(np.searchsorted(rows[:, 0], ns))
-        assert got == [tuple(row) for row in rows[max(0, split - 40) : split + 40].tolist()]
+        low, high = np.searchsorted(rows[:, 0], [ns, ns + 1]).tolist()
+        assert got == [tuple(row) for row in rows[max(0, low - 40) : high + 40].tolist()]
+        assert near.cpus == cpus
+        assert not near.cut
+        # Within its bounds a list has some on either side, unless the trace has none.
         assert near.start <= ns <= near.end
+        times = [at for at, _ in got]
+        assert near.start < 0 or sum(at < near.start for at in times) == EDGE
+        assert near.end > found.end_ns or sum(at > near.end for at in times) == EDGE
+
+
+def test_of_many_events_at_one_time_the_first_are_listed(monkeypatch: Any) -> None:
+    analysis, found = opened(LOST)
+    source = Source(analysis, found)
+    block = next(iter(analysis.trace.blocks()))
+    monkeypatch.setattr(
+        analysis.trace, "blocks", lambda: iter([replace(block, ts=np.full_like(block.ts, 7))])
+    )
+    near = source.events(7, 40, found.cpus, lambda: False)
+    assert near.cut
+    assert 1000 < len(near.events) < len(block)
+    assert near.start <= 7 <= near.end
+
+
+def test_memory_does_not_grow_with_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte an event would be too much."""
+    for name in ("overview.SPANS", "pager.source.SPANS", "overview.CELLS"):
+        monkeypatch.setattr(f"fputrace.{name}", 1 << 12)
+    once, _ = opened()
+    blocks, tables = list(once.trace.blocks()), list(once.timeline.tables())
+    start = once.timeline.start_ns or 0
+    length = (once.timeline.end_ns or 0) - start + 1
+
+    def longer(times: int) -> Analysis:
+        """The recording again and again."""
+
+        def all_blocks() -> Iterator[EventBlock]:
+            for n in range(times):
+                yield from (replace(block, ts=block.ts + n * length) for block in blocks)
+
+        def all_tables() -> Iterator[NDArray[np.int64]]:
+            for n in range(times):
+                later = np.array([0, n * length, n * length, *[0] * 7])
+                yield from (table + later for table in tables)
+
+        trace, timeline = copy.copy(once.trace), copy.copy(once.timeline)
+        monkeypatch.setattr(trace, "blocks", all_blocks)
+        monkeypatch.setattr(timeline, "_tables", all_tables)
+        timeline.end_ns = start + times * length
+        return replace(once, trace=trace, timeline=timeline)
+
+    def peak(times: int) -> list[int]:
+        """Bytes that the overview, the lanes and the list of events took at most."""
+        analysis = longer(times)
+        end = analysis.timeline.end_ns or 0
+        out = []
+        tracemalloc.start()
+        found = overview(analysis)
+        out.append(tracemalloc.get_traced_memory()[1])
+        assert found is not None
+        assert not found.is_exact
+        # As of a much longer trace or of many CPUs: a column has no cell of its own.
+        source = Source(analysis, found._replace(levels=found.levels[-1:]))
+        for read in (
+            lambda: source.fetch(start, end, 60, found.cpus, lambda: False),
+            lambda: source.events(end, 100, found.cpus, lambda: False),
+        ):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            read()
+            out.append(tracemalloc.get_traced_memory()[1] - before)
+        assert source.lanes(start, end, 60, found.cpus)[1]
+        tracemalloc.stop()
+        return out
+
+    short, long = peak(20), peak(80)
+    rows = 60 * sum(map(len, blocks))
+    assert rows > 100_000
+    assert all(b - a < rows for a, b in zip(short, long, strict=True)), (short, long)
 
 
 def test_stops_are_findings_and_losses_in_order() -> None:
@@ -281,6 +364,32 @@ def test_the_list_keeps_its_place_when_it_changes() -> None:
             assert len({event.cpu for event in app.shown}) == 1 + others
             assert app.shown[table.cursor_row] == place
             assert app.view.cursor == place.ns
+
+    on_screen(act)
+
+
+@pytest.mark.parametrize("one_cpu", [False, True])
+def test_the_list_goes_on(one_cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down and down: every event of the trace comes, and none twice."""
+    monkeypatch.setattr("fputrace.pager.app._EVENTS", 8)
+    monkeypatch.setattr("fputrace.pager.source.EDGE", 3)
+    rows = [
+        (ns, cpu)
+        for block in opened()[0].trace.blocks()
+        for ns, cpu, kind in zip(block.ts.tolist(), block.cpu.tolist(), block.kind, strict=True)
+        if kind != Kind.LOSS_END and not (one_cpu and cpu)
+    ]
+
+    async def act(app: Pager, pilot: Pilot[None]) -> None:
+        await pilot.press("tab", *["a"] * one_cpu)
+        await settle(app, pilot)
+        table, passed = app.query_one(Events), []
+        for _ in range(14):
+            passed.append(app.shown[table.cursor_row])
+            await pilot.press("down")
+            if app.busy:
+                await settle(app, pilot)
+        assert [(event.ns, event.cpu) for event in passed] == rows[:14]
 
     on_screen(act)
 

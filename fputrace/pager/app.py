@@ -56,6 +56,7 @@ _MARKS = {
     "loss": "events are lost from here on",
     "cpu_end": "the recording of this CPU ends here",
 }
+_CUT = "more happened at this very time than is listed"
 
 HELP = """\
 left right h l        the cursor, a column on
@@ -182,6 +183,7 @@ class Pager(App[None]):
         self.top = 0
         self.one_cpu = False
         self.nearby: Nearby | None = None
+        self.asked: tuple[int, ...] | None = None
         self.shown: list[WitnessEvent] = []
         self.grid: LaneGrid | None = None
         self.sharp = True
@@ -270,14 +272,23 @@ class Pager(App[None]):
         if window != self.window or not self.sharp:
             self.grid, self.sharp = self.source.lanes(*window)
             if not self.sharp and window != self.window:
-                self.read_spans(view.start, view.end)
+                self.read_spans(*window)
             self.window = window
-        near = self.nearby
-        if near is None or not near.start <= view.cursor <= near.end:
-            self.read_events(view.cursor)
-        else:
-            self.list_events()
+        self.look_at_events()
         self.tell()
+
+    def look_at_events(self) -> None:
+        """List them; before the list ends it is read anew, and shown as it is meanwhile."""
+        near, cursor = self.nearby, self.view.cursor
+        cpus = (self.cpus[self.chosen],) if self.one_cpu else self.cpus
+        good = near is not None and near.cpus == cpus and near.start <= cursor <= near.end
+        listed = good or (near is not None and near.shows(cursor))
+        # A list that still shows the cursor can wait: keys do not begin its reading anew.
+        if not good and not (listed and self.asked == cpus):
+            self.asked = cpus
+            self.read_events(cursor, cpus)
+        if listed:
+            self.list_events()
 
     def tell(self) -> None:
         """The lines around the drawing, and the drawing."""
@@ -370,18 +381,22 @@ class Pager(App[None]):
         self.filling = True
         cursor = self.view.cursor
         row = next((n for n, e in enumerate(shown) if e.ns >= cursor), len(shown) - 1)
+        above = table.size.height // 2
         if changed:
-            # Of several events at one time the bar stays on its own.
+            # Of several events at one time the bar stays on its own, and where it is.
             barred = self.shown[table.cursor_row : table.cursor_row + 1]
             if barred and barred[0].ns == cursor and barred[0] in shown:
                 row = shown.index(barred[0])
+                above = table.cursor_row - round(table.scroll_y)
             self.shown = shown
             table.clear()
             for event in shown:
                 table.add_row(*self._cells(event))
+            if near.cut:
+                table.add_row(Text(), Text(), Text(f"-- {_CUT} --", "bold"))
         if shown:
             table.move_cursor(row=row, animate=False, scroll=False)
-            table.scroll_to(y=max(0, row - table.size.height // 2), animate=False)
+            table.scroll_to(y=max(0, row - above), animate=False)
         self.call_after_refresh(self._filled)
 
     def _filled(self) -> None:
@@ -403,18 +418,21 @@ class Pager(App[None]):
     # -- reading --------------------------------------------------------------------------------
 
     @work(thread=True, exclusive=True, group="spans", exit_on_error=False)
-    def read_spans(self, start: int, end: int) -> None:
-        """Exact spans around a window."""
+    def read_spans(self, start: int, end: int, columns: int, cpus: tuple[int, ...]) -> None:
+        """What is in a window, and what is around it."""
         worker = get_current_worker()
-        self._read(lambda: self.source.fetch(start, end, lambda: worker.is_cancelled))
+        self._read(
+            lambda: self.source.fetch(start, end, columns, cpus, lambda: worker.is_cancelled)
+        )
 
     @work(thread=True, exclusive=True, group="events", exit_on_error=False)
-    def read_events(self, ns: int) -> None:
-        """Events around a time."""
+    def read_events(self, ns: int, cpus: tuple[int, ...]) -> None:
+        """Events of these CPUs around a time."""
         worker = get_current_worker()
 
         def read() -> None:
-            self.nearby = self.source.events(ns, _EVENTS, lambda: worker.is_cancelled)
+            self.nearby = self.source.events(ns, _EVENTS, cpus, lambda: worker.is_cancelled)
+            self.asked = None
 
         self._read(read)
 

@@ -15,18 +15,24 @@ import numpy as np
 from fputrace.checking import Naming, event_of
 from fputrace.events import Kind
 from fputrace.lanes import NOBODY, LaneCounter, LaneGrid, Marked
+from fputrace.overview import SPAN_WIDTH, SPANS, ExactSpans
 from fputrace.replay.layout import REF, Ref
 from fputrace.watching import refs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fputrace.events import EventBlock
     from fputrace.findings import Analysis, WitnessEvent
     from fputrace.pyramid import Level, Overview
 
 AROUND = 3
 """Windows that are read on either side of the one asked for."""
+
+EDGE = 30
+"""Events that a list should have on either side of the cursor."""
+
+_SAME = 2000
+"""Events at one time that are listed: a coarse clock has many."""
 
 _FINER = 4
 """Cells of a level in a column, at least."""
@@ -35,6 +41,7 @@ _MANY = 100_000
 """Exact spans beyond which a level is drawn instead, where there is one."""
 
 _CPU, _START, _END, _PID, _OWNER, _IMAGE = range(6)
+_DRAWN = [_CPU, _START, _END, _OWNER, _IMAGE]
 
 
 class GaveUpError(Exception):
@@ -42,11 +49,30 @@ class GaveUpError(Exception):
 
 
 class Nearby(NamedTuple):
-    """Events around a time, all of the trace's from ``start`` to ``end`` (ns), in order."""
+    """Events of some CPUs around a time, in order, none between the first and the last missing.
 
+    It has enough of them on either side of a time from ``start`` to ``end`` (ns).  ``cut``: there
+    are more at the time asked for than can be listed.
+    """
+
+    cpus: tuple[int, ...]
     start: int
     end: int
     events: tuple[WitnessEvent, ...]
+    cut: bool = False
+
+    def shows(self, ns: int) -> bool:
+        """Whether what happened at a time is in the list."""
+        return bool(self.events) and self.events[0].ns <= ns <= self.events[-1].ns
+
+
+class Fetched(NamedTuple):
+    """A window as it is (the arguments of ``Source.lanes``), and exact spans around it."""
+
+    window: tuple[int, int, int, tuple[int, ...]]
+    grid: LaneGrid
+    spans: NDArray[np.int64]
+    exact: tuple[tuple[int, int], ...]
 
 
 class Source:
@@ -64,9 +90,7 @@ class Source:
         self._owners = owners
         self.comms = dict(analysis.trace.comms)
         self._reading = threading.Lock()
-        self._spans = overview.spans
-        self._exact: list[tuple[int, int]] = list(overview.exact)
-        self._fetched: tuple[int, int, NDArray[np.int64]] | None = None
+        self._fetched: Fetched | None = None
         self.stops = _stops(overview.marks)
         """Findings and holes in time order."""
         self._stop_times = [mark.start_ns for mark in self.stops]
@@ -79,7 +103,9 @@ class Source:
             index = int(np.searchsorted(self._stop_times, ns, side="right"))
         return self.stops[index] if 0 <= index < len(self.stops) else None
 
-    def lanes(self, start: int, end: int, width: int, cpus: Sequence[int]) -> tuple[LaneGrid, bool]:
+    def lanes(
+        self, start: int, end: int, width: int, cpus: tuple[int, ...]
+    ) -> tuple[LaneGrid, bool]:
         """The window in ``width`` cells, and whether it is as sharp as that.
 
         If it is not, :meth:`fetch` reads what makes it so.
@@ -89,55 +115,79 @@ class Source:
         if spans is not None and level is not None and len(spans) > _MANY:
             spans = None
         sharp = level is not None or spans is not None
+        fetched = self._fetched
+        if not sharp and fetched and fetched.window == (start, end, width, cpus):
+            return fetched.grid, True
         if spans is None:
             spans = self._of_level(level or self._overview.levels[0], start, end, cpus)
         counter = LaneCounter(start, end, width, cpus, self._owners)
-        counter.add(spans[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
+        counter.add(spans[:, _DRAWN])
         return counter.grid(self._overview.marks), sharp
 
-    def fetch(self, start: int, end: int, given_up: Callable[[], bool]) -> None:
-        """Read the exact spans of a window and of what is beside it.
+    def fetch(
+        self,
+        start: int,
+        end: int,
+        width: int,
+        cpus: tuple[int, ...],
+        given_up: Callable[[], bool],
+    ) -> None:
+        """Read a window, and the exact spans of what is around it, as far as they are not too many.
 
         Raises GaveUpError, and ReadError when the file fails.
         """
         margin = AROUND * (end - start)
         low, high = start - margin, end + margin
-        kept: list[NDArray[np.int64]] = []
+        near = ExactSpans(low, high, [(start + end) // 2], SPANS)
+        counter = LaneCounter(start, end, width, cpus, self._owners)
         with self._reading:
             for table in self._analysis.timeline.tables(low, high, self._overview.cpus):
                 if given_up():
                     raise GaveUpError
-                kept.append(table[:, : _IMAGE + 1])
-        self._fetched = (low, high, np.concatenate(kept))
+                near.add(table[:, :SPAN_WIDTH])
+                counter.add(_within(table, start, end)[:, _DRAWN])
+        grid = counter.grid(self._overview.marks)
+        self._fetched = Fetched((start, end, width, cpus), grid, *near.finish())
 
-    def events(self, ns: int, most: int, given_up: Callable[[], bool]) -> Nearby:
-        """The ``most`` events before ``ns`` and as many from it on, of the CPUs shown.
+    def events(
+        self, ns: int, most: int, cpus: tuple[int, ...], given_up: Callable[[], bool]
+    ) -> Nearby:
+        """The ``most`` events of these CPUs before ``ns``, all at it, and ``most`` after it.
 
-        Raises GaveUpError, and ReadError when the file fails.
+        Of very many at one time only the first.  Raises GaveUpError, and ReadError when the file
+        fails.
         """
         trace = self._analysis.trace
-        before: list[NDArray[np.int64]] = []
-        after: list[NDArray[np.int64]] = []
-        cpus = np.array(self._overview.cpus)
+        before = after = np.zeros((0, REF), dtype=np.int64)
+        wanted = most
         with self._reading:
             for block in trace.blocks():
                 if given_up():
                     raise GaveUpError
-                rows = _refs(block, cpus)
-                split = int(np.searchsorted(rows[:, Ref.TS], ns))
-                before = _last(before, rows[:split], most)
-                after.append(rows[split:])
-                if sum(map(len, after)) >= most:
+                told = np.flatnonzero(np.isin(block.cpu, cpus) & (block.kind != Kind.LOSS_END))
+                split = int(np.searchsorted(block.ts[told], ns))
+                # Copies: a block is not kept for a few rows of it.
+                early = refs_of(block, told[max(0, split - most) : split])
+                before = np.concatenate([before, early])[-most:]
+                late = refs_of(block, told[split : split + most + _SAME])
+                after = np.concatenate([after, late])[: most + _SAME]
+                same = int(np.searchsorted(after[:, Ref.TS], ns, side="right"))
+                wanted = most + min(same, _SAME)
+                if len(after) >= wanted:
                     break
-        found = np.concatenate([*before, *(after or [np.zeros((0, REF), dtype=np.int64)])])
-        found = found[: sum(map(len, before)) + most]
+        after = after[:wanted]
+        found = np.concatenate([before, after])
+        times = found[:, Ref.TS]
+        start, end = -(1 << 62), 1 << 62
+        edge = min(EDGE, most)
+        if len(before) == most:
+            start = min(ns, int(times[edge - 1]) + 1)
+        if len(after) == wanted:
+            end = max(ns, int(times[-edge]) - 1)
         naming = Naming(self.comms, trace.event_names, trace.formats)
         events = tuple(event_of(tuple(row), "", naming) for row in found.tolist())
-        if not events:
-            return Nearby(ns, ns, ())
-        ended = sum(map(len, after)) < most
-        start = events[0].ns if sum(map(len, before)) >= most else -(1 << 62)
-        return Nearby(start, 1 << 62 if ended else events[-1].ns, events)
+        cut = len(after) == wanted and events[-1].ns == ns
+        return Nearby(cpus, start, end, events, cut)
 
     def _level(self, start: int, end: int, width: int) -> Level | None:
         """The coarsest level of which a column has several cells: where in one is not told."""
@@ -150,12 +200,11 @@ class Source:
         return fine[-1] if fine else None
 
     def _exact_spans(self, start: int, end: int) -> NDArray[np.int64] | None:
+        overview, fetched = self._overview, self._fetched
         if any(low <= start and end <= high for low, high in self._clipped()):
-            return _within(self._spans, start, end)
-        if self._fetched is not None:
-            low, high, spans = self._fetched
-            if low <= start and end <= high:
-                return _within(spans, start, end)
+            return _within(overview.spans, start, end)
+        if fetched is not None and any(a <= start and end <= b for a, b in fetched.exact):
+            return _within(fetched.spans, start, end)
         return None
 
     def _clipped(self) -> Sequence[tuple[int, int]]:
@@ -163,7 +212,7 @@ class Source:
         first, last = self._overview.start_ns, self._overview.end_ns
         return [
             (low if low > first else -(1 << 62), high if high < last else 1 << 62)
-            for low, high in self._exact
+            for low, high in self._overview.exact
         ]
 
     def _of_level(
@@ -203,18 +252,3 @@ def _within(spans: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]
 def _stops(marks: Sequence[Marked]) -> list[Marked]:
     told = [mark for mark in marks if mark.what in ("error", "performance", "lost")]
     return sorted(told, key=lambda mark: (mark.start_ns, mark.cpu))
-
-
-def _refs(block: EventBlock, cpus: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Events and holes of these CPUs as references (``layout.Ref``)."""
-    return refs_of(block, np.flatnonzero(np.isin(block.cpu, cpus) & (block.kind != Kind.LOSS_END)))
-
-
-def _last(
-    kept: list[NDArray[np.int64]], rows: NDArray[np.int64], most: int
-) -> list[NDArray[np.int64]]:
-    """The last rows of both."""
-    if len(rows) >= most:
-        return [rows[-most:].copy()]
-    both = np.concatenate([*kept, rows])
-    return [both[-most:]]
