@@ -158,7 +158,7 @@ _LOST = re.compile(
     rb"(?: DROPPED)?\]\s*"
 )
 _STARTED = re.compile(rb"\s{0,64}#{2,8} CPU (\d{1,5}) buffer started #{2,8}\s*")
-_PERF_LOST = re.compile(rb"PERF_RECORD_LOST(?:_SAMPLES)? lost (\d{1,18})\s*")
+_PERF_LOST = re.compile(rb"PERF_RECORD_LOST(?:_SAMPLES)?\s{1,80}lost\s{1,80}(\d{1,18})\s*")
 WRITTEN = re.compile(
     rb"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})(?:\s+#P:(\d{1,5}))?"
 )

@@ -57,6 +57,19 @@ def _perf_record(d: cython.pointer[cython.const[cython.uchar]], p: cython.longlo
     return d[p] == 80 and d[p + 1] == 69 and d[p + 2] == 82 and d[p + 3] == 70 and d[p + 4] == 95
 
 
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _behind_blanks(
+    d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong
+) -> cython.longlong:
+    """Where a name begins that may be padded: perf's own records are, once a text was set anew."""
+    while d[p] == 32 or d[p] == 9:
+        p += 1
+    return p
+
+
 # Wider than the numbers of an enum.
 PADDING = cython.declare(cython.longlong, textlayout.PADDING)
 UNREAD = cython.declare(cython.longlong, textlayout.UNREAD)
@@ -122,8 +135,8 @@ def _index(
             and d[p] == 46
             and d[p + 7] == 58
             and d[p + 8] == 32
-            and d[p + 9] != 80
             and d[p + 9] != 40
+            and not _perf_record(d, _behind_blanks(d, p + 9))
         ):
             # A line like the one before; where it counts it is read again in plain Python.
             c = (d[q + 1] - 48) * 100 + (d[q + 2] - 48) * 10 + (d[q + 3] - 48)

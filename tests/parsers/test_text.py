@@ -215,14 +215,18 @@ def test_only_one_buffer_is_read(tmp_path: Path) -> None:
         assert trace.comms[71] == "CPU 1/KVM"
 
 
-def test_perf_script_is_not_believed_to_be_complete(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "said",
+    ["PERF_RECORD_LOST lost 6", "PERF_RECORD_LOST     lost    6  ", "  PERF_RECORD_LOST\tlost 6"],
+)
+def test_perf_script_is_not_believed_to_be_complete(said: str, tmp_path: Path) -> None:
     lines = [perf(event, system="kvm") for event in LOAD]
     with open_lines(lines, tmp_path) as trace:
         rows(trace)
         assert trace.format == "perf script"
         assert not trace.losses_known
         assert trace.counts == {"kvm:kvm_fpu": 8}
-    lost = "              sh   214 [001]     1.005500: PERF_RECORD_LOST lost 6"
+    lost = f"              sh   214 [001]     1.005500: {said}"
     with open_lines([*lines[:6], lost, *lines[6:]], tmp_path) as trace:
         rows(trace)
         (loss,) = trace.losses
