@@ -23,6 +23,12 @@ LARGEST_LINE = 1 << 16
 
 _MOST_LOSSES = 1000  # broken events with a row of their own in Trace.losses
 
+_OTHER_TASKS = (
+    "Lines name another task than the one that runs there, as perf script -F pid does, which prints "
+    "the process and not the thread: what threads did is not known. Print them with -F tid: "
+    "perf script --ns --show-lost-events -F comm,tid,cpu,time,event,trace."
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,6 +71,7 @@ class Pass:
         ]
         self._new_rows()
         self.broken = 0
+        self.other_tasks = False
         self.own = plan.index.own
 
     def blocks(self) -> Iterator[EventBlock]:
@@ -114,6 +121,10 @@ class Pass:
     def _take(self) -> Columns:
         """The rows so far; new ones go elsewhere."""
         done = self.rows.part(slice(0, int(self.state[layout.ROW])))
+        if not self.plan.form.dash:
+            # perf's -1 is a task that is gone.
+            switches = (done.kind == Kind.SCHED_SWITCH) & (done.pid > 0)
+            self.other_tasks |= bool((done.pid[switches] != done.op[switches, 0]).any())
         self._new_rows()
         self.state[layout.ROW] = 0
         return done
@@ -202,6 +213,8 @@ class Pass:
     def _finish(self) -> None:
         trace, state = self.trace, self.state
         self.table.tell_unread(self.plan.index.named)
+        if self.other_tasks and _OTHER_TASKS not in trace.limits:
+            trace.limits.append(_OTHER_TASKS)
         if state[layout.BACK]:
             trace.clock_global = False
             trace.notes.append(

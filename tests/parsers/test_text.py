@@ -14,7 +14,7 @@ from fputrace.events import ABSENT, Kind, Loss, Trace
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
 from tests.writers import text
-from tests.writers.text import TextEvent, ftrace, perf, report
+from tests.writers.text import TextEvent, ftrace, perf, report, switch_args
 
 MS = 10**6
 LOAD = [TextEvent(i % 2, 10**9 + i * MS, 70 + i % 2, f"CPU {i % 2}/KVM", "kvm_fpu", "load")
@@ -236,6 +236,16 @@ def test_perf_script_is_not_believed_to_be_complete(said: str, tmp_path: Path) -
             LOAD[7].ns,
             6,
         )
+
+
+@pytest.mark.parametrize("shown", [71, 70, -1], ids=["thread", "process", "gone"])
+def test_processes_instead_of_threads_are_told(shown: int, tmp_path: Path) -> None:
+    args = switch_args(("CPU 1/KVM", 71, "S"), ("sh", 5))
+    switch = perf(TextEvent(1, 2 * 10**9, shown, "CPU 1/KVM", "sched_switch", args), system="sched")
+    with open_lines([*(perf(event, system="kvm") for event in LOAD), switch], tmp_path) as trace:
+        for _ in range(2):
+            rows(trace)
+            assert sum("-F tid" in limit for limit in trace.limits) == (shown == 70)
 
 
 def test_lines_nobody_understands_are_counted_and_shown(tmp_path: Path) -> None:
