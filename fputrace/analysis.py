@@ -249,6 +249,7 @@ def _conclude(
         missing=missing,
         unread=gathered.unread,
         to_read=cov.to_read(trace),
+        to_keep=cov.to_keep(trace),
         bad_flags=done.collector.bad_flags,
     )
     for rule in TRACE_RULES:

@@ -65,6 +65,23 @@ def to_read(trace: Trace) -> str:
     )
 
 
+def to_keep(trace: Trace) -> str:
+    """What to do where events were lost."""
+    if "quoted text" in trace.format:
+        return (
+            "lines of this text are broken or left out: give it as an attachment, which no mail "
+            "program wraps, or give the recording itself"
+        )
+    if "console log" in trace.format:
+        return (
+            "a larger buffer (trace_buf_size=) keeps more, and a log with whole lines "
+            "(log_buf_len=, pstore or kdump instead of a serial line) all that was dumped"
+        )
+    if "perf" in trace.format:
+        return "record with larger buffers (perf record -m 64M)"
+    return "record with larger buffers (trace-cmd record -b)"
+
+
 class Gathered:
     """What one pass over a trace found that the coverage depends on."""
 

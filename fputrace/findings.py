@@ -242,6 +242,8 @@ class TraceFacts(NamedTuple):
     """Events of a text whose lines are there, but not their fields."""
     to_read: str
     """What to do about those."""
+    to_keep: str
+    """What to do about losses."""
     bad_flags: int
 
 

@@ -24,8 +24,8 @@ LARGEST_LINE = 1 << 16
 _MOST_LOSSES = 1000  # broken events with a row of their own in Trace.losses
 
 _OTHER_TASKS = (
-    "Lines name another task than the one that runs there, as perf script -F pid does, which prints "
-    "the process and not the thread: what threads did is not known. Print them with -F tid: "
+    "Lines name another task than the one that runs there, as perf script -F pid does, which "
+    "prints the process and not the thread: what threads did is not known. Print them with -F tid: "
     "perf script --ns --show-lost-events -F comm,tid,cpu,time,event,trace."
 )
 

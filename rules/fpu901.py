@@ -1,7 +1,8 @@
 """# FPU901 events-lost
 
 ## What
-The recorder lost events: the ring buffer overflowed, was overwritten or dropped them.
+The recorder lost events: the ring buffer overflowed, was overwritten or dropped them. Or a text
+lost them: a mail program wrapped its lines, a console dropped some.
 
 ## Why it matters
 What a CPU did in a hole is unknown, and so is the state of every task that may have run there.
@@ -42,17 +43,18 @@ def check(trace: TraceFacts) -> tuple[str, int] | None:
     unknown = sum(1 for loss in lost if loss.count is None)
     parts = [f"{known} events"] if known else []
     if unknown:
-        parts.append(f"an unknown number in {unknown} of the places")
+        some = f"in {unknown} of the places" if known else "of events"
+        parts.append(f"an unknown number {some}")
     cpus = sorted({loss.cpu for loss in lost if loss.cpu is not None})
     where = "CPU " + ", ".join(str(cpu) for cpu in cpus) if cpus else "an unknown CPU"
     unplaced = any(not loss.placed for loss in lost)
     tail = (
         " At least one loss cannot be placed, so nothing in this trace is certain."
         if unplaced
-        else " Nothing is confirmed over these holes; record with larger buffers (trace-cmd record "
-        "-b)."
+        else f" Nothing is confirmed over these holes; {trace.to_keep}."
     )
-    return f"{' and '.join(parts)} lost in {len(lost)} places on {where}." + tail, len(lost)
+    places = f"{len(lost)} place{'s' if len(lost) > 1 else ''}"
+    return f"{' and '.join(parts)} lost in {places} on {where}." + tail, len(lost)
 
 
 RULE = TraceRule(

@@ -46,8 +46,23 @@ def test_loss_at_an_unknown_place(tmp_path: Path) -> None:
         s.writer.stats[0] = {"overrun": 30}
 
     (finding,) = of(tell(story, "G5", tmp_path), "FPU901")
-    assert "30 events lost in 1 places" in finding.message
+    assert "30 events lost in 1 place " in finding.message
     assert "cannot be placed" in finding.message
+
+
+def test_what_helps_depends_on_who_lost_them(samples: Path, tmp_path: Path) -> None:
+    (finding,) = of(fputrace.analyze(samples / "6.12-perf-lost" / "perf.data"), "FPU901")
+    assert "(perf record -m 64M)" in finding.message
+    (finding,) = of(fputrace.analyze(samples / "6.12-pipe-lost" / "trace.txt"), "FPU901")
+    assert "(trace-cmd record -b)" in finding.message
+    lines = (samples / "6.1-pinned" / "trace.txt").read_text().splitlines()[11:400]
+    wrapped = [part for line in lines for part in (line[:72], line[72:]) if part]
+    mail = tmp_path / "mail"
+    mail.write_text("\n".join(["From: a@example.org", "", "I see:", "", *wrapped, ""]))
+    (finding,) = of(fputrace.analyze(mail), "FPU901")
+    assert finding.message.startswith("an unknown number of events lost in ")
+    assert "as an attachment" in finding.message
+    assert "larger buffers" not in finding.message
 
 
 @pytest.mark.parametrize("case", ["5.2.1-pinned", "6.12-storm", "7.2-storm"])
