@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fputrace.events import KINDS, UNREAD
-from fputrace.findings import Coverage, Route, Rule, Status, TraceRule
+from fputrace.findings import Coverage, Route, Rule, Status, TraceRule, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,7 +200,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     if routes and len(closed) == len(routes):
         route, lacks = closed[0]
         return row(Status.NOT_DECIDABLE, _closed(route, found), lacks)
-    limits = [f"{_closed(route, found)} ({', '.join(lacks)})" for route, lacks in closed]
+    limits = [f"{_closed(route, found)} ({in_words(lacks)})" for route, lacks in closed]
     limits += [
         f"{event} {found.lack(event)}, which could excuse what is found"
         for event in found.missing(rule.excuses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -466,6 +466,22 @@ class Coverage:
     status: Status
     missing: tuple[str, ...]
     why: str
+
+
+def in_words(needs: Iterable[str]) -> str:
+    """Needs of a rule (``Rule.needs``) as a reader says them: ``a and b``, either of which may be
+    one of several.
+    """
+    return ", and ".join(_need(need) for need in needs)
+
+
+def _need(need: str) -> str:
+    if need == "argument:fpstate":
+        return "a save's fpstate among the arguments its probe fetched"
+    ways = need.split("|")
+    events = [way for way in ways if not way.startswith("probe:")]
+    probes = [way.removeprefix("probe:") for way in ways if way.startswith("probe:")]
+    return " or ".join([*events, *([f"a probe on {' or '.join(probes)}"] if probes else [])])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Status, Verdict
+from fputrace.findings import Status, Verdict, in_words
 from fputrace.reports import outline
 from fputrace.reports.escape import clean
 
@@ -36,7 +36,7 @@ def sentence(analysis: Analysis, found: Presence, ascii_only: bool) -> str:
         if found.answer != 0:
             why += ", and --strict asks for all of it"
     else:
-        why = row.why + (f"; missing {outline.missing(row)}" if row.missing else "")
+        why = row.why + (f"; missing {in_words(row.missing)}" if row.missing else "")
     trace, generation = analysis.trace, analysis.generation
     model = outline.either(generation.candidates) if generation.candidates else "generation unknown"
     of = f"{trace.path}, kernel {trace.kernel or 'not recorded'}, {model}"

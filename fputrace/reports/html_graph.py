@@ -42,7 +42,8 @@ def graph(overview: Overview, trace: str, clock: Clock) -> Element:
     ]
     words = (
         "How often registers that held one image held another next, on the same CPU. Bytes are "
-        "what saves and restores moved before, and time is how long it took until then."
+        "what x86_fpu events before tell of saves and restores (kvm_fpu tells none of its own), "
+        "and time is how long it took until then."
     )
     return section(
         "graph",

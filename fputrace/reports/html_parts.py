@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
-from fputrace.findings import Verdict
+from fputrace.findings import Verdict, in_words
 from fputrace.reports import costs as cost_tables
 from fputrace.reports import lanes, outline, summary
 from fputrace.reports.chain import chain_lines, overwritten
@@ -81,12 +81,15 @@ def findings(
     analysis: Analysis, number: str, verbose: bool, has_lanes: bool, room: int
 ) -> tuple[Element, list[Proof]]:
     """The findings and the proofs shown; those beyond about ``room`` bytes only by a line."""
-    made = section("findings", number, node("p", outline.verdict_line(analysis)))
+    made = section("findings", number)
     told: set[str] = set()
     groups = outline.groups(analysis.findings, verbose)
     legend = lanes.legend(outline.shown_witnesses(groups, True))
     proofs: list[Proof] = []
     shown = 0
+    if not groups:
+        answers = node("a", SECTIONS["coverage"], href=f"#coverage-{number}")
+        add(made, node("p", "None. What the trace could answer stands under ", answers, "."))
     if legend:
         add(made, node("p", legend, class_="quiet"))
     for group in groups:
@@ -252,7 +255,7 @@ def coverage(analysis: Analysis, number: str) -> Element:
                 f"{row.code} {row.name}",
                 titles.get(row.code, ""),
                 outline.STATUS_WORDS[row.status],
-                outline.missing(row),
+                in_words(row.missing),
                 row.why,
             )
             for row in outline.coverage(analysis)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from fputrace.findings import Severity, Status
+from fputrace.findings import Severity, Status, in_words
 from fputrace.reports import outline
 from fputrace.reports.escape import clean
 from fputrace.reports.steps import proof_steps
@@ -101,7 +101,7 @@ def _case(row: Coverage, analysis: Analysis) -> ET.Element:
         reasons = "; ".join(one.reason for one in known)
         _skip(case, "known", f"{outline.plural(times, 'time')}: {reasons}")
     elif row.status is Status.NOT_DECIDABLE:
-        missing = f"; missing {outline.missing(row)}" if row.missing else ""
+        missing = f"; missing {in_words(row.missing)}" if row.missing else ""
         _skip(case, row.status.value, f"{row.why}{missing}")
     elif row.status is Status.NOT_APPLICABLE:
         _skip(case, row.status.value, row.why)

@@ -96,7 +96,7 @@ def draw(witness: Witness, width: int) -> list[list[Piece]]:
 
 
 def legend(witnesses: Iterable[Witness]) -> str:
-    """What the letters of these drawings mean, those that they use."""
+    """What the letters of these drawings mean, those that they use; "" where nothing is drawn."""
     used: set[str] = set()
     letters: set[str] = set()
     for witness in witnesses:
@@ -107,6 +107,8 @@ def legend(witnesses: Iterable[Witness]) -> str:
             letters |= {state(span) for span in _joined(s for s in spans if s.cpu == cpu)}
     states = {letter.upper() for letter in letters}
     words = [f"{letter} {word}" for letter, word in MARK_WORDS.items() if letter in used]
+    if not words:
+        return ""
     text = "Marks: " + ", ".join(words) + "."
     if states:
         told = [f"{letter} {word}" for letter, word in STATE_WORDS.items() if letter in states]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Verdict
+from fputrace.findings import Verdict, in_words
 from fputrace.reports import costs, lanes, outline, summary
 from fputrace.reports.chain import chain_lines, overwritten
 from fputrace.reports.command import command_lines
@@ -182,7 +182,7 @@ def _coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
                     row.code,
                     markdown(row.name),
                     outline.STATUS_WORDS[row.status],
-                    markdown(outline.missing(row)),
+                    markdown(in_words(row.missing)),
                     markdown(row.why),
                 )
                 for row in every

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from fputrace.findings import Severity, Status, Verdict
+from fputrace.findings import Severity, Status, Verdict, in_words
 from fputrace.generation import TITLES
 
 if TYPE_CHECKING:
@@ -409,27 +409,11 @@ def coverage_lines(analysis: Analysis) -> list[Row]:
     return rows
 
 
-def missing(row: Coverage) -> str:
-    """What a rule lacks; of events with ``|`` between them one is enough."""
-    return ", ".join(_need(need) for need in row.missing)
-
-
-def _need(need: str) -> str:
-    """One of ``Rule.needs`` in words."""
-    if need == "argument:fpstate":
-        return "a save's fpstate among the arguments its probe fetched"
-    ways = sorted(need.split("|"), key=lambda way: way.startswith("probe:"))
-    return " or ".join(
-        f"a probe on {way.removeprefix('probe:')}" if way.startswith("probe:") else way
-        for way in ways
-    )
-
-
 def _needs(rows: Sequence[Coverage]) -> list[str]:
     """One line for each different thing that is missing, with the rules that miss it."""
     needs: dict[str, list[str]] = {}
     for row in rows:
-        need = f"missing {missing(row)}" if row.missing else row.why
+        need = f"missing {in_words(row.missing)}" if row.missing else row.why
         needs.setdefault(need, []).append(row.code)
     return [f"- {' '.join(code_list(names))}: {need}" for need, names in needs.items() if need]
 

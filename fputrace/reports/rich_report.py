@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fputrace.findings import Severity, Status, Verdict
+from fputrace.findings import Severity, Status, Verdict, in_words
 from fputrace.reports import costs, lanes, outline, palette
 from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
@@ -152,7 +152,7 @@ class AnalysisView:
         table.add_column(no_wrap=True)
         table.add_column()
         for row in outline.coverage(self.analysis):
-            missing = f"missing {outline.missing(row)}" if row.missing else ""
+            missing = f"missing {in_words(row.missing)}" if row.missing else ""
             table.add_row(
                 row.code,
                 Text(ink(row.name)),

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fputrace.findings import Severity, Status, Verdict, fingerprint
+from fputrace.findings import Severity, Status, Verdict, fingerprint, in_words
 from fputrace.reports import outline
 from fputrace.reports.escape import clean, decoded, dumps
 from fputrace.reports.steps import proof_steps
@@ -240,7 +240,7 @@ def _undecided(analysis: Analysis, numbers: dict[str, int]) -> Iterable[_Json]:
     """A notification for each rule that this trace could not answer."""
     for row in outline.coverage(analysis):
         if row.status is Status.NOT_DECIDABLE:
-            missing = f" (missing: {outline.missing(row)})" if row.missing else ""
+            missing = f" (missing: {in_words(row.missing)})" if row.missing else ""
             text = f"{row.code} {row.name} is not decidable: {row.why}{missing}."
             rule: _Json = {"id": row.code}
             if row.code in numbers:

@@ -13,7 +13,7 @@ from functools import partial
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from fputrace.findings import Verdict
+from fputrace.findings import Verdict, in_words
 from fputrace.reports import costs, lanes, outline, summary
 from fputrace.reports.chain import chain_lines, overwritten
 from fputrace.reports.command import command_lines
@@ -225,7 +225,7 @@ def coverage(analysis: Analysis, verbose: bool) -> Iterator[str]:
         return
     for row in outline.coverage(analysis):
         yield from paragraph(f"{row.code} {row.name}: {outline.STATUS_WORDS[row.status]}", "", "  ")
-        missing = [f"missing {outline.missing(row)}"] if row.missing else []
+        missing = [f"missing {in_words(row.missing)}"] if row.missing else []
         for line in [*missing, *([row.why] if row.why else [])]:
             yield from paragraph(line, "  ", "    ")
 

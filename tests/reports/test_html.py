@@ -141,6 +141,13 @@ def test_says_it_all() -> None:
     }
 
 
+def test_nothing_found() -> None:
+    """It says so, and nothing about marks in drawings that are not there."""
+    text, _ = page(drawn("6.12-storm"))
+    assert "None. What the trace could answer" in text
+    assert "Marks:" not in text
+
+
 def test_ids_are_unique_and_references_lead_somewhere() -> None:
     made = drawn("5.2.1-pinned")
     _, found = page(made, made)

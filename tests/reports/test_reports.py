@@ -14,7 +14,15 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from fputrace.events import Loss
-from fputrace.findings import Analysis, Coverage, GenerationResult, Severity, Status, Verdict
+from fputrace.findings import (
+    Analysis,
+    Coverage,
+    GenerationResult,
+    Severity,
+    Status,
+    Verdict,
+    in_words,
+)
 from fputrace.reports import REPORTS, Options, outline, render
 from fputrace.reports.command import command_lines
 from fputrace.reports.escape import clean
@@ -324,6 +332,15 @@ def test_a_switch_names_the_next_task() -> None:
     )
     assert fields_text(bare, {9: "ksoftirqd/0"}) == "CPU 0/KVM:74 R+ ==> ksoftirqd/0:9"
     assert fields_text(bare, {}) == "CPU 0/KVM:74 R+ ==> <...>:9"
+
+
+def test_needs_in_words() -> None:
+    """All of them are needed, and of each only one of its ways."""
+    needs = ("signal:signal_deliver", "probe:a|raw_syscalls:sys_enter|probe:b", "probe:c|probe:d")
+    assert in_words(needs) == (
+        "signal:signal_deliver, and raw_syscalls:sys_enter or a probe on a or b, "
+        "and a probe on c or d"
+    )
 
 
 def test_code_list() -> None:
