@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fputrace.events import EventFormat, FormatField
-    from fputrace.parsers.records import Buffers, RecordDecoder
+    from fputrace.parsers.records import RecordDecoder
 
 
 class _Texts(dict[bytes, str]):
@@ -24,29 +24,60 @@ class _Texts(dict[bytes, str]):
         return text
 
 
+class Part(NamedTuple):
+    """Some of the records: which of the rows asked for, and where in `data` each one is."""
+
+    rows: NDArray[np.intp]
+    data: bytes | memoryview
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
 def columns_of(
-    decoder: RecordDecoder, form: EventFormat, buffers: Buffers, raw: NDArray[np.int64]
+    decoder: RecordDecoder, form: EventFormat, rows: int, parts: Iterable[Part | None]
 ) -> dict[str, Any] | None:
     """The fields of records of one event, in the format's order; None when one is too short.
 
     Integers and pointers are arrays of their size and sign, int64 and smaller or uint64; texts and
-    other arrays are lists of what :meth:`RecordDecoder.fields` gives.  ``raw`` is as
-    :class:`fputrace.parsers.records.BlockRecords` has it.
+    other arrays are lists of what :meth:`RecordDecoder.fields` gives.  The `parts` hold all `rows`;
+    None in the place of one that lies beyond what was read.
     """
     fields = [field for field in form.fields if not field.name.startswith("common_")]
     if any(not field.array and not field.dynamic and not is_integer(field) for field in fields):
         return None
     end = max((field.offset + field.size for field in fields), default=0)
-    parts: list[tuple[NDArray[np.intp], dict[str, Any]]] = []
-    for serial in np.unique(raw >> 32).tolist():
-        at = np.flatnonzero(raw >> 32 == serial)
-        found = _in_buffer(decoder, fields, end, buffers[serial], raw[at] & 0xFFFFFFFF)
-        if found is None:
+    done: list[tuple[NDArray[np.intp], dict[str, Any]]] = []
+    for part in parts:
+        if part is None or int(part.length.min()) < end:
             return None
-        parts.append((at, found))
-    if len(parts) == 1:
-        return parts[0][1]
-    return {field.name: _joined(len(raw), parts, field.name) for field in fields}
+        done.append((part.rows, _in_part(decoder, fields, end, part)))
+    if len(done) == 1 and not np.any(np.diff(done[0][0]) < 0):
+        return done[0][1]
+    return {field.name: _joined(rows, done, field.name) for field in fields}
+
+
+def words(data: bytes | memoryview, places: NDArray[np.int64], order: str) -> NDArray[np.int64]:
+    """The 32-bit words at these places."""
+    bytes_of = np.frombuffer(data, dtype=np.uint8)
+    window = np.lib.stride_tricks.sliding_window_view(bytes_of, 4)[places]
+    letter = ">" if order == "big" else "<"
+    return window.copy().view(letter + "u4").ravel().astype(np.int64)
+
+
+def in_pages(
+    data: bytes | memoryview, at: NDArray[np.int64], order: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Where records begin whose headers are at `at`, and their lengths; None beyond the data.
+
+    include/linux/ring_buffer.h: type_len 0 has the length in the word behind the header.
+    """
+    if len(data) < 8 or int(at.max()) + 8 > len(data):
+        return None
+    head = words(data, at, order)
+    short = head >> 27 if order == "big" else head & 31
+    start = np.where(short > 0, at + 4, at + 8)
+    length = np.where(short > 0, short * 4, words(data, at + 4, order) - 4)
+    return (start, length) if int((start + length).max()) <= len(data) else None
 
 
 def _joined(rows: int, parts: Iterable[tuple[NDArray[np.intp], dict[str, Any]]], name: str) -> Any:
@@ -66,29 +97,12 @@ def _joined(rows: int, parts: Iterable[tuple[NDArray[np.intp], dict[str, Any]]],
     return whole.tolist() if listed else whole
 
 
-def _in_buffer(
-    decoder: RecordDecoder,
-    fields: list[FormatField],
-    end: int,
-    buffer: bytes | memoryview,
-    at: NDArray[np.int64],
-) -> dict[str, Any] | None:
+def _in_part(
+    decoder: RecordDecoder, fields: list[FormatField], end: int, part: Part
+) -> dict[str, Any]:
+    _, buffer, start, length = part
     data = np.frombuffer(buffer, dtype=np.uint8)
     letter = ">" if decoder.order == "big" else "<"
-
-    def words(places: NDArray[np.int64]) -> NDArray[np.int64]:
-        window = np.lib.stride_tricks.sliding_window_view(data, 4)[places]
-        return window.copy().view(letter + "u4").ravel().astype(np.int64)
-
-    # include/linux/ring_buffer.h: type_len 0 has the length in the word behind the header.
-    if len(data) < 8 or int(at.max()) + 8 > len(data):
-        return None
-    head = words(at)
-    short = head >> 27 if decoder.order == "big" else head & 31
-    start = np.where(short > 0, at + 4, at + 8)
-    length = np.where(short > 0, short * 4, words(at + 4) - 4)
-    if int(length.min()) < end or int((start + length).max()) > len(data):
-        return None
     table = np.lib.stride_tricks.sliding_window_view(data, max(end, 1))[start]
     texts = _Texts()
     columns: dict[str, Any] = {}

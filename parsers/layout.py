@@ -43,7 +43,10 @@ LENGTH: Final = 18  # and its length
 ROW: Final = 19  # rows written end here
 REPORTS: Final = 20  # reports written
 CHANGES: Final = 21  # comm changes written
-STATE: Final = 25
+ENTRY: Final = 25  # next entry, where a chunk has entries and no pages
+THROTTLED: Final = 26  # between THROTTLE and UNTHROTTLE of perf
+THROTTLED_AT: Final = 27
+STATE: Final = 28
 
 # What is the same for a whole buffer.
 PAGE_SIZE: Final = 0
@@ -82,6 +85,8 @@ WHY_RECORD: Final = 3
 WHY_SHORT: Final = 4
 WHY_CHUNK: Final = 5
 WHY_TAIL: Final = 6
+WHY_SAMPLE: Final = 7
+WHY_WILD: Final = 8
 
 # One report: a LOSS row and what led to it.
 REPORT: Final = 8  # row, lost, count, lost at, bad, bad at, why, whether an event is before it

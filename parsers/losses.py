@@ -23,6 +23,8 @@ WHY = {
     layout.WHY_RECORD: "a record does not fit its page",
     layout.WHY_SHORT: "a record is too short for its event",
     layout.WHY_CHUNK: "the data cannot be read",
+    layout.WHY_SAMPLE: "a sample that cannot be read",
+    layout.WHY_WILD: "the time of a sample does not fit its neighbours",
 }
 
 

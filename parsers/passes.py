@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from fputrace.parsers.compression import engine_for
 from fputrace.parsers.container import Buffer, Container, CpuData
 from fputrace.parsers.losses import CpuLosses, LossBook
 from fputrace.parsers.records import BlockRecords, RecordDecoder
-from fputrace.parsers.streams import Chunk, chunk_bytes, chunks, largest_chunk
+from fputrace.parsers.streams import NO_ENTRIES, Chunk, chunk_bytes, chunks, largest_chunk
 from fputrace.parsers.tables import EventTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _COLUMNS = (
     ("ts", np.int64, 1),
@@ -59,8 +62,8 @@ class Plan:
     """CPUSTAT: CPU -> (events its buffer overran or failed to commit, events it dropped)."""
 
 
-class _Cpu:
-    """Where the pass is in one CPU's data."""
+class Cpu:
+    """Where a pass is in one CPU's data."""
 
     def __init__(self, slot: int, position: int, place: CpuData, stream: Iterator[Chunk]) -> None:
         self.slot = slot
@@ -73,6 +76,7 @@ class _Cpu:
         self.state_view = view(self.state)
         self.data = memoryview(b"")
         self.words = memoryview(b"").cast("I")
+        self.entries = NO_ENTRIES
         self.serial = -1
         self.live: dict[int, memoryview] = {}
         self.held = 0
@@ -97,7 +101,7 @@ class Pass:
         self.unpack = engine_for(plan.container.compression) if plan.buffer.compressed else None
         self.largest = largest_chunk(len(places))
         self.cpus = [
-            _Cpu(slot, position, place, self.stream(place, most))
+            Cpu(slot, position, place, self.stream(place, most))
             for slot, (place, position) in enumerate(places)
         ]
         self.rows = max(64, min(_ROWS_OF_ONE, _ROWS // max(len(places), 1)))
@@ -200,9 +204,7 @@ class Pass:
         if trace.first_ns is None:
             trace.first_ns = int(ts[0])
         trace.last_ns = int(ts[rows - 1])
-        records = BlockRecords(
-            raw[:rows], event[:rows], self.block_buffers, self.table.formats, self.plan.decoder
-        )
+        records = self.records(raw[:rows], event[:rows])
         return EventBlock(
             ts[:rows],
             cpu[:rows],
@@ -215,7 +217,12 @@ class Pass:
             records,
         )
 
-    def _refill(self, cpu: _Cpu) -> None:
+    def records(self, raw: NDArray[np.int64], event: NDArray[np.int32]) -> BlockRecords:
+        """The records of a block's rows."""
+        plan = self.plan
+        return BlockRecords(raw, event, self.block_buffers, self.table.formats, plan.decoder)
+
+    def _refill(self, cpu: Cpu) -> None:
         """Walk on until this CPU's rows are full or its data ends."""
         start = cpu.slot * self.rows
         state = cpu.state_view
@@ -240,6 +247,8 @@ class Pass:
                 start + self.rows - 2,
                 self.reports,
                 self.changes,
+                *cpu.entries[:4],
+                cpu.entries.stop,
             )
             status = ringbuffer.walk(*work)
             self._note_comms(cpu)
@@ -261,7 +270,7 @@ class Pass:
         self._report(cpu)
         self.head[cpu.slot], self.tail[cpu.slot] = start, end
 
-    def _next_chunk(self, cpu: _Cpu) -> bool:
+    def _next_chunk(self, cpu: Cpu) -> bool:
         """Give the walk the next chunk of pages; holes on the way become damage."""
         state = cpu.state
         while cpu.ahead is not None:
@@ -275,19 +284,26 @@ class Pass:
                 state[layout.BAD] += 1
                 continue
             cpu.data = memoryview(chunk.data)
-            cpu.held += len(chunk.data)
-            self.held += len(chunk.data)
             cpu.words = cpu.data.cast("I")
-            cpu.serial = self.serials
-            self.serials += 1
-            cpu.live[cpu.serial] = self.block_buffers[cpu.serial] = cpu.data
-            state[layout.PAGE] = 0
+            cpu.entries = chunk.entries
+            state[layout.ENTRY] = chunk.entries.first
             state[layout.NEXT] = -1
             state[layout.BASE] = chunk.base
-            state[layout.PEEK] = self._base_time(cpu.ahead, 0)
-            state[layout.PEEK2] = self._base_time(cpu.ahead, self.plan.page_size)
+            self.open(cpu)
             return True
         return False
+
+    def open(self, cpu: Cpu) -> None:
+        """Get ready for a CPU's next chunk of pages, which its rows and the block's keep."""
+        state = cpu.state_view
+        cpu.held += len(cpu.data)
+        self.held += len(cpu.data)
+        cpu.serial = self.serials
+        self.serials += 1
+        cpu.live[cpu.serial] = self.block_buffers[cpu.serial] = cpu.data
+        state[layout.PAGE] = 0
+        state[layout.PEEK] = self._base_time(cpu.ahead, 0)
+        state[layout.PEEK2] = self._base_time(cpu.ahead, self.plan.page_size)
 
     def _base_time(self, chunk: Chunk | None, page: int) -> int:
         """Base time of a page of a chunk, -1 where there is none."""
@@ -295,7 +311,7 @@ class Pass:
             return -1
         return int(ringbuffer.base_time(memoryview(chunk.data).cast("I"), page, self.geometry))
 
-    def _end(self, cpu: _Cpu) -> None:
+    def _end(self, cpu: Cpu) -> None:
         """The marks behind a CPU's last event: LOSS when something is missing there, CPU_END."""
         state = cpu.state
         row = int(state[layout.ROW])
@@ -327,7 +343,7 @@ class Pass:
         columns["flags"][row] = 0
         columns["op"][row * 4 : row * 4 + 4] = (count, before, ABSENT, ABSENT)
 
-    def _correct(self, cpu: _Cpu, start: int, end: int) -> None:
+    def _correct(self, cpu: Cpu, start: int, end: int) -> None:
         """Recorded times to the trace's times, still in order."""
         correction = self.plan.corrections
         if start == end or not correction.applies(cpu.position):
@@ -339,7 +355,7 @@ class Pass:
             np.maximum(ts, cpu.floor, out=ts)
             cpu.floor = int(ts[-1])
 
-    def _report(self, cpu: _Cpu) -> None:
+    def _report(self, cpu: Cpu) -> None:
         """Enter the holes the walk has found, and a clock that went back."""
         state = cpu.state_view
         count = state[layout.REPORTS] * layout.REPORT
@@ -350,7 +366,7 @@ class Pass:
             self.book.went_back(cpu.losses, state[layout.BACK], state[layout.BACK_AT])
             state[layout.BACK] = 0
 
-    def _note_comms(self, cpu: _Cpu) -> None:
+    def _note_comms(self, cpu: Cpu) -> None:
         """Names of tasks that the walk saw change; the latest by time counts."""
         state = cpu.state_view
         count = int(state[layout.CHANGES])
@@ -374,23 +390,31 @@ class Pass:
                     .decode("utf-8", "backslashreplace")
                 )
             else:
-                name = self._comm_in_record(cpu, row, kind)
+                name = self._comm_in_record(cpu, row, kind, at)
             if name:
                 times[pid] = when
                 comms[pid] = name
 
-    def _comm_in_record(self, cpu: _Cpu, row: int, kind: int) -> str:
-        """``child_comm`` of a fork, or what exec makes the comm: the file's name, cut to 15."""
-        records = BlockRecords(
-            self.columns["raw"][row : row + 1],
-            self.columns["event"][row : row + 1],
-            cpu.live,
-            self.table.formats,
-            self.plan.decoder,
-        )
-        if kind == _FORK:
-            return str(records.field(0, "child_comm"))
-        return str(records.field(0, "filename")).rpartition("/")[2][:15]
+    def _comm_in_record(self, cpu: Cpu, row: int, kind: int, at: int) -> str:
+        """``child_comm`` of a fork, or what exec makes the comm: the file's name, cut to 15.
+
+        That field's word is at ``at`` of the chunk.
+        """
+        index = self.event[row]
+        start = at - int(self.table.rows[index * layout.TABLE + layout.COMM_OFF])
+        payload = self.payload(cpu, row, start)
+        form = self.table.formats[index]
+        name = "child_comm" if kind == _FORK else "filename"
+        for field in form.fields if form is not None else ():
+            if field.name == name:
+                text = str(self.plan.decoder.value(field, payload))
+                return text if kind == _FORK else text.rpartition("/")[2][:15]
+        return ""
+
+    def payload(self, cpu: Cpu, row: int, _start: int) -> bytes:
+        """The bytes of a record that the walk is at, which begins at ``start`` of the chunk."""
+        raw, event = self.columns["raw"][row : row + 1], self.columns["event"][row : row + 1]
+        return BlockRecords(raw, event, cpu.live, [], self.plan.decoder).payload(0)
 
 
 def blocks_of(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:

@@ -1,8 +1,8 @@
 """perf.data, as ``perf record`` writes it: to a file, to a pipe, compressed, or as a directory.
 
-A sample's RAW is the record that ftrace would have written, so samples are put into ring-buffer
-pages and go the way of a trace.dat from there on (:mod:`fputrace.parsers.passes`).  The pid is
-that record's ``common_pid``: the TID beside it is -1 for a task that was reaped already.
+A sample's RAW is the record that ftrace would have written, so samples go the way of a trace.dat
+once they are found (:mod:`fputrace.parsers.passes`).  The pid is that record's ``common_pid``: the
+TID beside it is -1 for a task that was reaped already.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from fputrace.parsers.clocks import Correction
 from fputrace.parsers.container import MOST_CPUS, Buffer, CpuData
 from fputrace.parsers.formats import parse_format
 from fputrace.parsers.losses import NOTES, CpuLosses, LossBook
-from fputrace.parsers.passes import Pass, Plan, geometry_of
+from fputrace.parsers.passes import Cpu, Pass, Plan, geometry_of
 from fputrace.parsers.perffile import FEATURE_CMDLINE as CMDLINE
 from fputrace.parsers.perffile import TRACEPOINT, Recording
 from fputrace.parsers.perfindex import Index, layout_of
 from fputrace.parsers.perfpack import read_folder, unpack
+from fputrace.parsers.perfrecords import PerfRecords
 from fputrace.parsers.perfsort import Sorted, SortedStream, backward, needed, sort
-from fputrace.parsers.perfstream import LARGEST_STEP_NS, Stream
-from fputrace.parsers.records import RecordDecoder
+from fputrace.parsers.perfstream import Stream
+from fputrace.parsers.records import BlockRecords, RecordDecoder
 from fputrace.parsers.source import Source
 from fputrace.parsers.streams import Chunk
 from fputrace.parsers.symbols import Symbols
@@ -51,6 +52,10 @@ _TASKS_ONLY = (
 _FILTERED = "recorded with a filter: nobody knows which events it left out"
 _SPARE = ("raw_syscalls:", "syscalls:", "exceptions:", "kvm:kvm_msr")
 """Events that prove something where they are, and nothing where they are not."""
+
+_PAGE = 1 << 14
+"""Bytes of a page, where a piece of such a recording is written as a trace.dat; it has none."""
+
 _OVERWRITTEN = "recorded with --overwrite: nobody counted what was overwritten"
 
 
@@ -174,7 +179,8 @@ class _Book(LossBook):
 
     def damaged_at(self, cpu: CpuLosses, hole: Chunk | None, at: int) -> str:
         """The record that cannot be read."""
-        return f"records from byte {hole.offset if hole else at}{self._unpacked}"
+        offset = hole.offset if hole else at & perflayout.OFFSET
+        return f"records from byte {offset}{self._unpacked}"
 
     @property
     def _unpacked(self) -> str:
@@ -182,7 +188,7 @@ class _Book(LossBook):
 
     def note(self, cpu: CpuLosses, hole: Chunk | None, at: int, reason: str) -> None:
         """Each place once, however many CPUs it concerns."""
-        offset = hole.offset if hole else at
+        offset = hole.offset if hole else at & perflayout.OFFSET
         if offset not in self.noted:
             self.noted.add(offset)
             self.damaged += 1
@@ -245,22 +251,14 @@ class _Book(LossBook):
                 self.trace.losses.append(Loss(place, None, None, left, where, placed=False))
 
 
-class _Origin:
-    """Says of a byte of a CPU's pages which record of the file it is from."""
-
-    def __init__(self, unpacked: bool) -> None:
-        self.unpacked = unpacked
-        self.places: dict[int, int] = {}
-
-    def __call__(self, at: int) -> str:
-        place = self.places.pop(at, None)
-        if place is None:
-            return "samples in the order of the file"
-        return f"record at byte {place}" + (" of the unpacked data" if self.unpacked else "")
+def _origin(unpacked: bool) -> Callable[[int], str]:
+    """Says of a place which record of the file it is in."""
+    behind = " of the unpacked data" if unpacked else ""
+    return lambda place: f"record at byte {place & perflayout.OFFSET}{behind}"
 
 
 class _PerfPass(Pass):
-    """A pass over pages that the samples were put into."""
+    """A pass over samples, each as long as it is needed."""
 
     plan: PerfPlan
 
@@ -273,15 +271,25 @@ class _PerfPass(Pass):
         return _Book(self.trace, self.plan)
 
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:
-        """The pages of one CPU."""
+        """The samples of one CPU."""
         index = self.plan.index
         slot, ready = index.cpus.index(place.cpu), self.plan.sorted
         if ready is not None:
             return SortedStream(index, slot, ready.samples[slot]).chunks()
-        stream = Stream(index, slot)
-        assert isinstance(place.origin, _Origin)
-        place.origin.places = stream.places
-        return stream.chunks()
+        return Stream(index, slot).chunks()
+
+    def open(self, cpu: Cpu) -> None:
+        """Nothing is kept: :meth:`records` reads again what somebody asks for."""
+
+    def records(self, raw: NDArray[np.int64], event: NDArray[np.int32]) -> BlockRecords:
+        """Those of the samples."""
+        plan = self.plan
+        return PerfRecords(raw, event, plan.recording, self.table.formats, plan.decoder)
+
+    def payload(self, cpu: Cpu, _row: int, start: int) -> bytes:
+        """A sample that the walk is at: its size stands in front."""
+        size = int.from_bytes(cpu.data[start - 4 : start], self.plan.decoder.order)
+        return bytes(cpu.data[start : start + size])
 
     def blocks(self) -> Iterator[EventBlock]:
         """As the base, with the names that COMM and FORK records tell at the end."""
@@ -347,11 +355,11 @@ def _trace_of(recording: Recording) -> Trace:
         trace.broken.append(container.notes[-1])
     trace.notes = list(container.notes)
     unpacked = recording.unpacked
-    places = [CpuData(cpu, 0, 1, origin=_Origin(unpacked)) for cpu in index.cpus]
+    places = [CpuData(cpu, 0, 1, origin=_origin(unpacked)) for cpu in index.cpus]
     plan = PerfPlan(
         container,
         Buffer("", places, compressed=unpacked),
-        perflayout.PAGE,
+        _PAGE,
         _geometry(table, container.big),
         table,
         Correction(),
@@ -430,9 +438,9 @@ def _names(recording: Recording, table: EventTable) -> dict[int, str]:
 
 
 def _geometry(table: EventTable, big: bool) -> NDArray[np.int64]:
-    """What is where in the pages that `pack` makes, for the walk."""
-    geometry = geometry_of(table, big, LARGEST_STEP_NS)
-    geometry[layout.PAGE_SIZE] = perflayout.PAGE
-    geometry[layout.COMMIT_OFF], geometry[layout.DATA_OFF] = 8, perflayout.PAGE_DATA
+    """What is where in records, and in the pages of a piece (u64 time, u64 commit, records)."""
+    geometry = geometry_of(table, big, 0)
+    geometry[layout.PAGE_SIZE] = _PAGE
+    geometry[layout.COMMIT_OFF], geometry[layout.DATA_OFF] = 8, 16
     geometry[layout.LONG] = 8
     return geometry

@@ -64,7 +64,6 @@ class Share(NamedTuple):
     granule: Granule
     first: int
     stop: int
-    room: int
     earliest: int
     latest: int
     disorder: bool
@@ -76,7 +75,7 @@ class Granule:
 
     number: int
     base: int
-    """Offset of its first byte in the file."""
+    """The place of its first byte (:mod:`fputrace.parsers.perflayout`)."""
     data: bytes
     times: Any
     ats: Any
@@ -94,7 +93,6 @@ class Granule:
             self,
             row[at.FIRST],
             row[at.GROUP + at.FIRST],
-            row[at.BYTES],
             row[at.EARLIEST],
             row[at.LATEST_SEEN],
             bool(row[at.DISORDER]),
@@ -353,7 +351,8 @@ class Index:
             self._check_end(segment, start)
             self.guest_samples += int(state[at.GUESTS])
             self._listen(data, self._specials[: int(state[at.SPECIALS])])
-        return self._group(number, start, data, int(state[at.COUNT]), here, first)
+        place = which << at.SEGMENT_SHIFT | start
+        return self._group(number, place, data, int(state[at.COUNT]), here, first)
 
     def _go_on(self, segment: Segment, status: int, data: bytes, here: int) -> None:
         """What follows a granule: skip what no record counts, or give the rest of it up."""
@@ -410,7 +409,7 @@ class Index:
         return True
 
     def _group(
-        self, number: int, start: int, data: bytes, count: int, length: int, first: bool
+        self, number: int, place: int, data: bytes, count: int, length: int, first: bool
     ) -> Granule:
         many = len(self.cpus)
         groups = np.zeros((many + 1) * at.GROUP, dtype=np.int64)
@@ -435,7 +434,7 @@ class Index:
                 row = groups[slot * at.GROUP :]
                 self.behind[slot] += int(row[at.EARLIEST]) < self._latest[slot]
                 self._latest[slot] = max(self._latest[slot], int(row[at.LATEST_SEEN]))
-        return Granule(number, start, data, times, ats, sizes, groups, length, len(there))
+        return Granule(number, place, data, times, ats, sizes, groups, length, len(there))
 
     def _listen(self, data: bytes, places: memoryview) -> None:
         """COMM, FORK and LOST_SAMPLES of a granule."""

@@ -46,34 +46,24 @@ FULL: Final = 3  # no room for another entry
 STOP: Final = 4  # a record with more behind it than its size says
 STRAY: Final = 5  # a record that cannot be read, and whose CPU is not known
 
-# Sizes of entries that are no sample.
+# An entry is a time, a place in the granule and a size: a sample's RAW, or one of these sizes.
 LOST: Final = -1  # the time is the number of events
 THROTTLE: Final = -2
 UNTHROTTLE: Final = -3
 BAD: Final = -4  # a sample that cannot be read
+WILD: Final = -5  # a sample whose time fits neither neighbour
 
 # What `group` says of a slot.
 FIRST: Final = 0  # its first entry; the next slot's is behind its last
-BYTES: Final = 1  # bytes its samples take in pages, at most
-EARLIEST: Final = 2
-LATEST_SEEN: Final = 3
-DISORDER: Final = 4  # a time is before its predecessor's, or an entry is BAD
-GROUP: Final = 5
+EARLIEST: Final = 1
+LATEST_SEEN: Final = 2
+DISORDER: Final = 3  # a time is before its predecessor's, or an entry is BAD
+GROUP: Final = 4
 
-# State of `pack`, one for each CPU.
-NEXT: Final = 0  # next entry
-LENGTH: Final = 1  # bytes written
-MARKS: Final = 2  # marks written
-MISSED: Final = 3  # events are missing before the next sample
-MISSED_COUNT: Final = 4  # how many; -1: nobody said
-MISSED_AT: Final = 5  # the first record that said so
-THROTTLED: Final = 6  # between THROTTLE and UNTHROTTLE
-THROTTLED_AT: Final = 7
-PACK: Final = 8
+# A place in a recording is one number, the same for all its files: the number of the segment, and
+# behind it the offset in the segment's file.
+SEGMENT_SHIFT: Final = 48
+OFFSET: Final = (1 << SEGMENT_SHIFT) - 1
 
-MARK: Final = 2  # one mark: a page that begins with a hole, and the record that told of it
-
-PAGE: Final = 1 << 14
-PAGE_DATA: Final = 16  # a page's header: base time and commit
-LARGEST_RAW: Final = PAGE - PAGE_DATA - 32
+LARGEST_RAW: Final = 1 << 14
 """Twice what the kernel makes (include/linux/trace_events.h, PERF_MAX_TRACE_SIZE)."""

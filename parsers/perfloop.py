@@ -1,7 +1,7 @@
-"""The hot loops of the perf.data reader: records to entries by CPU, and entries to pages.
+"""The hot loops of the perf.data reader: records to entries by CPU.
 
-A Python file in Cython's pure-Python mode, as ``ringbuffer.py``, whose walk reads the pages that
-:func:`pack` makes.  Records: tools/perf/Documentation/perf.data-file-format.txt and ``enum
+A Python file in Cython's pure-Python mode, as ``ringbuffer.py``, whose walk decodes what the
+entries tell the place of.  Records: tools/perf/Documentation/perf.data-file-format.txt and ``enum
 perf_event_type`` in include/uapi/linux/perf_event.h.  Every read of trace bytes is checked against
 the record it lies in first, and Cython's own bounds checks stay on besides.
 """
@@ -14,9 +14,6 @@ try:
     import cython
 except ImportError:
     from fputrace import nocython as cython
-
-if cython.compiled:
-    from cython.cimports.libc.string import memcpy
 
 from fputrace.parsers import layout, perflayout
 
@@ -53,31 +50,16 @@ THROTTLE = cython.declare(cython.longlong, perflayout.THROTTLE)
 UNTHROTTLE = cython.declare(cython.longlong, perflayout.UNTHROTTLE)
 BAD = cython.declare(cython.longlong, perflayout.BAD)
 FIRST = cython.declare(cython.longlong, perflayout.FIRST)
-BYTES = cython.declare(cython.longlong, perflayout.BYTES)
 EARLIEST = cython.declare(cython.longlong, perflayout.EARLIEST)
 LATEST_SEEN = cython.declare(cython.longlong, perflayout.LATEST_SEEN)
 DISORDER = cython.declare(cython.longlong, perflayout.DISORDER)
 GROUP = cython.declare(cython.longlong, perflayout.GROUP)
-MISSED = cython.declare(cython.longlong, perflayout.MISSED)
-MISSED_COUNT = cython.declare(cython.longlong, perflayout.MISSED_COUNT)
-MISSED_AT = cython.declare(cython.longlong, perflayout.MISSED_AT)
-THROTTLED = cython.declare(cython.longlong, perflayout.THROTTLED)
-THROTTLED_AT = cython.declare(cython.longlong, perflayout.THROTTLED_AT)
-NEXT = cython.declare(cython.longlong, perflayout.NEXT)
-LENGTH = cython.declare(cython.longlong, perflayout.LENGTH)
-MARKS = cython.declare(cython.longlong, perflayout.MARKS)
-MARK = cython.declare(cython.longlong, perflayout.MARK)
 LARGEST_RAW = cython.declare(cython.longlong, perflayout.LARGEST_RAW)
-PAGE = cython.declare(cython.longlong, perflayout.PAGE)
-PAGE_DATA = cython.declare(cython.longlong, perflayout.PAGE_DATA)
 LATEST = cython.declare(cython.longlong, layout.LATEST)
 # Cython makes Python integers of literals that are wider than 32 bits.
 WORD = cython.declare(cython.longlong, 1 << 32)
 LOW_WORD = cython.declare(cython.longlong, (1 << 32) - 1)
-BIG_EXTEND = cython.declare(cython.longlong, 30 << 27)
 GOLDEN = cython.declare(cython.longlong, 0x9E3779B1)
-MISSED_EVENTS = cython.declare(cython.longlong, 1 << 31)
-MISSED_STORED = cython.declare(cython.longlong, 1 << 30)
 FAR = cython.declare(cython.longlong, (1 << 63) - 1)
 
 
@@ -462,7 +444,6 @@ def _group(
             if sizes[i] == BAD:
                 groups[o + DISORDER] = 1
             continue
-        groups[o + BYTES] += (sizes[i] + 3 & ~3) + 16
         if when < groups[o + LATEST_SEEN]:
             groups[o + DISORDER] = 1
         else:
@@ -473,221 +454,3 @@ def _group(
     if many > 0:
         groups[FIRST] = 0
     return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(-1, check=True)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _put(
-    out: cython.uchar[::1],
-    out_words: cython.uint[::1],
-    at: cython.longlong,
-    value: cython.longlong,
-    geo: cython.longlong[::1],
-) -> cython.longlong:
-    """Write a 32-bit word at `at`, a multiple of four."""
-    if geo[FAST]:
-        out_words[at >> 2] = cython.cast(cython.uint, value)
-        return 0
-    i: cython.longlong
-    for i in range(4):
-        out[at + i] = cython.cast(cython.uchar, value >> ((3 - i) if geo[BIG] else i) * 8 & 0xFF)
-    return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(-1, check=True)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _put64(
-    out: cython.uchar[::1],
-    out_words: cython.uint[::1],
-    at: cython.longlong,
-    value: cython.longlong,
-    geo: cython.longlong[::1],
-) -> cython.longlong:
-    """Write a 64-bit word that is not negative at `at`, a multiple of four."""
-    _put(out, out_words, at + (4 if geo[BIG] else 0), value & LOW_WORD, geo)
-    _put(out, out_words, at + (0 if geo[BIG] else 4), value >> 32, geo)
-    return 0
-
-
-def pack(
-    data: cython.const[cython.uchar][::1],
-    base: cython.longlong,
-    geo: cython.longlong[::1],
-    times: cython.longlong[::1],
-    ats: cython.int[::1],
-    sizes: cython.int[::1],
-    stop: cython.longlong,
-    state: cython.longlong[::1],
-    out: cython.uchar[::1],
-    out_words: cython.uint[::1],
-    marks: cython.longlong[::1],
-) -> int:
-    """Write entries ``state[NEXT]`` to `stop` of one CPU, in order of time, as ring-buffer pages.
-
-    Pages are ``layout.PAGE`` bytes each, with an 8-byte base time, an 8-byte commit and the
-    records behind.  A hole begins a page of its own; `marks` gets, for each of those, its place in
-    `out` and the offset of the record that told of it (`base` is the window's).  Ends before a
-    BAD entry or when `marks` is full, with ``state[NEXT]`` at it.  ``state[LENGTH]`` is how many
-    bytes were written, whole pages.
-    """
-    done: cython.longlong
-    with cython.nogil:
-        done = _pack(data, base, geo, times, ats, sizes, stop, state, out, out_words, marks)
-    return done
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(-99, check=True)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _pack(
-    data: cython.const[cython.uchar][::1],
-    base: cython.longlong,
-    geo: cython.longlong[::1],
-    times: cython.longlong[::1],
-    ats: cython.int[::1],
-    sizes: cython.int[::1],
-    stop: cython.longlong,
-    state: cython.longlong[::1],
-    out: cython.uchar[::1],
-    out_words: cython.uint[::1],
-    marks: cython.longlong[::1],
-) -> cython.longlong:
-    i: cython.longlong = state[NEXT]
-    big: cython.longlong = geo[BIG]
-    fast: cython.longlong = geo[FAST]
-    n_marks: cython.longlong = 0
-    most_marks: cython.longlong = marks.shape[0] // MARK
-    page: cython.longlong = -1
-    to: cython.longlong = 0
-    time: cython.longlong = 0
-    when: cython.longlong
-    size: cython.longlong
-    place: cython.longlong
-    k: cython.longlong
-    delta: cython.longlong
-    padded: cython.longlong
-    room: cython.longlong = out.shape[0] // PAGE * PAGE
-    done: cython.longlong = 0  # bytes of closed pages
-    stop = min(stop, times.shape[0])
-    while i < stop:
-        size = sizes[i]
-        if size < 0:
-            if size == BAD or n_marks >= most_marks:
-                break
-            if size == THROTTLE:
-                state[THROTTLED] = 1
-                state[THROTTLED_AT] = base + ats[i]
-            elif size == UNTHROTTLE:
-                state[THROTTLED] = 0
-            if state[MISSED] == 0:
-                state[MISSED] = 1
-                state[MISSED_AT] = base + ats[i]
-                state[MISSED_COUNT] = times[i] if size == LOST else -1
-            elif size != LOST or state[MISSED_COUNT] < 0 or times[i] < 0:
-                state[MISSED_COUNT] = -1
-            elif times[i] > LATEST - state[MISSED_COUNT]:
-                state[MISSED_COUNT] = -1
-            else:
-                state[MISSED_COUNT] += times[i]
-            i += 1
-            continue
-        when = times[i]
-        place = ats[i]
-        padded = size + 3 & ~3
-        if place < 0 or place + size > data.shape[0] or size > LARGEST_RAW:
-            break  # cannot be: scan has looked
-        delta = when - time
-        if page >= 0 and (state[MISSED] or delta < 0 or to + 16 + padded + 8 > page + PAGE):
-            done = _close(out, out_words, page, to, geo)
-            page = -1
-        if page < 0:
-            if done + PAGE > room or (state[MISSED] and n_marks >= most_marks):
-                break
-            page = done
-            to = page + PAGE_DATA
-            _put64(out, out_words, page, when, geo)
-            _put64(out, out_words, page + 8, 0, geo)
-            if state[MISSED]:
-                marks[n_marks * MARK] = page
-                marks[n_marks * MARK + 1] = state[MISSED_AT]
-                n_marks += 1
-                # The count goes behind the data when the page is closed; until then it is here.
-                _put64(out, out_words, page + 8, MISSED_EVENTS, geo)
-                if state[MISSED_COUNT] > 0:
-                    _put64(out, out_words, page + 8, MISSED_EVENTS | MISSED_STORED, geo)
-                    _put64(out, out_words, page + PAGE - 8, state[MISSED_COUNT], geo)
-                state[MISSED] = 0
-            time = when
-            delta = 0
-        if delta >> 27:
-            # RINGBUF_TYPE_TIME_EXTEND
-            place = delta & 0x7FFFFFF
-            _put(out, out_words, to, BIG_EXTEND | place if big else place << 5 | 30, geo)
-            _put(out, out_words, to + 4, delta >> 27, geo)
-            to += 8
-            delta = 0
-            place = ats[i]
-        _put(out, out_words, to, delta if big else delta << 5, geo)
-        _put(out, out_words, to + 4, padded + 4, geo)
-        to += 8
-        if fast and place & 3 == 0 and place + padded <= data.shape[0]:
-            if cython.compiled:
-                memcpy(cython.address(out[to]), cython.address(data[place]), padded)
-            else:
-                out[to : to + padded] = data[place : place + padded]
-        else:
-            for k in range(padded):
-                out[to + k] = data[place + k] if k < size else 0
-        to += padded
-        time = when
-        if state[THROTTLED]:
-            state[MISSED] = 1
-            state[MISSED_COUNT] = -1
-            state[MISSED_AT] = state[THROTTLED_AT]
-        i += 1
-    if page >= 0:
-        done = _close(out, out_words, page, to, geo)
-    state[NEXT] = i
-    state[LENGTH] = done
-    state[MARKS] = n_marks
-    return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(-1, check=True)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _close(
-    out: cython.uchar[::1],
-    out_words: cython.uint[::1],
-    page: cython.longlong,
-    to: cython.longlong,
-    geo: cython.longlong[::1],
-) -> cython.longlong:
-    """Complete the commit word of a page whose data ends at `to`; gives the next page's place."""
-    word: cython.longlong
-    k: cython.longlong
-    at: cython.longlong = page + 8 + (4 if geo[BIG] else 0)
-    if geo[FAST]:
-        word = out_words[at >> 2]
-    else:
-        word = 0
-        for k in range(4):
-            word = word << 8 | (out[at + k] if geo[BIG] else out[at + 3 - k])
-    if word & MISSED_STORED:
-        for k in range(8):
-            out[to + k] = out[page + PAGE - 8 + k]
-    _put(out, out_words, at, word | to - page - PAGE_DATA, geo)
-    return page + PAGE

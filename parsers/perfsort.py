@@ -18,6 +18,7 @@ from fputrace.events import Loss
 from fputrace.parsers import perflayout as at
 from fputrace.parsers.perffile import TRACEPOINT, WRITE_BACKWARD
 from fputrace.parsers.perfindex import Index
+from fputrace.parsers.perfrecords import read_raw
 from fputrace.parsers.perfstream import Entry, Stream
 from fputrace.parsers.streams import Chunk
 
@@ -32,10 +33,9 @@ _DISORDER = 100  # one granule in so many of a CPU may begin before the one befo
 
 
 class Samples(NamedTuple):
-    """The samples of one CPU in order of time: segment, place in it and size of the record."""
+    """The samples of one CPU in order of time: place and size of the record."""
 
     times: NDArray[np.int64]
-    segments: NDArray[np.int32]
     places: NDArray[np.int64]
     sizes: NDArray[np.int32]
 
@@ -87,13 +87,10 @@ def _of_cpu(index: Index, slot: int) -> tuple[Samples, list[tuple[int, int, int]
         sizes = granule.sizes[chosen]
         good = sizes >= 0
         times, places = granule.times[chosen], granule.ats[chosen].astype(np.int64) + granule.base
-        segment = index.places[granule.number][0]
-        count = int(good.sum())
-        segments = np.full(count, segment, dtype=np.int32)
-        pieces.append(Samples(times[good], segments, places[good], sizes[good]))
+        pieces.append(Samples(times[good], places[good], sizes[good]))
         bad = ~good
         holes += zip(sizes[bad].tolist(), times[bad].tolist(), places[bad].tolist(), strict=True)
-        total += count
+        total += len(pieces[-1].times)
         if total > MOST_SAMPLES:
             raise TraceError(
                 f"its samples are in no order of time, and {MOST_SAMPLES:,} of one CPU is the most "
@@ -106,7 +103,6 @@ def _of_cpu(index: Index, slot: int) -> tuple[Samples, list[tuple[int, int, int]
     order = np.argsort(times, kind="stable")
     joined = Samples(
         times[order],
-        np.concatenate([np.empty(0, dtype=np.int32), *(p.segments for p in pieces)])[order],
         np.concatenate([np.empty(0, dtype=np.int64), *(p.places for p in pieces)])[order],
         np.concatenate([np.empty(0, dtype=np.int32), *(p.sizes for p in pieces)])[order],
     )
@@ -123,7 +119,7 @@ def _gathered(index: Index, found: list[tuple[int, int, int]]) -> list[Loss]:
             continue
         counts = [count for _, count, _ in holes]
         known = what == at.LOST and min(counts) >= 0
-        first = min(offset for _, _, offset in holes)
+        first = min(place & at.OFFSET for _, _, place in holes)
         where = f"{len(holes)} {name} records, the first at byte {first}{unpacked}"
         severity = "damaged" if what == at.BAD else "lost"
         count = sum(counts) if known else None
@@ -135,22 +131,21 @@ def _gathered(index: Index, found: list[tuple[int, int, int]]) -> list[Loss]:
 
 
 class SortedStream(Stream):
-    """The pages of one CPU from samples that were sorted."""
+    """The entries of one CPU from samples that were sorted."""
 
     def __init__(self, index: Index, slot: int, samples: Samples) -> None:
         super().__init__(index, slot)
         self._samples = samples
 
     def chunks(self) -> Iterator[Chunk]:
-        """Chunks of whole pages.  Raises ReadError when the file shrinks."""
-        segments = self.index.recording.segments
+        """Chunks of entries.  Raises ReadError when the file shrinks."""
+        recording = self.index.recording
         for start in range(0, len(self._samples.times), _BATCH):
             rows = zip(
                 *(column[start : start + _BATCH].tolist() for column in self._samples), strict=True
             )
             entries = [
-                Entry(time, size, segments[segment].source.read_known(place, size, "sample"), place)
-                for time, segment, place, size in rows
+                Entry(time, size, read_raw(recording, place, size), place)
+                for time, place, size in rows
             ]
-            consumed = sum(entry.size for entry in entries)
-            yield from self._pack(self._part(entries), consumed)
+            yield self.chunk(entries, sum(entry.size for entry in entries))

@@ -1,79 +1,51 @@
-"""One CPU's samples in order of time, put into ring-buffer pages for the walk.
+"""One CPU's samples in order of time, for the walk.
 
 The kernel takes an event's time before it reserves room for it, so an interrupt in between writes
 its events, which are later, in front.  Granules in which that happened are sorted here, with what
-reaches over from one into the next; all others are packed as they are.  A time that fits neither
+reaches over from one into the next; all others are walked as they are.  A time that fits neither
 neighbour by a second or more is damage, not such an interrupt.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fputrace.parsers import perflayout as at
-from fputrace.parsers import perfloop
 from fputrace.parsers.passes import view
 from fputrace.parsers.perfindex import Index, Share
-from fputrace.parsers.streams import Chunk
+from fputrace.parsers.streams import NO_ENTRIES, Chunk, Entries
 
 LARGEST_STEP_NS = 10**9
 """How far a time may lie before its predecessor's and still be right: an interrupt is shorter."""
-
-_MARKS = 64
-_MISSED_EVENTS, _MISSED_STORED = 1 << 31, 1 << 30  # kernel/trace/ring_buffer.c
-_WHY_BAD = "a sample that cannot be read"
-_WHY_TIME = "the time of a sample does not fit its neighbours"
 
 
 class Entry(NamedTuple):
     """A sample (`payload` its RAW) or what is missing (`size` negative), of the granule before.
 
-    ``offset`` is the record's place in the file where the entry is no sample.
+    ``place`` is where in the recording that stands (:mod:`fputrace.parsers.perflayout`).
     """
 
     time: int
     size: int
     payload: bytes
-    offset: int
-
-
-class Part(NamedTuple):
-    """Entries `first` to `stop` of the arrays, in order; their data and its place in the file."""
-
-    data: Any
-    base: int
-    times: Any
-    ats: Any
-    sizes: Any
-    first: int
-    stop: int
-    room: int
+    place: int
 
 
 class Stream:
-    """The pages of one CPU, as :class:`fputrace.parsers.passes.Pass` reads them.
-
-    ``places`` says for a page that begins with a hole which record told of it, by the page's
-    place in this CPU's pages; the offset of that record in the file.
-    """
+    """The entries of one CPU, as :class:`fputrace.parsers.passes.Pass` reads them."""
 
     def __init__(self, index: Index, slot: int) -> None:
         self.index = index
         self.slot = slot
-        self.places: dict[int, int] = {}
-        self._state = np.zeros(at.PACK, dtype=np.int64)
-        self._marks = np.zeros(_MARKS * at.MARK, dtype=np.int64)
-        self._base = 0
         self._seen = -1
         self._carry: list[Entry] = []
-        self._far: list[int] = []
-        self._wild: set[int] = set()
 
     def chunks(self) -> Iterator[Chunk]:
-        """Chunks of whole pages, and holes.  Raises ReadError when the file shrinks."""
+        """Chunks of entries, and holes.  Raises ReadError when the file shrinks."""
         position = 0
         share = self.index.next_share(self.slot, 0)
         while share is not None:
@@ -84,85 +56,49 @@ class Stream:
             ordered = not self._carry and not share.disorder and self._seen <= share.earliest
             if ordered and (ahead is None or share.latest <= ahead.earliest):
                 self._seen = max(self._seen, share.latest)
-                part = Part(
-                    granule.data,
-                    granule.base,
-                    granule.times,
-                    granule.ats,
-                    granule.sizes,
+                entries = Entries(
+                    view(granule.times),
+                    view(granule.ats),
+                    view(granule.sizes),
+                    NO_ENTRIES.origins,
                     share.first,
                     share.stop,
-                    share.room,
                 )
+                yield Chunk(granule.data, granule.base, consumed, entries=entries)
             else:
-                part = self._sorted(share, ahead)
-            yield from self._pack(part, consumed)
+                yield self.chunk(self._sorted(share, ahead), consumed)
             share = ahead
-        if self._state[at.MISSED]:
-            yield self._empty_page()
         for broken in self.index.broken:
-            yield self._hole(broken.offset, broken.reason, broken.missing)
+            yield Chunk(b"", broken.offset, 0, broken.missing, broken.reason, broken.offset)
 
-    def _pack(self, part: Part, consumed: int) -> Iterator[Chunk]:
-        state, marks = view(self._state), view(self._marks)
-        data = view(part.data)
-        times, ats, sizes = view(part.times), view(part.ats), view(part.sizes)
-        state[at.NEXT] = part.first
-        room = part.room
-        while state[at.NEXT] < part.stop:
-            # A page ends where the next record does not fit; what a page loses there is little.
-            pages = min(room + room // 8, 1 << 20) // at.PAGE + 4
-            out = np.empty(pages * at.PAGE, dtype=np.uint8)
-            perfloop.pack(
-                data,
-                part.base,
-                self.index.geometry,
-                times,
-                ats,
-                sizes,
-                part.stop,
-                state,
-                view(out),
-                view(out).cast("I"),
-                marks,
-            )
-            length, here = state[at.LENGTH], state[at.NEXT]
-            for i in range(0, state[at.MARKS] * at.MARK, at.MARK):
-                place = marks[i + 1]
-                self.places[self._base + marks[i]] = place if place >= 0 else self._far[-place - 1]
-            if length:
-                if length < len(out) // 2:
-                    out = out[:length].copy()
-                yield Chunk(view(out)[:length], self._base, consumed)
-                self._base += length
-                room -= min(room, length)
-                consumed = 0
-            if here < part.stop and sizes[here] == at.BAD:
-                place = ats[here]
-                offset = part.base + place if place >= 0 else self._far[-place - 1]
-                yield self._hole(offset, _WHY_TIME if offset in self._wild else _WHY_BAD, 1)
-                state[at.NEXT] = here + 1
+    def chunk(self, entries: list[Entry], consumed: int) -> Chunk:
+        """A chunk of these entries: each sample's RAW with its size in front."""
+        order = self.index.recording.order
+        pieces: list[bytes] = []
+        length = 0
+        ats: list[int] = []
+        for entry in entries:
+            ats.append(length + 4)
+            if entry.size >= 0:
+                piece = struct.pack(order + "I", entry.size) + entry.payload
+                piece += bytes(-len(piece) % 8)
+                pieces.append(piece)
+                length += len(piece)
+        return Chunk(
+            b"".join(pieces),
+            0,
+            consumed,
+            entries=Entries(
+                view(np.array([entry.time for entry in entries], dtype=np.int64)),
+                view(np.array(ats, dtype=np.int32)),
+                view(np.array([entry.size for entry in entries], dtype=np.int32)),
+                view(np.array([entry.place for entry in entries], dtype=np.int64)),
+                0,
+                len(entries),
+            ),
+        )
 
-    def _hole(self, offset: int, reason: str, missing: int) -> Chunk:
-        self._base += 1  # every hole has a place of its own
-        return Chunk(b"", self._base, 0, missing, reason, offset)
-
-    def _empty_page(self) -> Chunk:
-        """What is missing behind the last sample: a page without any."""
-        order: Any = "big" if self.index.recording.container.big else "little"
-        count = int(self._state[at.MISSED_COUNT])
-        page = bytearray(at.PAGE)
-        commit = _MISSED_EVENTS
-        if count > 0:
-            commit |= _MISSED_STORED
-            page[at.PAGE_DATA : at.PAGE_DATA + 8] = count.to_bytes(8, order)
-        page[8:16] = commit.to_bytes(8, order)
-        self._base += 1
-        place = int(self._state[at.MISSED_AT])
-        self.places[self._base] = place if place >= 0 else self._far[-place - 1]
-        return Chunk(bytes(page), self._base, 0)
-
-    def _sorted(self, share: Share, ahead: Share | None) -> Part:
+    def _sorted(self, share: Share, ahead: Share | None) -> list[Entry]:
         """The entries in order of time; those that belong behind the next granule's first wait."""
         entries = self._carry + _entries(share)
         waited = len(self._carry)
@@ -188,7 +124,7 @@ class Stream:
                     if entry.time < self._seen - LARGEST_STEP_NS
                     else max(self._seen, entry.time)
                 )
-        return self._part(chosen)
+        return chosen
 
     def _keys(
         self, entries: list[Entry], following: list[int]
@@ -196,7 +132,7 @@ class Stream:
         """What to sort by: (how often the clock went back, time); and the latest time.
 
         What is missing stands behind everything that was written before it.  Entries whose time
-        cannot be become BAD ones.
+        cannot be become WILD ones.
         """
         step = LARGEST_STEP_NS
         seen, epoch = self._seen, 0
@@ -221,40 +157,12 @@ class Stream:
                 # This one or the next; whichever the one after that does not agree with.
                 wild = then is None or (then + step < time and seen <= after + step)
             if wild:
-                entries[i] = entry._replace(size=at.BAD)
-                self._wild.add(entry.offset)
+                entries[i] = entry._replace(size=at.WILD)
                 keys.append((epoch, seen))
             else:
                 seen = max(seen, time)
                 keys.append((epoch, time))
         return keys, seen
-
-    def _part(self, entries: list[Entry]) -> Part:
-        """Entries as :func:`~fputrace.parsers.perfloop.pack` takes them."""
-        pieces: list[bytes] = []
-        length = room = 0
-        ats: list[int] = []
-        for entry in entries:
-            if entry.size < 0:
-                # No place in the data: the number of one that is kept apart.
-                self._far.append(entry.offset)
-                ats.append(-len(self._far))
-                continue
-            padded = entry.payload + bytes(-len(entry.payload) % 8)
-            ats.append(length)
-            pieces.append(padded)
-            length += len(padded)
-            room += len(padded) + 16
-        return Part(
-            b"".join(pieces),
-            0,
-            np.array([entry.time for entry in entries], dtype=np.int64),
-            np.array(ats, dtype=np.int32),
-            np.array([entry.size for entry in entries], dtype=np.int32),
-            0,
-            len(entries),
-            room,
-        )
 
 
 def _entries(share: Share) -> list[Entry]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fputrace.events import EventFormat, FormatField
-from fputrace.parsers.bulk import columns_of
+from fputrace.parsers.bulk import Part, columns_of, in_pages
 from fputrace.parsers.formats import is_pointer, is_string
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Buffers = Mapping[int, bytes | memoryview]
@@ -152,7 +153,15 @@ class BlockRecords:
         form = self.formats[index] if index >= 0 else None
         if form is None:
             return None
-        return columns_of(self.decoder, form, self.buffers, self.raw[rows])
+        return columns_of(self.decoder, form, len(rows), self.parts(self.raw[rows]))
+
+    def parts(self, raw: NDArray[np.int64]) -> Iterator[Part | None]:
+        """Where the records are whose ``raw`` that is; None: beyond what was read."""
+        for serial in np.unique(raw >> 32).tolist():
+            rows = np.flatnonzero(raw >> 32 == serial)
+            data = self.buffers[serial]
+            found = in_pages(data, raw[rows] & 0xFFFFFFFF, self.decoder.order)
+            yield Part(rows, data, *found) if found is not None else None
 
     def field(self, row: int, name: str) -> Any:
         """One field of a row by its name; "" where there is none."""

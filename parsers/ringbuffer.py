@@ -1,4 +1,4 @@
-"""The hot loop of the trace.dat reader: ring-buffer pages to columns.
+"""The hot loop of the readers of binary records: ring-buffer pages, or samples, to columns.
 
 A Python file in Cython's pure-Python mode: compiled when it can be, plain Python otherwise, with
 the same results.  It takes memoryviews and numbers only; everything that needs thought
@@ -6,8 +6,9 @@ the same results.  It takes memoryviews and numbers only; everything that needs 
 
 Page layout: kernel/trace/ring_buffer.c, ``struct buffer_data_page`` and ``rb_update_event()``;
 missed-event flags: ``ring_buffer_read_page()``.  All offsets come from the recording's own
-``header_page`` text.  Every read of trace bytes is checked against the page it lies in first, and
-Cython's own bounds checks stay on besides.
+``header_page`` text.  A sample of perf has such a record too, at a place that the caller found
+(:mod:`fputrace.parsers.perfloop`).  Every read of trace bytes is checked against the page or chunk
+it lies in first, and Cython's own bounds checks stay on besides.
 """
 
 # The annotations are C types, which mypy cannot read.
@@ -21,7 +22,7 @@ except ImportError:
 
 from fputrace import events
 from fputrace.events import Kind
-from fputrace.parsers import layout
+from fputrace.parsers import layout, perflayout
 
 # C constants of what `layout` names.
 NEED_CHUNK = cython.declare(cython.longlong, layout.NEED_CHUNK)
@@ -37,6 +38,9 @@ LIMIT = cython.declare(cython.longlong, layout.LIMIT)
 PEEK = cython.declare(cython.longlong, layout.PEEK)
 PEEK2 = cython.declare(cython.longlong, layout.PEEK2)
 SUSPECT = cython.declare(cython.longlong, layout.SUSPECT)
+ENTRY = cython.declare(cython.longlong, layout.ENTRY)
+THROTTLED = cython.declare(cython.longlong, layout.THROTTLED)
+THROTTLED_AT = cython.declare(cython.longlong, layout.THROTTLED_AT)
 LOST = cython.declare(cython.longlong, layout.LOST)
 LOST_COUNT = cython.declare(cython.longlong, layout.LOST_COUNT)
 LOST_AT = cython.declare(cython.longlong, layout.LOST_AT)
@@ -82,6 +86,12 @@ WHY_TIME = cython.declare(cython.longlong, layout.WHY_TIME)
 WHY_LENGTH = cython.declare(cython.longlong, layout.WHY_LENGTH)
 WHY_RECORD = cython.declare(cython.longlong, layout.WHY_RECORD)
 WHY_SHORT = cython.declare(cython.longlong, layout.WHY_SHORT)
+WHY_SAMPLE = cython.declare(cython.longlong, layout.WHY_SAMPLE)
+WHY_WILD = cython.declare(cython.longlong, layout.WHY_WILD)
+LOST_RECORD = cython.declare(cython.longlong, perflayout.LOST)
+THROTTLE = cython.declare(cython.longlong, perflayout.THROTTLE)
+UNTHROTTLE = cython.declare(cython.longlong, perflayout.UNTHROTTLE)
+WILD = cython.declare(cython.longlong, perflayout.WILD)
 REPORT = cython.declare(cython.longlong, layout.REPORT)
 CHANGE = cython.declare(cython.longlong, layout.CHANGE)
 LATEST = cython.declare(cython.longlong, layout.LATEST)
@@ -290,6 +300,78 @@ def _look(
     return state[PEEK] if page < length + geo[PAGE_SIZE] else state[PEEK2]
 
 
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _lost(
+    count: cython.longlong, at: cython.longlong, state: cython.longlong[::1]
+) -> cython.longlong:
+    """Events are missing before the next one, as `at` says; `count` -1: nobody counted them."""
+    if state[LOST] == 0:
+        state[LOST] = 1
+        state[LOST_COUNT] = count
+        state[LOST_AT] = at
+    elif count < 0 or state[LOST_COUNT] < 0 or count > LATEST - state[LOST_COUNT]:
+        state[LOST_COUNT] = -1
+    else:
+        state[LOST_COUNT] += count
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _bad(why: cython.longlong, at: cython.longlong, state: cython.longlong[::1]) -> cython.longlong:
+    """What is at `at` cannot be used, and is missing before the next event."""
+    if state[BAD] == 0:
+        state[BAD_AT] = at
+        state[BAD_WHY] = why
+    state[BAD] += 1
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _origin(
+    origins: cython.longlong[::1],
+    entry: cython.longlong,
+    at: cython.longlong,
+    state: cython.longlong[::1],
+) -> cython.longlong:
+    """The place in the recording of an entry that is at `at` of its chunk."""
+    return origins[entry] if origins.shape[0] else state[BASE] + at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=True)
+@cython.wraparound(False)
+def _missing(
+    what: cython.longlong,
+    count: cython.longlong,
+    at: cython.longlong,
+    state: cython.longlong[::1],
+) -> cython.longlong:
+    """An entry that is no sample, of a record at `at`."""
+    if what == LOST_RECORD:
+        return _lost(count, at, state)
+    if what == THROTTLE:
+        state[THROTTLED] = 1
+        state[THROTTLED_AT] = at
+        return _lost(-1, at, state)
+    if what == UNTHROTTLE:
+        state[THROTTLED] = 0
+        return _lost(-1, at, state)
+    return _bad(WHY_WILD if what == WILD else WHY_SAMPLE, at, state)
+
+
 def base_time(
     words: cython.const[cython.uint][::1], page: cython.longlong, geo: cython.longlong[::1]
 ) -> cython.longlong:
@@ -319,6 +401,11 @@ def walk(
     row_end: cython.longlong,
     reports: cython.longlong[::1],
     changes: cython.longlong[::1],
+    times: cython.longlong[::1],
+    ats: cython.int[::1],
+    sizes: cython.int[::1],
+    origins: cython.longlong[::1],
+    stop: cython.longlong,
 ) -> int:
     """Decode records of one CPU from `state` on, until a status above says why it stopped.
 
@@ -332,6 +419,11 @@ def walk(
     already seen, or after the next page's, is dropped as a whole, and the next with it where no
     third page tells which of the two is wrong.  Where the page after it agrees with it, the clock
     went back: such events are kept, their times held at the last one seen.
+
+    Unless `stop` is 0, the chunk holds no pages but the entries ``state[ENTRY]`` to `stop` of one
+    CPU in order (:mod:`fputrace.parsers.perflayout`): times, where in the chunk each record is,
+    its size.  `origins` are their places in the recording; where it is empty, ``state[BASE]`` is
+    the place of the chunk's first byte.  `raw` gets that place instead.
     """
     done: cython.longlong
     with cython.nogil:
@@ -357,6 +449,11 @@ def walk(
             row_end,
             reports,
             changes,
+            times,
+            ats,
+            sizes,
+            origins,
+            stop,
         )
     return done
 
@@ -388,6 +485,11 @@ def _walk(
     row_end: cython.longlong,
     reports: cython.longlong[::1],
     changes: cython.longlong[::1],
+    times: cython.longlong[::1],
+    ats: cython.int[::1],
+    sizes: cython.int[::1],
+    origins: cython.longlong[::1],
+    stop: cython.longlong,
 ) -> cython.longlong:
     page_size: cython.longlong = geo[PAGE_SIZE]
     data_off: cython.longlong = geo[DATA_OFF]
@@ -436,9 +538,11 @@ def _walk(
     width: cython.longlong
     when: cython.longlong
 
+    entry: cython.longlong = state[ENTRY]
+
     while True:
         why = 0
-        if at < 0:  # open the page
+        if at < 0 and stop == 0:  # open the page
             if page + page_size > length:
                 status = NEED_CHUNK
                 break
@@ -479,76 +583,82 @@ def _walk(
                         o = _number(data, words, end, long_size, 1, swap, big)
                         if o <= 0:
                             o = -1
-                    if state[LOST] == 0:
-                        state[LOST] = 1
-                        state[LOST_COUNT] = o
-                        state[LOST_AT] = state[BASE] + page
-                    elif o < 0 or state[LOST_COUNT] < 0 or o > LATEST - state[LOST_COUNT]:
-                        state[LOST_COUNT] = -1
-                    else:
-                        state[LOST_COUNT] += o
+                    _lost(o, state[BASE] + page, state)
                 at = page + data_off
 
         while why == 0:
-            if at + 4 > end:
+            if at + 4 > end if stop == 0 else entry >= stop:
                 at = -1
                 break
             if row + 3 > row_end or n_changes > max_changes:
                 status = ROWS_FULL
                 break
-            word = _u32(words, at, swap)
-            if big:
-                size = word >> 27
-                delta = word & 0x7FFFFFF
-            else:
-                size = word & 0x1F
-                delta = word >> 5
-            if size == 0 or size >= 29:
-                if size == 29 and delta == 0:  # the rest of the page is empty
-                    at = -1
-                    break
-                if at + 8 > end:
+            if stop:
+                size = sizes[entry]
+                payload = ats[entry]
+                if size < 0:
+                    _missing(size, times[entry], _origin(origins, entry, payload, state), state)
+                    entry += 1
+                    continue
+                t = times[entry]
+                then = 0
+                if payload < 0 or payload + size > length or size < head:
                     why = WHY_RECORD
                     break
-                word = _u32(words, at + 4, swap)
-                if size == 0:
-                    if word < 4:
-                        why = WHY_RECORD
-                        break
-                    payload = at + 8
-                    size = word - 4
-                elif size == 29:  # a discarded event
-                    if word < 4:
-                        why = WHY_RECORD
-                        break
-                    time += delta
-                    at += 4 + (word + 3 & ~3)
-                    continue
-                elif size == 30:
-                    time += (word << 27) + delta
-                    if time >= LATEST or (limit >= 0 and time > limit):
-                        why = WHY_TIME
-                        break
-                    at += 8
-                    continue
-                else:  # 59 bits of an absolute time; the upper five stay
-                    time = (time >> 59 << 59) + ((word << 27) + delta)
-                    if time >= LATEST or (limit >= 0 and time > limit):
-                        why = WHY_TIME
-                        break
-                    at += 8
-                    continue
             else:
-                payload = at + 4
-                size = size * 4
-            t = time + delta
-            then = payload + (size + 3 & ~3)
-            if then > end or size < head:
-                why = WHY_RECORD
-                break
-            if (limit >= 0 and t > limit) or t >= LATEST:
-                why = WHY_TIME
-                break
+                word = _u32(words, at, swap)
+                if big:
+                    size = word >> 27
+                    delta = word & 0x7FFFFFF
+                else:
+                    size = word & 0x1F
+                    delta = word >> 5
+                if size == 0 or size >= 29:
+                    if size == 29 and delta == 0:  # the rest of the page is empty
+                        at = -1
+                        break
+                    if at + 8 > end:
+                        why = WHY_RECORD
+                        break
+                    word = _u32(words, at + 4, swap)
+                    if size == 0:
+                        if word < 4:
+                            why = WHY_RECORD
+                            break
+                        payload = at + 8
+                        size = word - 4
+                    elif size == 29:  # a discarded event
+                        if word < 4:
+                            why = WHY_RECORD
+                            break
+                        time += delta
+                        at += 4 + (word + 3 & ~3)
+                        continue
+                    elif size == 30:
+                        time += (word << 27) + delta
+                        if time >= LATEST or (limit >= 0 and time > limit):
+                            why = WHY_TIME
+                            break
+                        at += 8
+                        continue
+                    else:  # 59 bits of an absolute time; the upper five stay
+                        time = (time >> 59 << 59) + ((word << 27) + delta)
+                        if time >= LATEST or (limit >= 0 and time > limit):
+                            why = WHY_TIME
+                            break
+                        at += 8
+                        continue
+                else:
+                    payload = at + 4
+                    size = size * 4
+                t = time + delta
+                then = payload + (size + 3 & ~3)
+                if then > end or size < head:
+                    why = WHY_RECORD
+                    break
+                if (limit >= 0 and t > limit) or t >= LATEST:
+                    why = WHY_TIME
+                    break
             eid = _field(data, words, payload + type_off, type_size, 0, swap, big)
             index = index_of[eid if eid < 0x10000 else 0x10000]
             if index < 0:
@@ -583,12 +693,16 @@ def _walk(
             if t < last:
                 when = last
                 if state[BACK] == 0:
-                    state[BACK_AT] = state[BASE] + page
+                    state[BACK_AT] = (
+                        _origin(origins, entry, payload, state) if stop else state[BASE] + page
+                    )
                 state[BACK] += 1
             if state[LOST] or state[BAD]:
                 if n_reports >= max_reports:
                     status = REPORTS_FULL
                     break
+                if state[LOST_COUNT] == 0:  # somebody said so, and not how many
+                    state[LOST_COUNT] = -1
                 i = n_reports * REPORT
                 reports[i] = row
                 reports[i + 1] = state[LOST]
@@ -626,7 +740,7 @@ def _walk(
                 _byte(data, payload + flags_off) | _byte(data, payload + count_off) << 8,
             )
             event[row] = cython.cast(cython.int, index)
-            raw[row] = serial << 32 | at
+            raw[row] = _origin(origins, entry, payload, state) if stop else serial << 32 | at
             for i in range(4):
                 field = table[o + OPERAND + i * 3]
                 width = table[o + OPERAND + i * 3 + 1]
@@ -660,17 +774,27 @@ def _walk(
             seen = t
             time = t
             at = then
+            entry += 1
+            if state[THROTTLED]:
+                state[LOST] = 1
+                state[LOST_COUNT] = -1
+                state[LOST_AT] = state[THROTTLED_AT]
 
+        if stop:
+            if why:
+                _bad(why, _origin(origins, entry, payload, state), state)
+                entry += 1
+            elif status != NEED_CHUNK or entry >= stop:
+                break
+            continue
         if why:
-            if state[BAD] == 0:
-                state[BAD_AT] = state[BASE] + (page if at < 0 else at)
-                state[BAD_WHY] = why
-            state[BAD] += 1
+            _bad(why, state[BASE] + (page if at < 0 else at), state)
             at = -1
         if at >= 0 or status != NEED_CHUNK:
             break
         page += page_size
 
+    state[ENTRY] = entry
     state[PAGE] = page
     state[NEXT] = at
     state[END] = end

@@ -7,6 +7,7 @@ wild time from a late one.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,10 +31,29 @@ CHUNK_BYTES = 1 << 18
 _ALL_CHUNKS = 1 << 24
 
 
-class Chunk(NamedTuple):
-    """Whole pages, or a hole: ``missing`` bytes of this CPU's data that cannot be had.
+class Entries(NamedTuple):
+    """Which records a chunk has where it has no pages: the entries `first` to `stop` of these.
 
-    ``base`` is the first page's place in this CPU's data and ``consumed`` how many bytes of the
+    See :func:`fputrace.parsers.ringbuffer.walk`.
+    """
+
+    times: memoryview
+    ats: memoryview
+    sizes: memoryview
+    origins: memoryview
+    first: int
+    stop: int
+
+
+_NO_TIMES, _NO_SIZES = memoryview(array("q")), memoryview(array("i"))
+NO_ENTRIES = Entries(_NO_TIMES, _NO_SIZES, _NO_SIZES, _NO_TIMES, 0, 0)
+"""Of a chunk that has pages."""
+
+
+class Chunk(NamedTuple):
+    """Whole pages or entries, or a hole: ``missing`` bytes of this CPU's data that cannot be had.
+
+    ``base`` is the first byte's place in this CPU's data and ``consumed`` how many bytes of the
     file were used up for it.  ``reason`` says in words why the bytes of a hole are missing, and
     ``offset`` where in the file they should be.
     """
@@ -44,6 +64,7 @@ class Chunk(NamedTuple):
     missing: int = 0
     reason: str = ""
     offset: int = 0
+    entries: Entries = NO_ENTRIES
 
 
 def chunk_bytes(cpus: int, page_size: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fputrace.parsers import perfindex, perfloop, perfstream
+from fputrace.parsers import passes, perfindex, perfloop, ringbuffer
 from tests.conftest import SAMPLES
 from tests.parsers.rows import read_all
 from tests.parsers.test_perfdata import FORMS, fill
@@ -37,9 +37,8 @@ def test_plain_python_gives_the_same(
         w = PerfWriter(sample_type=USUAL | READ | CALLCHAIN)
         path = fill(w, 2000, chain=(1, 2)).write(tmp_path / "perf.data", "pipe")
     installed = columns(path)
-    loop = uncompiled(monkeypatch, perfloop, cython)
-    monkeypatch.setattr(perfindex, "perfloop", loop)
-    monkeypatch.setattr(perfstream, "perfloop", loop)
+    monkeypatch.setattr(perfindex, "perfloop", uncompiled(monkeypatch, perfloop, cython))
+    monkeypatch.setattr(passes, "ringbuffer", uncompiled(monkeypatch, ringbuffer, cython))
     assert columns(path) == installed
 
 
