@@ -22,13 +22,17 @@ GEOMETRY = 3
 # changes of comms are noted.  From P_TS on: what stands before the latest event's name.
 AT, LINE, COLUMN, TIME, BACK, BACK_LINE, ROW, EVENTS, CHANGES = range(9)
 P_TS, P_CPU, P_PID, P_COMM, P_COMM_END, P_FLAGS, P_FLAGS_END = range(9, 16)
-# For the first look: whether it may go by the columns of the line before (QUICK), and where that
-# one had the point of its time.
+# For the first look: whether it may go by the columns of the line before (QUICK).  POINT is where
+# that one had the point of its time, 0 for not known.
 QUICK, POINT = 16, 17
 BASE, END = 18, 19
 # The value of the line's flags, its event's number and kind, and where its tail may be kept.
 P_VALUE, P_EVENT, P_KIND, P_SLOT = 20, 21, 22, 23
-STATE = 24
+# Where its time has its point (-1: it has none), and where what is behind its colon begins.
+P_POINT, P_TAIL = 24, 25
+# The seconds of the line before: bytes from the head to the point, those bytes, and nanoseconds.
+GAP, SECONDS_TEXT, SECONDS = 26, 27, 28
+STATE = 29
 
 UNREAD = -(1 << 62)
 """A time that was not read yet."""
@@ -69,13 +73,14 @@ COMM_BYTES = 15
 LEAST_TICKS = 10
 
 # memo: what lines not long ago said.  First the heads: a length (0: a free slot), the column of the
-# CPU, pid, CPU, where comm, its end and the flags stand, the flags' value, and the bytes.  Then the
-# tails: a length, the event's number, kind, four operands, and from the eighth place on the bytes.
+# CPU, pid, CPU, where comm and its end stand, the flags' value, two words of the comm with zeros
+# behind it, and from the ninth place on the bytes.  Then the tails: a length, the event's number,
+# kind, four operands, and from the eighth place on the bytes.
 HEAD_SLOTS = 512
 HEAD_BYTES = 64
-HEAD = 8 + HEAD_BYTES // 8
+HEAD = 9 + HEAD_BYTES // 8
 TAIL_SLOTS = 1024
-TAIL_BYTES = 128
+TAIL_BYTES = 192
 TAIL = 8 + TAIL_BYTES // 8
 TAILS = slice(HEAD_SLOTS * HEAD, HEAD_SLOTS * HEAD + TAIL_SLOTS * TAIL, TAIL)
 """The lengths of all tails: zero, they are forgotten."""

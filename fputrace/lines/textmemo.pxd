@@ -1,7 +1,18 @@
 # Constants of textlayout.py: tests/parsers/test_textwalk.py compares.
 cdef enum:
+    AT = 0
+    BASE = 18
     BRACKET = 0
     COLUMN = 2
+    COMM = 2
+    COMM_ROOM = 16
+    COMM_SLOTS = 4096
+    END = 19
+    GAP = 26
+    HEAD_SLOTS = 512
+    HEAD_BYTES = 64
+    HEAD = 17
+    LINE = 1
     P_CPU = 10
     P_PID = 11
     P_COMM = 12
@@ -12,23 +23,24 @@ cdef enum:
     P_EVENT = 21
     P_KIND = 22
     P_SLOT = 23
-    HEAD_SLOTS = 512
-    HEAD_BYTES = 64
-    HEAD = 16
+    P_POINT = 24
+    P_TAIL = 25
+    P_TS = 9
+    POINT = 17
+    ROW = 6
+    SECONDS = 28
+    SECONDS_TEXT = 27
     TAIL_SLOTS = 1024
-    TAIL_BYTES = 128
-    TAIL = 24
+    TAIL_BYTES = 192
+    TAIL = 32
+    TIME = 3
 
 
-cdef long long head(
-    const unsigned char* d, long long line, long long* g, long long* s, const long long* memo
-) noexcept nogil
 cdef void keep_head(
     const unsigned char* d, long long line, long long* g, long long* s, long long* memo
 ) noexcept nogil
 cdef long long tail(
     const unsigned char* d,
-    long long at,
     long long end,
     long long* s,
     const long long* memo,
@@ -37,10 +49,25 @@ cdef long long tail(
 ) noexcept nogil
 cdef void keep_tail(
     const unsigned char* d,
-    long long at,
     long long end,
     long long* s,
     long long* memo,
     const long long* op,
     long long row,
+) noexcept nogil
+cdef long long recall(
+    const unsigned char* d,
+    long long* s,
+    const long long* memo,
+    const long long* comms,
+    const unsigned char* texts,
+    long long* ts,
+    int* cpu,
+    int* pid,
+    unsigned char* kind,
+    unsigned short* flag,
+    int* event,
+    long long* op,
+    long long* raw,
+    long long rows,
 ) noexcept nogil

@@ -2,9 +2,9 @@
 """What lines of text said before: most begin, and end, as some line not long ago did.
 
 Cython's pure-Python mode, as ``textwalk.py``.  The head of a line is what stands before its time,
-the tail what stands behind it, from the event's name on.  Both are kept by a hash of their bytes
-and compared as a whole, so that what is recalled is what reading them again would give.  Plain
-Python recalls nothing.
+the tail what stands behind it, from the colon on.  Both are kept by a hash of their bytes and
+compared as a whole, so that what is recalled is what reading them again would give; between them
+only the time is read.  Plain Python recalls nothing.
 """
 
 # The annotations are C types, which mypy cannot read.
@@ -20,17 +20,24 @@ except ImportError:
 
 if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline
-    from cython.cimports.fputrace.lines.textprefix import timed
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memcmp, memcpy, memset
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
     from fputrace.lines.textchunk import newline
     from fputrace.lines.textlayout import (
+        AT,
+        BASE,
         BRACKET,
         COLUMN,
+        COMM,
+        COMM_ROOM,
+        COMM_SLOTS,
+        END,
+        GAP,
         HEAD,
         HEAD_BYTES,
         HEAD_SLOTS,
+        LINE,
         P_COMM,
         P_COMM_END,
         P_CPU,
@@ -39,17 +46,31 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         P_FLAGS_END,
         P_KIND,
         P_PID,
+        P_POINT,
         P_SLOT,
+        P_TAIL,
+        P_TS,
         P_VALUE,
+        POINT,
+        ROW,
+        SECONDS,
+        SECONDS_TEXT,
         TAIL,
         TAIL_BYTES,
         TAIL_SLOTS,
+        TIME,
     )
-    from fputrace.lines.textprefix import timed
 
-# Eight bytes at once, where the first is the lowest.
+# Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
 WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
 SPREAD = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
+HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
+ZEROS = cython.declare(cython.ulonglong, 0x3030303030303030)
+ABOVE_NINE = cython.declare(cython.ulonglong, 0x4646464646464646)  # carries from above '9'
+LEADING = cython.declare(cython.ulonglong, 0x3030)
+EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
+TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
+TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
 
 
 # The few lines that textprefix.py has as well: C inlines only what stands in its own file, and
@@ -85,14 +106,10 @@ def _is(
     memo: cython.pointer[cython.const[cython.longlong]],
     place: cython.longlong,
 ) -> cython.bint:
-    """Whether these bytes, eight at least, are those kept at `place`; the last word overlaps."""
-    i: cython.longlong = 0
-    while i + 8 <= length:
-        if _load(d, at + i) != cython.cast(cython.ulonglong, memo[place]):
-            return False
-        i += 8
-        place += 1
-    return _load(d, at + length - 8) == cython.cast(cython.ulonglong, memo[place])
+    """Whether these bytes are those kept at `place`."""
+    if cython.compiled:
+        return memcmp(cython.address(d[at]), cython.address(memo[place]), length) == 0
+    return False
 
 
 @cython.cfunc
@@ -106,12 +123,22 @@ def _keep(
     memo: cython.pointer[cython.longlong],
     place: cython.longlong,
 ) -> cython.void:
-    i: cython.longlong = 0
-    while i + 8 <= length:
-        memo[place] = cython.cast(cython.longlong, _load(d, at + i))
-        i += 8
-        place += 1
-    memo[place] = cython.cast(cython.longlong, _load(d, at + length - 8))
+    if cython.compiled:
+        memcpy(cython.address(memo[place]), cython.address(d[at]), length)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _number(word: cython.ulonglong) -> cython.longlong:
+    """The value of eight digits, -1 when one of the bytes is none."""
+    if (word + ABOVE_NINE | word - ZEROS) & HIGHS:
+        return -1
+    word -= ZEROS
+    word = word * 10 + (word >> 8)
+    word = (word & EVERY_FOURTH) * TO_HUNDREDS + (word >> 16 & EVERY_FOURTH) * TO_TENS
+    return cython.cast(cython.longlong, word >> 32)
 
 
 @cython.cfunc
@@ -122,43 +149,10 @@ def _head_slot(
     d: cython.pointer[cython.const[cython.uchar]], q: cython.longlong
 ) -> cython.longlong:
     """Where to look for a head, its CPU in brackets at `q`: by its pid, CPU and flags."""
-    h: cython.ulonglong = _load(d, q - 8) ^ _turn(_load(d, q), 13) ^ _turn(_load(d, q + 3), 29)
+    h: cython.ulonglong = _load(d, q - 8) ^ _turn(_load(d, q), 13)
+    if d[q + 6] != 32:  # else no flags, but blanks before the time
+        h ^= _turn(_load(d, q + 3), 29)
     return (cython.cast(cython.longlong, h * SPREAD >> 50) & HEAD_SLOTS - 1) * HEAD
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def head(
-    d: cython.pointer[cython.const[cython.uchar]],
-    line: cython.longlong,
-    g: cython.pointer[cython.longlong],
-    s: cython.pointer[cython.longlong],
-    memo: cython.pointer[cython.const[cython.longlong]],
-) -> cython.longlong:
-    """Where the text of an event begins, as ``prefix`` tells it, if the head of the line is known.
-
-    Its flags' value is in ``s[P_VALUE]``.  -1 when it is not known, or not followed by a time.
-    """
-    q: cython.longlong = line + s[COLUMN]
-    slot: cython.longlong
-    if not WIDE or s[COLUMN] < 8 or d[q] != 91:
-        return -1
-    slot = _head_slot(d, q)
-    if (
-        memo[slot] == 0
-        or memo[slot + 1] != s[COLUMN]
-        or not _is(d, line, memo[slot], memo, slot + 8)
-    ):
-        return -1
-    s[P_PID] = memo[slot + 2]
-    s[P_CPU] = memo[slot + 3]
-    s[P_COMM] = line + memo[slot + 4]
-    s[P_COMM_END] = line + memo[slot + 5]
-    s[P_FLAGS] = line + memo[slot + 6]
-    s[P_FLAGS_END] = line + memo[slot] - 1
-    s[P_VALUE] = memo[slot + 7]
-    return timed(d, s[P_FLAGS_END], g, s)
 
 
 @cython.cfunc
@@ -171,26 +165,75 @@ def keep_head(
     s: cython.pointer[cython.longlong],
     memo: cython.pointer[cython.longlong],
 ) -> cython.void:
-    """Keep the head of a line that was read, with the blank behind its flags."""
-    length: cython.longlong = s[P_FLAGS_END] + 1 - line
+    """Keep the head of a line that was read, with the blank behind it, and the line's seconds."""
+    behind: cython.longlong
     slot: cython.longlong
-    if (
-        WIDE
-        and g[BRACKET]
-        and s[COLUMN] >= 8
-        and s[P_FLAGS] < s[P_FLAGS_END]
-        and length <= HEAD_BYTES - 8
-    ):
-        slot = _head_slot(d, line + s[COLUMN])
-        memo[slot] = length
-        memo[slot + 1] = s[COLUMN]
-        memo[slot + 2] = s[P_PID]
-        memo[slot + 3] = s[P_CPU]
-        memo[slot + 4] = s[P_COMM] - line
-        memo[slot + 5] = s[P_COMM_END] - line
-        memo[slot + 6] = s[P_FLAGS] - line
-        memo[slot + 7] = s[P_VALUE]
-        _keep(d, line, length, memo, slot + 8)
+    gap: cython.longlong
+    comm: cython.longlong
+    if not WIDE or not g[BRACKET] or s[COLUMN] < 8 or s[P_POINT] < 0:
+        return
+    behind = s[P_FLAGS_END]
+    if s[P_FLAGS] == behind:  # none: it ends with the CPU
+        behind = line + s[COLUMN]
+        while d[behind] != 93:
+            behind += 1
+        behind += 1
+    gap = s[P_POINT] - behind
+    if behind + 1 - line > HEAD_BYTES or gap > 8:
+        return
+    comm = s[P_COMM]
+    slot = _head_slot(d, line + s[COLUMN])
+    memo[slot] = behind + 1 - line
+    memo[slot + 1] = s[COLUMN]
+    memo[slot + 2] = s[P_PID]
+    memo[slot + 3] = s[P_CPU]
+    memo[slot + 4] = comm - line
+    memo[slot + 5] = s[P_COMM_END] - line
+    memo[slot + 6] = s[P_VALUE]
+    if cython.compiled:
+        memset(cython.address(memo[slot + 7]), 0, 16)
+    _keep(d, comm, s[P_COMM_END] - comm, memo, slot + 7)
+    _keep(d, line, memo[slot], memo, slot + 9)
+    s[POINT] = s[P_POINT] - line
+    s[GAP] = gap
+    s[SECONDS_TEXT] = cython.cast(cython.longlong, _load(d, s[P_POINT] - 8) >> 64 - 8 * gap)
+    s[SECONDS] = s[P_TS] // 1000000000 * 1000000000
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _eight(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
+    """A hash of 64 bytes."""
+    a: cython.ulonglong = _turn(_load(d, at), 7) ^ _load(d, at + 8)
+    b: cython.ulonglong = _turn(_load(d, at + 16), 7) ^ _load(d, at + 24)
+    c: cython.ulonglong = _turn(_load(d, at + 32), 7) ^ _load(d, at + 40)
+    e: cython.ulonglong = _turn(_load(d, at + 48), 7) ^ _load(d, at + 56)
+    return _turn(_turn(a, 14) ^ b, 28) ^ _turn(c, 14) ^ e
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _tail_slot(
+    d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, length: cython.longlong
+) -> cython.longlong:
+    """Where to look for a tail: by its first and last 64 bytes; -1 for one that is not kept."""
+    h: cython.ulonglong = 0
+    i: cython.longlong = 0
+    if length < 8 or length > TAIL_BYTES:
+        return -1
+    if length >= 64:
+        h = _turn(_eight(d, at), 11) ^ _eight(d, at + length - 64)
+    else:
+        while i + 8 <= length:
+            h = _turn(h, 7) ^ _load(d, at + i)
+            i += 8
+        h = _turn(h, 7) ^ _load(d, at + length - 8)
+    i = cython.cast(cython.longlong, h * SPREAD >> 50) & TAIL_SLOTS - 1
+    return HEAD_SLOTS * HEAD + i * TAIL
 
 
 @cython.cfunc
@@ -198,38 +241,27 @@ def keep_head(
 @cython.exceptval(check=False)
 def tail(
     d: cython.pointer[cython.const[cython.uchar]],
-    at: cython.longlong,
     end: cython.longlong,
     s: cython.pointer[cython.longlong],
     memo: cython.pointer[cython.const[cython.longlong]],
     op: cython.pointer[cython.longlong],
     row: cython.longlong,
 ) -> cython.longlong:
-    """The end of the line, if what stands from `at` on is known, or -1.
+    """The end of the line, if what stands from ``s[P_TAIL]`` on is known, or -1.
 
     Its event and kind are in ``s``, its operands in ``op[row:]``.  ``s[P_SLOT]`` is where it may be
     kept, -1 for nowhere.
     """
-    i: cython.longlong = 0
+    at: cython.longlong = s[P_TAIL]
     slot: cython.longlong
     stop: cython.longlong
-    length: cython.longlong
-    h: cython.ulonglong = 0
     s[P_SLOT] = -1
     if not WIDE:
         return -1
     stop = newline(d, at, end)
-    length = stop - at
-    if length < 8 or length > TAIL_BYTES - 8:
-        return -1
-    while i + 8 <= length:
-        h = _turn(h, 7) ^ _load(d, at + i)
-        i += 8
-    h = _turn(h, 7) ^ _load(d, stop - 8)
-    slot = cython.cast(cython.longlong, h * SPREAD >> 50) & TAIL_SLOTS - 1
-    slot = HEAD_SLOTS * HEAD + slot * TAIL
+    slot = _tail_slot(d, at, stop - at)
     s[P_SLOT] = slot
-    if memo[slot] != length or not _is(d, at, length, memo, slot + 8):
+    if slot < 0 or memo[slot] != stop - at or not _is(d, at, stop - at, memo, slot + 8):
         return -1
     s[P_EVENT] = memo[slot + 1]
     s[P_KIND] = memo[slot + 2]
@@ -245,21 +277,136 @@ def tail(
 @cython.exceptval(check=False)
 def keep_tail(
     d: cython.pointer[cython.const[cython.uchar]],
-    at: cython.longlong,
     end: cython.longlong,
     s: cython.pointer[cython.longlong],
     memo: cython.pointer[cython.longlong],
     op: cython.pointer[cython.const[cython.longlong]],
     row: cython.longlong,
 ) -> cython.void:
-    """Keep what stands from `at` to the `end` of the line, and what it said."""
+    """Keep what stands from ``s[P_TAIL]`` to the `end` of the line, and what it said."""
     slot: cython.longlong = s[P_SLOT]
     if slot >= 0:
-        memo[slot] = end - at
+        memo[slot] = end - s[P_TAIL]
         memo[slot + 1] = s[P_EVENT]
         memo[slot + 2] = s[P_KIND]
         memo[slot + 3] = op[row]
         memo[slot + 4] = op[row + 1]
         memo[slot + 5] = op[row + 2]
         memo[slot + 6] = op[row + 3]
-        _keep(d, at, end - at, memo, slot + 8)
+        _keep(d, s[P_TAIL], memo[slot], memo, slot + 8)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def recall(
+    d: cython.pointer[cython.const[cython.uchar]],
+    s: cython.pointer[cython.longlong],
+    memo: cython.pointer[cython.const[cython.longlong]],
+    comms: cython.pointer[cython.const[cython.longlong]],
+    texts: cython.pointer[cython.const[cython.uchar]],
+    ts: cython.pointer[cython.longlong],
+    cpu: cython.pointer[cython.int],
+    pid: cython.pointer[cython.int],
+    kind: cython.pointer[cython.uchar],
+    flag: cython.pointer[cython.ushort],
+    event: cython.pointer[cython.int],
+    op: cython.pointer[cython.longlong],
+    raw: cython.pointer[cython.longlong],
+    rows: cython.longlong,
+) -> cython.longlong:
+    """Write the rows of lines of which all but the time is known.
+
+    Goes on at ``s[AT]`` and row ``s[ROW]`` up to a line that is not so, or the end of either.  Of a
+    line whose tail alone is new the result is where its event's text begins, with what stands
+    before it in ``s`` and ``s[P_SLOT]`` as :func:`tail` sets it; else -1.
+    """
+    end: cython.longlong = s[END]
+    base: cython.longlong = s[BASE]
+    line: cython.longlong = s[AT]
+    n: cython.longlong = s[ROW]
+    first: cython.longlong = n
+    time: cython.longlong = s[TIME]
+    column: cython.longlong = s[COLUMN]
+    head: cython.longlong
+    length: cython.longlong
+    c: cython.longlong
+    p: cython.longlong
+    stop: cython.longlong
+    slot: cython.longlong
+    stamp: cython.longlong
+    result: cython.longlong = -1
+    if not WIDE or s[POINT] == 0 or column < 8:
+        return -1
+    while line < end and n < rows:
+        if d[line + column] != 91:
+            break
+        head = _head_slot(d, line + column)
+        length = memo[head]
+        if length == 0 or memo[head + 1] != column or not _is(d, line, length, memo, head + 9):
+            break
+        # The task must be called what it was called last.
+        c = memo[head + 2] & COMM_SLOTS - 1
+        if (
+            comms[c * COMM] != memo[head + 2]
+            or comms[c * COMM + 1] != memo[head + 5] - memo[head + 4]
+            or _load(texts, c * COMM_ROOM) != cython.cast(cython.ulonglong, memo[head + 7])
+            or _load(texts, c * COMM_ROOM + 8) != cython.cast(cython.ulonglong, memo[head + 8])
+        ):
+            break
+        p = line + s[POINT]
+        if (
+            s[POINT] - length + 1 != s[GAP]
+            or d[p] != 46
+            or _load(d, p - 8) >> 64 - 8 * s[GAP] != cython.cast(cython.ulonglong, s[SECONDS_TEXT])
+        ):
+            break
+        if d[p + 7] == 58:
+            stamp = _number(_load(d, p + 1) << 16 | LEADING) * 1000
+            p += 8
+        elif d[p + 10] == 58 and d[p + 9] >= 48 and d[p + 9] <= 57:
+            stamp = _number(_load(d, p + 1)) * 10
+            if stamp >= 0:
+                stamp += d[p + 9] - 48
+            p += 11
+        else:
+            break
+        if stamp < 0 or d[p] != 32 or s[SECONDS] + stamp < time:
+            break
+        stamp += s[SECONDS]
+        stop = newline(d, p, end)
+        slot = _tail_slot(d, p, stop - p)
+        if slot < 0 or memo[slot] != stop - p or not _is(d, p, stop - p, memo, slot + 8):
+            s[P_SLOT] = slot
+            s[P_TAIL] = p
+            s[P_TS] = stamp
+            s[P_PID] = memo[head + 2]
+            s[P_CPU] = memo[head + 3]
+            s[P_COMM] = line + memo[head + 4]
+            s[P_COMM_END] = line + memo[head + 5]
+            s[P_VALUE] = memo[head + 6]
+            while d[p] == 32:
+                p += 1
+            # Else it takes more to find the text.
+            if d[p] != 40 and d[p] > 13:
+                result = p
+            break
+        time = stamp
+        ts[n] = stamp
+        cpu[n] = cython.cast(cython.int, memo[head + 3])
+        pid[n] = cython.cast(cython.int, memo[head + 2])
+        kind[n] = cython.cast(cython.uchar, memo[slot + 2])
+        flag[n] = cython.cast(cython.ushort, memo[head + 6])
+        event[n] = cython.cast(cython.int, memo[slot + 1])
+        op[n * 4] = memo[slot + 3]
+        op[n * 4 + 1] = memo[slot + 4]
+        op[n * 4 + 2] = memo[slot + 5]
+        op[n * 4 + 3] = memo[slot + 6]
+        raw[n] = base + line
+        n += 1
+        line = stop + 1
+    s[AT] = line
+    s[LINE] += n - first
+    s[ROW] = n
+    s[TIME] = time
+    return result

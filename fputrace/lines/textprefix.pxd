@@ -5,6 +5,8 @@ cdef enum:
     TICKS = 2
     COLUMN = 2
     P_TS = 9
+    P_POINT = 24
+    P_TAIL = 25
     P_CPU = 10
     P_PID = 11
     P_COMM = 12

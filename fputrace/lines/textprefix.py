@@ -34,6 +34,8 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         P_FLAGS,
         P_FLAGS_END,
         P_PID,
+        P_POINT,
+        P_TAIL,
         P_TS,
         TICKS,
     )
@@ -44,12 +46,6 @@ BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
 NEWLINES = cython.declare(cython.ulonglong, 0x0A0A0A0A0A0A0A0A)
 ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
 HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
-ZEROS = cython.declare(cython.ulonglong, 0x3030303030303030)
-ABOVE_NINE = cython.declare(cython.ulonglong, 0x4646464646464646)  # carries from above '9'
-LEADING = cython.declare(cython.ulonglong, 0x3030)
-EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
-TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
-TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
 
 
 @cython.cfunc
@@ -223,7 +219,7 @@ def _time(
     seconds: cython.longlong = 0
     fraction: cython.longlong = 0
     start: cython.longlong = p
-    word: cython.ulonglong
+    s[P_POINT] = -1
     if g[TICKS]:
         while _digit(d, p) and p - start < 18:
             seconds = seconds * 10 + (d[p] - 48)
@@ -237,16 +233,9 @@ def _time(
         p += 1
     if p == start or d[p] != 46 or seconds > LARGEST_SECONDS:
         return -1
+    s[P_POINT] = p
     p += 1
     start = p
-    if WIDE and d[p + 6] == 58:
-        word = _load(d, p) << 16 | LEADING
-        if ((word + ABOVE_NINE | word - ZEROS) & HIGHS) == 0:
-            word -= ZEROS
-            word = word * 10 + (word >> 8)
-            word = (word & EVERY_FOURTH) * TO_HUNDREDS + (word >> 16 & EVERY_FOURTH) * TO_TENS
-            s[P_TS] = seconds * 1000000000 + cython.cast(cython.longlong, word >> 32) * 1000
-            return p + 6
     while _digit(d, p) and p - start < 10:
         fraction = fraction * 10 + (d[p] - 48)
         p += 1
@@ -265,11 +254,14 @@ def _time(
 @cython.inline
 @cython.exceptval(check=False)
 def _text_after(
-    d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong
+    d: cython.pointer[cython.const[cython.uchar]],
+    p: cython.longlong,
+    s: cython.pointer[cython.longlong],
 ) -> cython.longlong:
     """Where the event's text begins behind the colon at `p`, or -1."""
     q: cython.longlong
     p += 1
+    s[P_TAIL] = p
     if d[p] != 32:
         return -1
     p = _skip_blanks(d, p)
@@ -303,7 +295,7 @@ def timed(
     p = _time(d, p, g, s)
     if p < 0 or (g[TICKS] and p + 1 - behind < LEAST_TICKS):
         return -1
-    return _text_after(d, p)
+    return _text_after(d, p, s)
 
 
 @cython.cfunc
@@ -392,7 +384,7 @@ def _unbracketed(
             return -1
     elif start != end:
         return -1
-    end = _text_after(d, colon)
+    end = _text_after(d, colon, s)
     if end < 0 or not _task(d, line, p, g, s):
         return -1
     s[P_CPU] = cpu

@@ -27,12 +27,12 @@ from fputrace.lines import textlayout
 
 if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
-    from cython.cimports.fputrace.lines.textmemo import head, keep_head, keep_tail, tail
+    from cython.cimports.fputrace.lines.textmemo import keep_head, keep_tail, recall, tail
     from cython.cimports.fputrace.lines.textprefix import prefix
     from cython.cimports.libc.string import memcmp, memcpy
 else:
     from fputrace.lines.textchunk import newline, next_chunk
-    from fputrace.lines.textmemo import head, keep_head, keep_tail, tail
+    from fputrace.lines.textmemo import keep_head, keep_tail, recall, tail
     from fputrace.lines.textprefix import prefix
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
@@ -552,8 +552,8 @@ def _comm(
         return 0
     comms[c * COMM] = pid
     comms[c * COMM + 1] = length
-    for i in range(length):
-        texts[c * COMM_ROOM + i] = d[s[P_COMM] + i]
+    for i in range(COMM_ROOM):
+        texts[c * COMM_ROOM + i] = d[s[P_COMM] + i] if i < length else 0
     changes[n] = pid
     changes[n + 1] = s[P_COMM]
     changes[n + 2] = length
@@ -680,7 +680,6 @@ def _walk(
     base: cython.longlong = s[BASE]
     line: cython.longlong = s[AT]
     n: cython.longlong = s[ROW]
-    number: cython.longlong = s[LINE]
     p: cython.longlong
     q: cython.longlong
     status: cython.longlong = NEED_CHUNK
@@ -690,8 +689,15 @@ def _walk(
             break
         if s[CHANGES] >= MOST_CHANGES:
             break
+        s[AT] = line
+        s[ROW] = n
+        p = recall(d, s, memo, comms, texts, ts, cpu, pid, kind, flag, event, op, raw, rows)
+        line = s[AT]
+        n = s[ROW]
+        if line >= end or n >= rows:
+            continue
         status = ASK
-        p = head(d, line, g, s, memo)
+        q = -1
         if p < 0:
             p = prefix(d, line, g, s)
             if p < 0:
@@ -700,16 +706,16 @@ def _walk(
             if s[P_VALUE] < 0:
                 break
             keep_head(d, line, g, s, memo)
-        q = tail(d, p, end, s, memo, op, n * 4)
+            q = tail(d, end, s, memo, op, n * 4)
         if q < 0:
             q = _event(d, p, end, s, pool, names, programs, words, op, n * 4)
             if q < 0:
                 break
-            keep_tail(d, p, q, s, memo, op, n * 4)
+            keep_tail(d, q, s, memo, op, n * 4)
         _comm(d, s, comms, texts, changes)
         if s[P_TS] < s[TIME]:
             if s[BACK] == 0:
-                s[BACK_LINE] = number
+                s[BACK_LINE] = s[LINE]
             s[BACK] += 1
         else:
             s[TIME] = s[P_TS]
@@ -721,12 +727,11 @@ def _walk(
         event[n] = cython.cast(cython.int, s[P_EVENT])
         raw[n] = base + line
         n += 1
-        number += 1
+        s[LINE] += 1
         line = q + 1
         status = NEED_CHUNK
     if status == NEED_CHUNK and s[CHANGES]:
         status = CHANGED  # the comms stand in this buffer
     s[AT] = line
     s[ROW] = n
-    s[LINE] = number
     return status

@@ -228,6 +228,33 @@ def test_what_is_written_is_read(
     assert stamps[60:] == [event.ns for event in placed]
 
 
+@pytest.mark.parametrize("digits", [6, 9])
+@pytest.mark.parametrize("flags", [False, True])
+def test_lines_that_are_almost_those_before(
+    flags: bool, digits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of a line is not taken for another that only begins or ends so."""
+    usual = text.TextEvent(0, 9_999_999_000, 7, "sh", "kvm_entry", "vcpu 0, rip 0x1", "d..2.")
+    odd = [
+        usual._replace(ns=10_000_000_000),  # a digit more
+        usual._replace(ns=9_998_000_000),  # back
+        usual._replace(ns=11_000_000_000, comm="zsh"),  # the same task by another name
+        usual._replace(ns=11_000_000_000, comm="sh -"),
+        usual._replace(ns=11_000_000_000, pid=7 + textlayout.COMM_SLOTS),
+        usual._replace(ns=11_000_000_000, cpu=1001),
+        usual._replace(ns=11_000_000_000, args="vcpu 0, rip 0x12"),
+        usual._replace(ns=123_456_789_000_000_000),
+    ]
+    lines = []
+    for event in odd:
+        for one in (usual, usual, event, event, usual):
+            lines.append(text.report(one, digits, flags=flags))
+            lines.append(lines[-1].replace(": kvm", ": (+5) kvm"))
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of(lines))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
 @given(data=st.binary(max_size=400), cut=st.integers(0, 2000))
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
