@@ -349,7 +349,7 @@ class Pass:
         columns = self.machine.columns(block)
         start = 0
         # Probes are followed from the first block on that has records of any.
-        if self._probed is None and rows and bool((block.kind >= Kind.PROBE_SAVE).any()):
+        if self._probed is None and rows and int(block.kind.max()) >= Kind.PROBE_SAVE:
             self._probed = Followed(self)
             self._sectioned = Sectioned(self)
         while start < rows:
@@ -429,13 +429,14 @@ class Pass:
 
     def _family(self, block: EventBlock) -> None:
         """Who forked whom, and who became a program of its own."""
-        forks = np.flatnonzero(block.kind == Kind.SCHED_PROCESS_FORK)
+        # Compared with a Kind, numpy makes integers of eight bytes of the column first.
+        forks = np.flatnonzero(block.kind == int(Kind.SCHED_PROCESS_FORK))
         for child, parent in zip(
             block.op[forks, 1].tolist(), block.pid[forks].tolist(), strict=True
         ):
             self.parents[child] = parent
             self._execs.discard(child)
-        execs = np.flatnonzero(block.kind == Kind.SCHED_PROCESS_EXEC)
+        execs = np.flatnonzero(block.kind == int(Kind.SCHED_PROCESS_EXEC))
         self._execs.update(block.op[execs, 0].tolist())
 
     def vm_of(self, pid: int) -> tuple[int | None, str | None]:

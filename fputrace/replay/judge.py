@@ -181,6 +181,14 @@ def widths() -> tuple[int, int, int, int, int]:
     return int(C_WIDTH), int(T_WIDTH), int(B_WIDTH), int(O_WIDTH), int(E_WIDTH)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def differs(own_state: cython.longlong, own: cython.longlong, fpu: cython.longlong) -> cython.bint:
+    """Whether somebody else than ``fpu``, or nobody, acquired the registers last for sure."""
+    return own_state == OWN_NULL or (own_state == OWN_TOKEN and own != fpu)
+
+
 @cython.final
 @cython.cclass
 class Judge(Reader):
@@ -459,6 +467,7 @@ class Judge(Reader):
         op0: cython.longlong
         op1: cython.longlong
         own_state: cython.longlong
+        own: cython.longlong
         last: cython.longlong
         kvm: cython.longlong
         bits: cython.longlong
@@ -494,6 +503,7 @@ class Judge(Reader):
             tail = facts[f, B_WIN] == WIN_OPEN
             soft = kind == K_OTHER or kind >= K_PROBE_SAVE
             own_state = facts[f, B_OWN_STATE]
+            own = facts[f, B_OWN]
             last = facts[f, B_LAST]
             kvm = facts[f, B_KVM]
             if cpus[c, C_SWITCHING] and not tail:
@@ -533,18 +543,14 @@ class Judge(Reader):
             # What this event shows, by the state before it.  ``foreign``: somebody else (or
             # nobody) acquired the registers after F(subject) did; ``unlike``: after the printed
             # fpu did.
-            foreign = facts[f, B_F_KNOWN] and (
-                own_state == OWN_NULL
-                or (own_state == OWN_TOKEN and facts[f, B_OWN] != facts[f, B_F])
-            )
-            unlike = own_state == OWN_NULL or (own_state == OWN_TOKEN and facts[f, B_OWN] != op0)
-            elsewhere = last != LAST_UNKNOWN and last != c
             bits = 0
             if kind == K_REGS_ACTIVATED:
+                unlike = differs(own_state, own, op0)
+                elsewhere = last != LAST_UNKNOWN and last != c
                 cpus[c, C_LAST_ACT_TS] = ts
                 if tasks[s, T_PUT_AT_OUT]:
                     self.restored_after_put(
-                        s, tail, own_state == OWN_TOKEN and facts[f, B_OWN] == op0 and last == c
+                        s, tail, own_state == OWN_TOKEN and own == op0 and last == c
                     )
                 if self.eager:
                     if op1 == 0:
@@ -583,6 +589,8 @@ class Judge(Reader):
                     cpus[j, C_TWO_PID] = tasks[s, T_PID]
                     cpus[j, C_TWO_SLOT] = s
             elif kind == K_REGS_DEACTIVATED:
+                unlike = differs(own_state, own, op0)
+                elsewhere = last != LAST_UNKNOWN and last != c
                 if tail:
                     for j in range(REF):
                         tasks[s, T_REF_OUT + j] = cpus[c, C_REF_SWITCH + j]
@@ -644,6 +652,8 @@ class Judge(Reader):
                 if tasks[s, T_PENDING]:
                     self.settle(F_SAVED_LOADED_OPEN, c, s, facts[f, B_OWN_PID])
             elif kind == K_KVM_ENTRY:
+                foreign = facts[f, B_F_KNOWN] and differs(own_state, own, facts[f, B_F])
+                elsewhere = last != LAST_UNKNOWN and last != c
                 self.seen[E_ENTRIES] += 1
                 tasks[s, T_VCPU] = op0 + 1
                 if kvm == KVM_OUT:
@@ -668,6 +678,7 @@ class Judge(Reader):
             elif kind == K_KVM_EXIT:
                 self.seen[E_EXITS] += 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
+                foreign = facts[f, B_F_KNOWN] and differs(own_state, own, facts[f, B_F])
                 tasks[s, T_PUT_AT_OUT] = 0
                 if kvm == KVM_LOADED:
                     bits |= F_USER_LOADED
@@ -690,9 +701,9 @@ class Judge(Reader):
                     self.seen[E_USER_EXIT_WHILE_OUT] += 1
             elif kind == K_BEFORE_SAVE:
                 if not self.eager and op1 == 0 and not tasks[s, T_DEAD]:
-                    if unlike:
+                    if differs(own_state, own, op0):
                         bits |= F_CLEAR_FOREIGN
-                    if elsewhere:
+                    if last != LAST_UNKNOWN and last != c:
                         bits |= F_CLEAR_ELSEWHERE
             elif kind == K_ACTIVATE_STATE:
                 cpus[c, C_STAY_INIT] = 1
@@ -730,6 +741,7 @@ class Judge(Reader):
                     cpus[c, C_STAY_ACTED] = 1
                 for j in range(REF):
                     cpus[c, C_REF_OWN + j] = row[j]
+                for j in range(REF):
                     tasks[s, T_REF_ACT + j] = row[j]
             elif kind == K_REGS_DEACTIVATED:
                 if tail:

@@ -259,12 +259,14 @@ class Lives(Reader):
         kind: cython.Py_ssize_t
         bits: cython.longlong
         tail: cython.bint
+        kthread: cython.bint
         row: cython.longlong[::1] = self.row
+        watched: cython.uchar[::1] = self.watched
         room: cython.Py_ssize_t = self.out.shape[0] - 16
 
         for i in range(first, stop):
             kind = kind_[i]
-            if not self.watched[kind]:
+            if not watched[kind]:
                 continue
             if self.nout > room:
                 return i
@@ -272,19 +274,27 @@ class Lives(Reader):
             s = facts[f, B_SLOT]
             if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
                 self.fresh_task(s, f, facts)
-            tail = facts[f, B_WIN] == WIN_OPEN
-            row[0] = ts_[i]
-            row[1] = cpu_[i]
-            row[2] = pid_[i]
-            row[3] = kind
-            row[4] = event_[i]
-            for j in range(4):
-                row[5 + j] = op_[i, j]
             tasks[s, T_F_KNOWN] = facts[f, B_F_KNOWN]
             tasks[s, T_F] = facts[f, B_F]
+            if kind == K_KVM_ENTRY:
+                # What was saved was still in the registers, or loading it did no harm.
+                tasks[s, T_VCPU] = op_[i, 0] + 1
+                tasks[s, T_IN_USE] = 0
+                tasks[s, T_SWITCHED_OFF] = 0
+                continue
+            tail = facts[f, B_WIN] == WIN_OPEN
+            kthread = tasks[s, T_KTHREAD] or tasks[s, T_PID] == 0
+            if kind != K_REGS_ACTIVATED or (not tail and (kthread or self.lazy)):
+                row[0] = ts_[i]
+                row[1] = cpu_[i]
+                row[2] = pid_[i]
+                row[3] = kind
+                row[4] = event_[i]
+                for j in range(4):
+                    row[5 + j] = op_[i, j]
 
             if kind == K_REGS_ACTIVATED:
-                if not tail and (tasks[s, T_KTHREAD] or tasks[s, T_PID] == 0):
+                if not tail and kthread:
                     self.emit(F_KTHREAD_ACTIVE, s, T_REF_BIRTH)
                 if self.lazy and not tail and not tasks[s, T_EXCUSED]:
                     self.emit(F_LAZY, s, -1)
@@ -375,11 +385,6 @@ class Lives(Reader):
                     tasks[s, T_XFD] = row[7]
                     tasks[s, T_SWITCHED_OFF] = tasks[s, T_IN_USE] & row[7]
                     self.cause(s)
-            elif kind == K_KVM_ENTRY:
-                # What was saved was still in the registers, or loading it did no harm.
-                tasks[s, T_VCPU] = row[5] + 1
-                tasks[s, T_IN_USE] = 0
-                tasks[s, T_SWITCHED_OFF] = 0
             elif kind == K_SCHED_PROCESS_EXIT:
                 if tasks[s, T_SWITCHED_OFF]:
                     self.never_loaded(s)

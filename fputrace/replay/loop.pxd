@@ -75,6 +75,10 @@ cdef enum:
     A_TIF_0 = 8
     A_TIF_1 = 16
     A_TIF_FLAG = 32
+    A_TASKS = 4063232
+    A_DROPS = 7168
+    A_KVM = 4202496
+    A_UNLIKELY = 432
     K_CPU_END = 3
     K_KVM_FPU = 30
     K_LOSS = 1

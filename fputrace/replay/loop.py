@@ -98,6 +98,11 @@ if not cython.compiled:
     A_TIF_0 = int(Act.TIF_0)
     A_TIF_1 = int(Act.TIF_1)
     A_TIF_FLAG = int(Act.TIF_FLAG)
+    # Asked about together: most events have none of these.
+    A_TASKS = int(Act.FORK | Act.EXEC | Act.FREE | Act.GAP_CPU | Act.GAP_ALL)
+    A_DROPS = int(Act.DROP | Act.ARM_DROP | Act.CHILD_TOKEN)
+    A_KVM = int(Act.KVMISH | Act.KVM_SET)
+    A_UNLIKELY = int(Act.TIF_1 | Act.TIF_FLAG | Act.IMAGE_UNKNOWN | Act.IMAGE_KERNEL)
     K_CPU_END = int(Kind.CPU_END)
     K_KVM_FPU = int(Kind.KVM_FPU)
     K_LOSS = int(Kind.LOSS)
@@ -129,6 +134,20 @@ if not cython.compiled:
 def widths() -> tuple[int, int, int]:
     """Columns this loop was built for: a CPU's, a task's and a facts row."""
     return int(C_WIDTH), int(T_WIDTH), int(B_WIDTH)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def in_tail(kind: cython.Py_ssize_t) -> cython.bint:
+    """Whether an event of the outgoing task may lie in the tail of its switch."""
+    return (
+        kind == K_REGS_ACTIVATED
+        or kind == K_REGS_DEACTIVATED
+        or kind == K_KVM_FPU
+        or kind == K_OTHER
+        or kind >= K_PROBE_SAVE
+    )
 
 
 @cython.final
@@ -454,6 +473,7 @@ class Ownership:
     ) -> cython.longlong:
         cpus: cython.longlong[:, ::1] = self.cpus
         tasks: cython.longlong[:, ::1] = self.tasks
+        table: cython.longlong[:, ::1] = self.table
         i: cython.Py_ssize_t
         f: cython.Py_ssize_t
         c: cython.Py_ssize_t
@@ -469,7 +489,6 @@ class Ownership:
         act: cython.longlong
         win: cython.longlong
         gap: cython.bint
-        in_tail: cython.bint
         armed: cython.bint
         room: cython.Py_ssize_t = tasks.shape[0] - 8
 
@@ -498,21 +517,17 @@ class Ownership:
             cpus[c, C_SEEN] = 1
 
             # 2. Continuity.
-            sp = self.slot(p)
-            self.arrive(sp, c)
-            in_tail = (
-                kind == K_REGS_ACTIVATED
-                or kind == K_REGS_DEACTIVATED
-                or kind == K_KVM_FPU
-                or kind == K_OTHER
-                or kind >= K_PROBE_SAVE
-            )
+            sp = self.pids[p] if 0 <= p <= PID_MAX else 0
+            if sp == 0 or tasks[sp, T_EPOCH] != self.epoch:
+                sp = self.slot(p)
+            if tasks[sp, T_HOME] != c:
+                self.arrive(sp, c)
             win = cpus[c, C_WIN]
             gap = kind == K_SCHED_SWITCH and op0 != p
             if win == WIN_OPEN:
                 if p == cpus[c, C_NEXT]:
                     self.close_window(c)
-                elif p != cpus[c, C_PREV] or not in_tail:
+                elif p != cpus[c, C_PREV] or not in_tail(kind):
                     gap = True
             elif win == WIN_NONE and p != cpus[c, C_CUR]:
                 if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == cpus[c, C_CUR]:
@@ -533,12 +548,13 @@ class Ownership:
                         win = WIN_NONE
                     self.forget(self.slot(p))
                     cpus[c, C_CUR] = p
-                if not in_tail:
+                if not in_tail(kind):
                     win = WIN_NONE
                 cpus[c, C_WIN] = win
 
-            act = self.table[kind, win]
-            sp = self.slot(p)
+            act = table[kind, win]
+            if tasks[sp, T_EPOCH] != self.epoch:
+                sp = self.slot(p)
             s = self.slot(cpus[c, C_NEXT]) if act & A_SUBJECT_NEXT else sp
 
             facts[f, B_CUR] = -1 if cpus[c, C_CUR] == NO_PID else cpus[c, C_CUR]
@@ -580,14 +596,15 @@ class Ownership:
                     cpus[c, C_WIN_SAVED] = 1
             if act & A_TIF_0:
                 tasks[s, T_TIF] = 0
-            if act & A_TIF_1:
-                tasks[s, T_TIF] = 1
-            if act & A_TIF_FLAG:
-                tasks[s, T_TIF] = 1 if op1 else 0
-            if act & A_IMAGE_UNKNOWN:
-                cpus[c, C_IMAGE] = IMG_UNKNOWN
-            if act & A_IMAGE_KERNEL:
-                cpus[c, C_IMAGE] = IMG_KERNEL
+            if act & A_UNLIKELY:
+                if act & A_TIF_1:
+                    tasks[s, T_TIF] = 1
+                if act & A_TIF_FLAG:
+                    tasks[s, T_TIF] = 1 if op1 else 0
+                if act & A_IMAGE_UNKNOWN:
+                    cpus[c, C_IMAGE] = IMG_UNKNOWN
+                if act & A_IMAGE_KERNEL:
+                    cpus[c, C_IMAGE] = IMG_KERNEL
             if act & A_IMAGE_BY_KVM:
                 if tasks[s, T_KVM] == KVM_LOADED:
                     cpus[c, C_IMAGE] = IMG_GUEST
@@ -597,32 +614,34 @@ class Ownership:
                     cpus[c, C_IMAGE] = IMG_UNKNOWN
                 else:
                     cpus[c, C_IMAGE] = IMG_USER_INFERRED
-            if act & A_DROP:
-                if armed and cpus[c, C_DROP_F] == op0 and cpus[c, C_DROP_PID] == p:
-                    cpus[c, C_OWN_STATE] = OWN_NULL
-                    cpus[c, C_OWN_PID] = 0
-                    cpus[c, C_IMAGE] = IMG_UNKNOWN
-                if tasks[sp, T_WAIT_KNOWN] and tasks[sp, T_WAIT] == op0:
-                    tasks[sp, T_WAIT_KNOWN] = 0
-            if act & A_ARM_DROP:
-                cpus[c, C_DROP_ARMED] = 1
-                cpus[c, C_DROP_F] = op0
-                cpus[c, C_DROP_PID] = p
-            if act & A_CHILD_TOKEN:
-                tasks[s, T_WAIT] = op0
-                tasks[s, T_WAIT_KNOWN] = 1
-            if act & A_KVMISH:
-                tasks[s, T_KVMISH] = 1
-            if act & A_KVM_SET:
-                self.shown_kvm = True
-                tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
-                if act & A_IMAGE_ALWAYS or (
-                    act & A_IMAGE_IF_OWNER
-                    and cpus[c, C_OWN_STATE] == OWN_TOKEN
-                    and tasks[s, T_F_KNOWN]
-                    and tasks[s, T_F] == cpus[c, C_OWN]
-                ):
-                    cpus[c, C_IMAGE] = IMG_GUEST if op0 else IMG_USER
+            if act & A_DROPS:
+                if act & A_DROP:
+                    if armed and cpus[c, C_DROP_F] == op0 and cpus[c, C_DROP_PID] == p:
+                        cpus[c, C_OWN_STATE] = OWN_NULL
+                        cpus[c, C_OWN_PID] = 0
+                        cpus[c, C_IMAGE] = IMG_UNKNOWN
+                    if tasks[sp, T_WAIT_KNOWN] and tasks[sp, T_WAIT] == op0:
+                        tasks[sp, T_WAIT_KNOWN] = 0
+                if act & A_ARM_DROP:
+                    cpus[c, C_DROP_ARMED] = 1
+                    cpus[c, C_DROP_F] = op0
+                    cpus[c, C_DROP_PID] = p
+                if act & A_CHILD_TOKEN:
+                    tasks[s, T_WAIT] = op0
+                    tasks[s, T_WAIT_KNOWN] = 1
+            if act & A_KVM:
+                if act & A_KVMISH:
+                    tasks[s, T_KVMISH] = 1
+                if act & A_KVM_SET:
+                    self.shown_kvm = True
+                    tasks[s, T_KVM] = KVM_LOADED if op0 else KVM_OUT
+                    if act & A_IMAGE_ALWAYS or (
+                        act & A_IMAGE_IF_OWNER
+                        and cpus[c, C_OWN_STATE] == OWN_TOKEN
+                        and tasks[s, T_F_KNOWN]
+                        and tasks[s, T_F] == cpus[c, C_OWN]
+                    ):
+                        cpus[c, C_IMAGE] = IMG_GUEST if op0 else IMG_USER
             if act & A_SWITCH:
                 self.arrive(self.slot(op_[i, 2]), c)
                 cpus[c, C_WIN] = WIN_OPEN
@@ -631,55 +650,56 @@ class Ownership:
                 cpus[c, C_WIN_TS] = ts
                 cpus[c, C_WIN_BLIND] = self.nblind > 0
                 cpus[c, C_WIN_SAVED] = 0
-            elif act & A_FORK:
-                other = self.slot(op1)
-                self.renew(other)
-                sp = self.slot(p)
-                if self.nblind == 0:
-                    if tasks[sp, T_WAIT_KNOWN]:
-                        tasks[other, T_F] = tasks[sp, T_WAIT]
-                        tasks[other, T_F_KNOWN] = 1
-                    # Before an event was ever seen it may not have been switched on yet.
-                    if self.shown_act:
-                        tasks[other, T_LAST] = LAST_INVALID
-                        if not self.eager:
-                            tasks[other, T_TIF] = 1
-                    if self.shown_kvm:
-                        tasks[other, T_KVM] = KVM_OUT
-                tasks[sp, T_WAIT_KNOWN] = 0
-            elif act & A_EXEC:
-                s = self.slot(op0)
-                if op0 != op1:
+            elif act & A_TASKS:
+                if act & A_FORK:
                     other = self.slot(op1)
-                    self.arrive(other, c)
-                    s = self.slot(op0)
-                    other = self.slot(op1)
-                    self.renew(s)
-                    tasks[s, T_F] = tasks[other, T_F]
-                    tasks[s, T_F_KNOWN] = tasks[other, T_F_KNOWN]
-                    tasks[s, T_LAST] = tasks[other, T_LAST]
-                    tasks[s, T_TIF] = tasks[other, T_TIF]
-                    tasks[s, T_KVM] = tasks[other, T_KVM]
-                    tasks[s, T_KVMISH] = tasks[other, T_KVMISH]
                     self.renew(other)
-                if not self.eager:
-                    tasks[s, T_TIF] = -1
-            elif act & A_FREE:
-                other = self.slot(op0)
-                self.renew(other)
-                if other and not self.is_home(other):
-                    self.pids[op0] = 0
-                    self.free[self.nfree] = cython.cast(cython.int, other)
-                    self.nfree += 1
-            elif act & A_GAP_CPU:
-                self.away(op0)
-                if op0 == c:
+                    sp = self.slot(p)
+                    if self.nblind == 0:
+                        if tasks[sp, T_WAIT_KNOWN]:
+                            tasks[other, T_F] = tasks[sp, T_WAIT]
+                            tasks[other, T_F_KNOWN] = 1
+                        # Before an event was ever seen it may not have been switched on yet.
+                        if self.shown_act:
+                            tasks[other, T_LAST] = LAST_INVALID
+                            if not self.eager:
+                                tasks[other, T_TIF] = 1
+                        if self.shown_kvm:
+                            tasks[other, T_KVM] = KVM_OUT
+                    tasks[sp, T_WAIT_KNOWN] = 0
+                elif act & A_EXEC:
+                    s = self.slot(op0)
+                    if op0 != op1:
+                        other = self.slot(op1)
+                        self.arrive(other, c)
+                        s = self.slot(op0)
+                        other = self.slot(op1)
+                        self.renew(s)
+                        tasks[s, T_F] = tasks[other, T_F]
+                        tasks[s, T_F_KNOWN] = tasks[other, T_F_KNOWN]
+                        tasks[s, T_LAST] = tasks[other, T_LAST]
+                        tasks[s, T_TIF] = tasks[other, T_TIF]
+                        tasks[s, T_KVM] = tasks[other, T_KVM]
+                        tasks[s, T_KVMISH] = tasks[other, T_KVMISH]
+                        self.renew(other)
+                    if not self.eager:
+                        tasks[s, T_TIF] = -1
+                elif act & A_FREE:
+                    other = self.slot(op0)
+                    self.renew(other)
+                    if other and not self.is_home(other):
+                        self.pids[op0] = 0
+                        self.free[self.nfree] = cython.cast(cython.int, other)
+                        self.nfree += 1
+                elif act & A_GAP_CPU:
+                    self.away(op0)
+                    if op0 == c:
+                        cpus[c, C_CUR] = p
+                        cpus[c, C_WIN] = WIN_NONE
+                elif act & A_GAP_ALL:
+                    self.away(-1)
+                    for k in range(self.ncpu):
+                        self.unknow(k)
                     cpus[c, C_CUR] = p
                     cpus[c, C_WIN] = WIN_NONE
-            elif act & A_GAP_ALL:
-                self.away(-1)
-                for k in range(self.ncpu):
-                    self.unknow(k)
-                cpus[c, C_CUR] = p
-                cpus[c, C_WIN] = WIN_NONE
         return stop

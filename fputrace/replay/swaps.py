@@ -197,11 +197,12 @@ class Swaps(Reader):
         mask: cython.longlong
         tail: cython.bint
         row: cython.longlong[::1] = self.row
+        watched: cython.uchar[::1] = self.watched
         room: cython.Py_ssize_t = self.out.shape[0] - 16
 
         for i in range(first, stop):
             kind = kind_[i]
-            if not self.watched[kind]:
+            if not watched[kind]:
                 continue
             if self.nout > room:
                 return i
@@ -216,6 +217,8 @@ class Swaps(Reader):
                 cpus[c, 0] = ts_[i]
                 continue
             tail = facts[f, B_WIN] == WIN_OPEN
+            if kind == K_REGS_DEACTIVATED and not tail:
+                continue
             row[0] = ts_[i]
             row[1] = c
             row[2] = pid_[i]
@@ -224,8 +227,6 @@ class Swaps(Reader):
             for j in range(4):
                 row[5 + j] = op_[i, j]
             if kind == K_REGS_DEACTIVATED:
-                if not tail:
-                    continue
                 j = T_STICKY_GUEST if facts[f, B_KVM] == KVM_LOADED else T_STICKY_USER
                 mask = row[7]
                 if mask >= 0 and mask & STICKY:
@@ -236,7 +237,8 @@ class Swaps(Reader):
                         self.emit(F_STICKY, s, 1)
                 else:
                     tasks[s, j] = 0
-                self.keep(self.tasks, s, T_REF_SAVE)
+                for j in range(REF):
+                    tasks[s, T_REF_SAVE + j] = row[j]
             elif kind == K_KVM_FPU:
                 if row[5]:
                     if not tasks[s, T_PUT_AT_OUT]:
@@ -245,11 +247,13 @@ class Swaps(Reader):
                         tasks[s, T_RUN_SURE] = cpus[c, 0] != 0
                         tasks[s, T_ENTERED] = 0
                         tasks[s, T_EXITED] = 0
-                        self.keep(self.tasks, s, T_REF_LOAD)
+                        for j in range(REF):
+                            tasks[s, T_REF_LOAD + j] = row[j]
                     tasks[s, T_PUT_AT_OUT] = 0
                 else:
                     tasks[s, T_PUT_AT_OUT] = tail
-                self.keep(self.tasks, s, T_REF_KVM)
+                for j in range(REF):
+                    tasks[s, T_REF_KVM + j] = row[j]
                 if row[5] == 0 and not tail and tasks[s, T_RUN] == 1:
                     if tasks[s, T_EXITED]:
                         self.ran(c, s)
