@@ -13,13 +13,18 @@ from fputrace.findings import Analysis
 from tests.conftest import SAMPLES
 from tests.tools import text_of, trace_cmd
 
-REPORTS = ("", "-t", "-R -t", "-l")
+REPORTS = ("", "-t", "-R", "-R -t", "-l", "-R -l", "--ts-diff", "-l -t --ts-diff")
 SCRIPTS = (
     "",
     "--ns",
+    "--show-lost-events",
     "--ns --show-lost-events -F comm,tid,cpu,time,event,trace",
     "-F comm,pid,tid,cpu,time,event,trace",
+    "-F comm,pid,cpu,time,event,trace",
     "-L",
+    "-L --ns --show-lost-events",
+    "--reltime",
+    "--header --show-task-events",
     "--ns --deltatime",
     "-F +ip,+sym",
 )
