@@ -399,7 +399,8 @@ class Collector:
             )
             message = rule.say(case)
             if not confirmed:
-                reading = reasons[code, number, confirmed] or self._reading(rule)
+                reading = self._normal_in(rule) or reasons[code, number, confirmed]
+                reading = reading or rule.other_reading or "another reading fits the same events"
                 message += f" Possible only: {reading}."
             price = self._prices.get((code, number))
             found.append(
@@ -429,18 +430,19 @@ class Collector:
             )
         return found
 
-    def _reading(self, rule: Rule) -> str:
+    def _normal_in(self, rule: Rule) -> str:
+        """Where what a rule finds may be no fault at all: comes before what could be missing."""
         silent = [
             code
             for code in self._candidates
             if code not in rule.generations or code in rule.by_design
         ]
-        if silent:
-            return (
-                f"this kernel may be {' or '.join(silent)}, where this is normal; "
-                "--kernel RELEASE or --generation CODE decides"
-            )
-        return rule.other_reading or "another reading fits the same events"
+        if not silent:
+            return ""
+        return (
+            f"this kernel may be {' or '.join(silent)}, where this is normal; "
+            "--kernel RELEASE or --generation CODE decides"
+        )
 
 
 def _witness(
