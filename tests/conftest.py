@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -19,19 +20,22 @@ QUICK_CASES = (
     "5.2.1-pinned",
     "5.10-pinned",
     "6.1-storm-lost",
-    "6.12-kfpu-probes",
     "6.12-perf-lost",
+    "6.12-pinned-function",
     "6.12-pipe-lost",
-    "7.2-storm",
+    "7.2-kfpu-probes",
 )
 """Kernels of every kind, recordings of every form, losses, probes: what takes seconds a recording
 tries these; the others are marked long."""
 
+FEW_CASES = ("5.2.1-pinned", "5.10-pinned", "6.1-storm-lost")
+"""Every form, findings, losses: for what takes longer still."""
 
-def unless_long(path: Path) -> object:
-    """A recording as a parameter, marked long when it is not of QUICK_CASES."""
+
+def unless_long(path: Path, quick: Collection[str] = QUICK_CASES) -> object:
+    """A recording as a parameter, marked long when its case is not of ``quick``."""
     case = path.parent.name
-    marks = () if case in QUICK_CASES else (pytest.mark.long,)
+    marks = () if case in quick else (pytest.mark.long,)
     return pytest.param(path, marks=marks, id=f"{case}-{path.name}")
 
 

@@ -15,7 +15,7 @@ from fputrace.convert import convert_trace
 from fputrace.events import Trace
 from fputrace.parsers import open_trace
 from fputrace.reports.json_report import analyze_json
-from tests.conftest import unless_long
+from tests.conftest import FEW_CASES, unless_long
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_traces"
 RECORDINGS = sorted(
@@ -28,7 +28,7 @@ OWN = {"path", "format", "total_bytes", "read_bytes", "_blocks", "_close", "_pla
 ABOUT = [field.name for field in dataclasses.fields(Trace) if field.name not in OWN]
 
 
-@pytest.fixture(params=map(unless_long, RECORDINGS))
+@pytest.fixture(params=[unless_long(path, FEW_CASES) for path in RECORDINGS])
 def recording(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path

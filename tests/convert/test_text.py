@@ -18,7 +18,7 @@ from fputrace.events import ABSENT, Kind, Trace
 from fputrace.parsers import open_trace
 from fputrace.parsers.textmeta import Header, shown_names
 from fputrace.reports.json_report import analyze_json
-from tests.conftest import unless_long
+from tests.conftest import FEW_CASES, unless_long
 from tests.parsers.rows import read_all
 from tests.tools import text_of, trace_cmd
 from tests.tools.trace_cmd import Event
@@ -33,7 +33,7 @@ NOT_TOLD = {
 }
 
 
-@pytest.fixture(params=map(unless_long, RECORDINGS))
+@pytest.fixture(params=[unless_long(path, FEW_CASES) for path in RECORDINGS])
 def recording(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path

@@ -15,15 +15,21 @@ SECONDS = 30.0
 
 LONG = (
     "bz2 of 300 MiB",
+    "gz of 300 MiB",
     "gz in gz of xz of 300 MiB",
     "gz of 300 MiB of empty lines",
     "tar.gz of 250,000 members",
+    "text of 100,000 events' names",
     "text of 120,000 tasks",
+    "text of 60,000 CPUs",
+    "text of losses on CPUs without events",
+    "trace.dat of 8,000 CPUs in one place",
     "xz of 300 MiB",
+    "zip of 30,000 members",
     *(name for name in BOMBS if name.startswith("lines of 3 MB") and "-1 [" not in name),
     *(name for name in BOMBS if name.startswith("events of 300 KB") and "==>" not in name),
 )
-"""What takes seconds to make, or is much like another."""
+"""What takes seconds to make or to read, or is much like another: ``.ci/run fuzz`` tries these."""
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ def assert_fields(row: Row, values: dict[str, Any], decoder: Decoder) -> None:
             assert mine == value, (row, name)
 
 
-def test_sample_as_recorded(sample: Path) -> None:
-    mine = assert_same(sample)
+def test_sample_as_recorded(quick_sample: Path) -> None:
+    mine = assert_same(quick_sample)
     assert sum(mine.trace.counts.values()) == len(mine.rows) > 0
 
 

@@ -24,6 +24,8 @@ from tests.writers import text
 
 COLUMNS = ("ts", "cpu", "pid", "kind", "flags", "event", "op")
 TEXTS = sorted(SAMPLES.glob("*/trace.txt"))
+MOST = [4000, pytest.param(12000, marks=pytest.mark.long)]
+"""Lines of a report; one line at a time takes seconds."""
 
 
 def open_bytes(data: bytes, folder: Path) -> Any:
@@ -81,13 +83,14 @@ def test_every_line_of_the_samples(path: Path, monkeypatch: pytest.MonkeyPatch) 
     "case", ["4.14.177-pinned", "5.10-pinned", "6.12-kfpu-probes", "6.12-pinned-function",
              "6.12-storm-usermode"]
 )  # fmt: skip
+@pytest.mark.parametrize("most", MOST)
 def test_every_line_of_trace_cmd_report(
-    case: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, options: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = trace_cmd.run("report", *options.split(), "-i", SAMPLES / case / "trace.dat")
     path = tmp_path / "report.txt"
     lines = said.encode("utf-8", "surrogateescape").splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:12000]))
+    path.write_bytes(b"".join(lines[:most]))
     assert_same(everything(path), in_plain_python(path, monkeypatch))
 
 
@@ -98,13 +101,14 @@ def test_every_line_of_trace_cmd_report(
      "-F comm,pid,tid,cpu,time,event,trace", "-L"],
 )  # fmt: skip
 @pytest.mark.parametrize("case", ["5.2.1-pinned", "6.12-perf-lost"])
+@pytest.mark.parametrize("most", MOST)
 def test_every_line_of_perf_script(
-    case: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, options: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["perf", "script", *options.split(), "-i", str(SAMPLES / case / "perf.data")]
     said = subprocess.run(command, capture_output=True, check=True).stdout
     path = tmp_path / "script.txt"
-    path.write_bytes(b"".join(said.splitlines(keepends=True)[:12000]))
+    path.write_bytes(b"".join(said.splitlines(keepends=True)[:most]))
     assert_same(everything(path), in_plain_python(path, monkeypatch))
 
 
