@@ -77,11 +77,21 @@ class Folder:
     open: Callable[[str, str, Options], Trace]
 
 
-def _no_instances(path: str, what: str, options: Options) -> None:
-    """Raise UsageError for an ftrace instance of a format that has none: it would be another's."""
+def _no_choice(path: str, what: str, options: Options) -> None:
+    """Raise UsageError for an ftrace instance or a reader where a format has but one of them."""
     if options.instance is not None:
         raise UsageError(
             f"--instance: {path} is {what}, which has no instances", hint="Leave --instance away."
+        )
+    _no_reader(path, what, options)
+
+
+def _no_reader(path: str, what: str, options: Options) -> None:
+    """Raise UsageError for a reader of trace.dat where there is none: nobody would know."""
+    if options.reader is not None:
+        raise UsageError(
+            f"--reader: {path} is {what}, which {options.reader} does not read",
+            hint="Leave --reader away.",
         )
 
 
@@ -103,7 +113,7 @@ def _sniff_perfdata(head: bytes) -> bool:
 
 
 def _open_perfdata(fd: int, path: str, options: Options) -> Trace:
-    _no_instances(path, "a perf.data", options)
+    _no_choice(path, "a perf.data", options)
     from fputrace.parsers.perfdata import open_perfdata
 
     return open_perfdata(fd, path)
@@ -118,7 +128,7 @@ def _sniff_pftrace(head: bytes) -> bool:
 
 
 def _open_pftrace(fd: int, path: str, options: Options) -> Trace:
-    _no_instances(path, "a Perfetto recording", options)
+    _no_choice(path, "a Perfetto recording", options)
     from fputrace.parsers.pftrace import open_pftrace
 
     return open_pftrace(fd, path, options.most)
@@ -129,7 +139,7 @@ def _sniff_jsonl(head: bytes) -> bool:
 
 
 def _open_jsonl(fd: int, path: str, options: Options) -> Trace:
-    _no_instances(path, "a converted recording", options)
+    _no_choice(path, "a converted recording", options)
     from fputrace.parsers.jsonl import open_jsonl
 
     return open_jsonl(fd, path)
@@ -141,7 +151,7 @@ def _sniff_text(head: bytes) -> bool:
 
 
 def _open_text(fd: int, path: str, options: Options) -> Trace:
-    _no_instances(path, "a text", options)
+    _no_choice(path, "a text", options)
     from fputrace.parsers.text import open_text
 
     return open_text(fd, path, clock=options.clock)
@@ -156,7 +166,7 @@ def _is_perf_folder(folder: str) -> bool:
 
 
 def _open_perf_folder(folder: str, path: str, options: Options) -> Trace:
-    _no_instances(path, "a perf.data", options)
+    _no_choice(path, "a perf.data", options)
     from fputrace.parsers.perfdata import open_perf_folder
 
     return open_perf_folder(folder, path)
@@ -167,6 +177,7 @@ def _is_tracefs(folder: str) -> bool:
 
 
 def _open_tracefs(folder: str, path: str, options: Options) -> Trace:
+    _no_reader(path, "a copy of tracefs", options)
     from fputrace.parsers.tracefs import open_tracefs
 
     return open_tracefs(folder, path, options.instance)
@@ -177,7 +188,7 @@ def _is_parquet(folder: str) -> bool:
 
 
 def _open_parquet(folder: str, path: str, options: Options) -> Trace:
-    _no_instances(path, "a converted recording", options)
+    _no_choice(path, "a converted recording", options)
     from fputrace.parsers.parquet import open_parquet
 
     return open_parquet(folder, path)

@@ -111,8 +111,8 @@ def test_what_is_stored_is_what_is_read(tmp_path: Path) -> None:
         (18,),
         2440,
     )
-    path = tmp_path / "new" / "folder" / "prices.json"
-    calibrate.store(found, str(path))
+    path = tmp_path / "prices.json"
+    path.write_text(calibrate.document(found))
     pricing = pricing_of(str(path), str(path))
     assert pricing.prices[:2] == (40.0, 90.0)
     assert pricing.prices[3:] == (0.01, 0.02)

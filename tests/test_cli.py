@@ -496,6 +496,8 @@ def test_quiet_silences_the_notice_about_plain_loops(
     quiet = capsys.readouterr()
     assert quiet.err == ""
     assert quiet.out == loud.out
+    assert cli.main(["diff", str(CLEAN), str(CLEAN)]) == 0
+    assert capsys.readouterr().err.count("apt install gcc python3-dev") == 1
 
 
 def test_progress_on_a_terminal_for_large_files_only() -> None:

@@ -76,6 +76,8 @@ USAGE = (
     Case("analyze a.dat --instance x", "a.dat: .*instance 'x'", "Instances"),
     Case("analyze a.data --instance x", "--instance: a.data", "Leave --instance away"),
     Case("analyze a.txt --instance x", "--instance: a.txt", "Leave --instance away"),
+    Case("analyze a.data --reader tracecmd", "--reader: a.data", "Leave --reader away"),
+    Case("analyze a.txt --reader tracecmd", "--reader: a.txt", "Leave --reader away"),
     Case("analyze a.dat --clock x", "--clock: .*'x'", "mono"),
     Case("analyze a.data --clock boot", "a.data: ", "text only"),
     Case("analyze --sha256 -", "--sha256", "file"),
@@ -234,6 +236,7 @@ BESIDES = (
     Case("analyze a.data --costs --prices other.json", "other.json: no 'save'", "--prices takes"),
     Case("analyze a.data --costs --prices calibrated", "prices.json: ", "fputrace calibrate"),
     Case("analyze a.data --costs --cpuid other.json", "other.json: no 'xstate'", "--cpuid takes"),
+    Case("calibrate -o nosuch/prices.json", "nosuch/prices.json: No such file", "folder"),
 )
 
 CONFIGS = (

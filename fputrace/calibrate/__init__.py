@@ -7,7 +7,6 @@ which it uses where it can, do what XSAVEC and XRSTOR do, and save supervisor co
 from __future__ import annotations
 
 import json
-import os
 import time
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -186,12 +185,3 @@ def document(found: Calibration) -> str:
         ],
     }
     return json.dumps(made, indent=1) + "\n"
-
-
-def store(found: Calibration, path: str) -> None:
-    """Write :func:`document` to a file; its folder is made.  Raises OSError."""
-    folder = os.path.dirname(path)
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write(document(found))

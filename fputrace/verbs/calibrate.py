@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 
 from fputrace.arguments import Offer
 
@@ -32,13 +34,18 @@ def add(offer: Offer) -> None:
 def run(args: argparse.Namespace) -> int:
     """A table of what was measured; stored for ``analyze --prices``."""
     from fputrace.calibrate import calibrate as measure
-    from fputrace.calibrate import store, table
+    from fputrace.calibrate import document, table
     from fputrace.pricefile import default_path
-    from fputrace.screen import Screen, say
+    from fputrace.screen import Screen, say, write_file
 
-    found = measure()
     path = args.output or default_path()
-    store(found, path)
+    folder = os.path.dirname(path) or os.curdir
+    if args.output and not os.path.isdir(folder):
+        # Before the seconds that measuring takes.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    found = measure()
+    os.makedirs(folder, exist_ok=True)  # the default one
+    write_file(path, document(found))
     Screen(None, "never").show(table(found))
     if not args.quiet:
         name = args.output or "calibrated"

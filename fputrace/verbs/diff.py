@@ -114,7 +114,7 @@ def _analysed(args: argparse.Namespace, side: str, stack: ExitStack) -> Analysis
     mine.costs = True
     if not args.costs:
         mine.ignore = [*(args.ignore or ()), *_normal_costs(args.plugins)]
-    analyses, _unreadable = analyses_of(mine, stack)
+    analyses, _unreadable = analyses_of(mine, stack, again=side == "new")
     return analyses[0] if analyses else None
 
 

@@ -104,18 +104,23 @@ def progress_of(args: argparse.Namespace, stack: ExitStack) -> Progress | None:
 
 
 def analyses_of(
-    args: argparse.Namespace, stack: ExitStack, drawing: bool = False, hashes: bool = False
+    args: argparse.Namespace,
+    stack: ExitStack,
+    drawing: bool = False,
+    hashes: bool = False,
+    again: bool = False,
 ) -> tuple[list[Analysis], list[Unread]]:
     """Every TRACE analysed, and those that could not be read (stderr has said why).
 
     Nor, for a drawing, one that has nothing of the chosen CPUs or times.  ``hashes``: name what has
-    one by its SHA-256, asked for or not.
+    one by its SHA-256, asked for or not.  ``again``: what is true of all of them has been said.
     """
     from fputrace.analysis import analyze, filter_view
     from fputrace.relatives import relations
     from fputrace.reports import Unread
 
-    notice_plain_loops(args)
+    if not again:
+        notice_plain_loops(args)
     done: list[Analysis] = []
     unreadable: list[Unread] = []
     for path in traces_of(args):
