@@ -236,6 +236,7 @@ def _conclude(
         vms=done.vm_of,
         weaken=weaken,
         owner=owner,
+        shown=done.shown,
     )
     # What lacks the events it needs says so in the coverage, and nothing else.
     findings = [one for one in found if status[one.code] is not Status.NOT_DECIDABLE]

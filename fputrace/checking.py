@@ -64,7 +64,11 @@ _POINTERS = frozenset({"fpu", "rip", "guest_rip", "address", "ip", "sa_handler"}
 _MASKS = frozenset({"xfeatures", "xcomp_bv"})
 
 
-_WITH_OTHERS = Fact.RAW_FIRST
+_FILTERED = (
+    "a filter (set_event_pid, or one of an event's own) may have left out what is missing: nothing "
+    "of the kind shows where it should"
+)
+_WITH_OTHERS = Fact.RAW_FIRST | Fact.UNTOLD
 """Facts that mean something beside others only."""
 
 
@@ -165,8 +169,27 @@ class Places:
 
 
 Key = tuple[str, int, bool]  # code, the task's serial, confirmed
-LastSeen = Callable[[str], NDArray[np.int64]]  # kind of event -> time each CPU last showed it
 Around = Callable[[int, int], Sequence[Span]]
+
+
+class Shown(NamedTuple):
+    """Which kinds of event were seen where, by their names in ``Rule.shown_again``.
+
+    ``last``: the time at which each CPU last showed it, int64[cpus], 0 never.  ``told``: serials of
+    the tasks it was seen of, ascending; None for a kind that is not asked of tasks.
+    """
+
+    last: Callable[[str], NDArray[np.int64]]
+    told: Callable[[str], NDArray[np.int64] | None]
+
+    def of(self, kind: str, serials: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these tasks have shown it."""
+        told = self.told(kind)
+        if told is None:
+            return np.ones(len(serials), dtype=bool)
+        at = np.searchsorted(told, serials)
+        found: NDArray[np.bool_] = np.append(told, -1)[at] == serials
+        return found
 
 
 class Collector:
@@ -190,7 +213,8 @@ class Collector:
         self._facts = [int(rule.facts) for rule in self._rules]  # a Flag is slow to reach
         self._candidates = tuple(candidates)
         self._hits: dict[Key, Hits] = {}
-        # Proof that rests on an absent event waits, per CPU, until that kind shows again.
+        # Proof that rests on an absent event waits, per CPU, until that kind shows again there, and
+        # of that task at all: filters leave out whole tasks.
         self._waiting: dict[tuple[str, int, int, str], Hits] = {}
         self._tasks: dict[int, tuple[int, int]] = {}  # serial -> pid, vCPU
         self._pricing = pricing
@@ -217,9 +241,9 @@ class Collector:
         asked = int(np.bitwise_or.reduce(single[taken], initial=0))
         return asked | int(rule.facts & _WITH_OTHERS) if asked else 0
 
-    def add(self, out: NDArray[np.int64], last_seen: LastSeen) -> None:
-        """Check rows (int64[n, Out.WIDTH]); ``last_seen`` is as it stands after them."""
-        self._release(last_seen)
+    def add(self, out: NDArray[np.int64], shown: Shown) -> None:
+        """Check rows (int64[n, Out.WIDTH]); ``shown`` is as it stands after them."""
+        self._release(shown)
         if not len(out):
             return
         own = out[:, Out.EVENT + Ref.OP2]
@@ -228,9 +252,9 @@ class Collector:
         saved = np.where(out[:, Out.SAVE + Ref.KIND] != 0, out[:, Out.SAVE + Ref.OP2], LEGACY)
         rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, saved))
         self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
-        shown = int(np.bitwise_or.reduce(rows.facts))
+        present = int(np.bitwise_or.reduce(rows.facts))
         for rule, facts in zip(self._rules, self._facts, strict=True):
-            if not shown & facts:
+            if not present & facts:
                 continue
             checks = [
                 rule.check(rows, code) for code in self._candidates if code in rule.generations
@@ -239,8 +263,8 @@ class Collector:
             if len(checks) < len(self._candidates):
                 confirmed = np.zeros_like(confirmed)
             taken = np.logical_or.reduce([c.confirmed | c.possible for c in checks])
-            self._take(rule, out, confirmed, True, last_seen)
-            self._take(rule, out, taken & ~confirmed, False, last_seen)
+            self._take(rule, out, confirmed, True, shown)
+            self._take(rule, out, taken & ~confirmed, False, shown)
             if rule.price is not None:
                 priced = rule.price(rows)
                 unrestored = rows.show(rule.unrestored)
@@ -274,7 +298,7 @@ class Collector:
         out: NDArray[np.int64],
         mask: NDArray[np.bool_],
         confirmed: bool,
-        last_seen: LastSeen,
+        shown: Shown,
     ) -> None:
         chosen = np.flatnonzero(mask)
         if not len(chosen):
@@ -283,12 +307,12 @@ class Collector:
         awaited = np.full(len(rows), -1)
         cpu = rows[:, Out.EVENT + Ref.CPU]
         ts = rows[:, Out.EVENT + Ref.TS]
+        serial = rows[:, Out.SERIAL]
         self.places.setdefault(rule.code, Places()).add(cpu, ts)
         kinds = rule.shown_again
         for number, (facts, kind) in enumerate(kinds if confirmed else ()):
             rests = (rows[:, Out.FACTS] & int(facts)) != 0
-            awaited[rests & (ts >= last_seen(kind)[cpu])] = number
-        serial = rows[:, Out.SERIAL]
+            awaited[rests & ((ts >= shown.last(kind)[cpu]) | ~shown.of(kind, serial))] = number
         # One group per task (and, while it waits, per CPU and kind); in one sorted pass.
         split = np.where(awaited < 0, -1, cpu * len(kinds) + awaited)
         order = np.lexsort((split, serial))
@@ -312,14 +336,14 @@ class Collector:
                 set(cpu[group].tolist()),
                 int(np.bitwise_or.reduce(part[:, Out.FACTS])),
             )
-            shown = part[: max(0, WITNESSES - len(hits.rows))]
+            first = part[: max(0, WITNESSES - len(hits.rows))]
             low, high = self._window
             if low is not None or high is not None:
-                rest, when = part[len(shown) :], ts[group][len(shown) :]
+                rest, when = part[len(first) :], ts[group][len(first) :]
                 inside = when >= (low if low is not None else ts.min())
                 inside &= when <= (high if high is not None else ts.max())
-                shown = np.concatenate([shown, rest[inside][:WITNESSES]])
-            for row in shown:
+                first = np.concatenate([first, rest[inside][:WITNESSES]])
+            for row in first:
                 index = hits.keep(row.copy(), (), self._window)
                 if index is not None:
                     self._unfilled.append((hits, index))
@@ -346,10 +370,11 @@ class Collector:
             total[0] += float(price[0])
             total[1] += float(price[1])
 
-    def _release(self, last_seen: LastSeen) -> None:
+    def _release(self, shown: Shown) -> None:
         for key in list(self._waiting):
             code, number, cpu, kind = key
-            if self._waiting[key].last < last_seen(kind)[cpu]:
+            again = self._waiting[key].last < shown.last(kind)[cpu]
+            if again and shown.of(kind, np.array([number]))[0]:
                 self._hits.setdefault((code, number, True), Hits()).merge(
                     self._waiting.pop(key), self._window
                 )
@@ -363,20 +388,25 @@ class Collector:
         vms: Callable[[int], tuple[int | None, str | None]],
         weaken: Callable[[Rule, Fact], str],
         owner: Callable[[int], str],
+        shown: Shown,
     ) -> list[Finding]:
         """Everything found, at the end of the trace.
 
         ``vms``: pid -> (tgid, VM name); ``weaken``: why what a rule finds by these facts is no
         proof in this trace, or ""; ``owner``: pid of an acquirer in words.
         """
-        for (code, number, _cpu, _kind), hits in self._waiting.items():
-            self._hits.setdefault((code, number, False), Hits()).merge(hits, self._window)
-        self._waiting.clear()
         rules = {rule.code: rule for rule in self._rules}
         reasons: dict[Key, str] = {}
+        for (code, number, _cpu, kind), hits in self._waiting.items():
+            self._hits.setdefault((code, number, False), Hits()).merge(hits, self._window)
+            if not shown.of(kind, np.array([number]))[0]:
+                reasons[code, number, False] = _FILTERED
+        self._waiting.clear()
         final: dict[Key, Hits] = {}
         for (code, number, confirmed), hits in self._hits.items():
             reason = weaken(rules[code], Fact(hits.facts))
+            if hits.facts & Fact.UNTOLD and not confirmed:
+                reason = reason or _FILTERED
             key = (code, number, confirmed and not reason)
             final.setdefault(key, Hits()).merge(hits, self._window)
             reasons[key] = reasons.get(key) or reason

@@ -75,9 +75,10 @@ _NOTHING = Fact(0)
 def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) -> Check:
     """Rows with a ``confirmed`` fact are proof; others with a ``possible`` fact only fit.
 
-    Where only an event's name says which function its probe sits on, nothing is proof.
+    Where only an event's name says which function its probe sits on, or a filter may have left out
+    what is missing, nothing is proof.
     """
-    proof = rows.show(confirmed) & ~rows.show(Fact.BY_NAME)
+    proof = rows.show(confirmed) & ~rows.show(Fact.BY_NAME | Fact.UNTOLD)
     return Check(proof, rows.show(confirmed | possible) & ~proof)
 
 
@@ -182,7 +183,8 @@ class Rule:
     ``by_design``: where what tracepoints show is normal.  ``routes``: ways to see the fault, when
     there are several or not all generations have the same.
     ``shown_again``: facts that rest on the absence of an event, with the kind of event
-    ("regs_activated", "kvm_fpu", "save probe") the CPU must show later; several joined with "+".
+    ("regs_activated", "kvm_fpu", "save probe") the CPU must show later, and the task itself at some
+    time (a filter may leave out all of a task); several joined with "+".
     ``one_cpu``: proven by the order on one CPU alone, so that no
     global clock is needed.  ``core``: generations in which it is a core rule (exit status 3).
     """

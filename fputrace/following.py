@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fputrace.checking import Collector, Window
+from fputrace.checking import Collector, Shown, Window
 from fputrace.events import Kind
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay, costs, judge, ledger, lives, probed, sections, swaps, view
@@ -31,6 +31,7 @@ from fputrace.replay.layout import (
     SectionTask,
     Seen,
     SwapTask,
+    Told,
 )
 from fputrace.replay.model import TABLES
 from fputrace.replay.roles import Roles
@@ -49,6 +50,9 @@ _ROWS_BESIDE = 1024
 _PARKS = frozenset({"G1", "G3", "G4a"})  # the VMM's image is in thread.fpu while the guest runs
 _RAW = frozenset({"G4a", "G4x", "G4b"})  # KVM's swap saves whatever TIF_NEED_FPU_LOAD says
 _POINTER = frozenset({"G5", "G6"})  # fpu->fpstate is the guest's while it is loaded
+_NO_UNLOAD = Fact.LOAD_TWICE | Fact.USER_LOADED  # rest on a kvm_fpu unload that is absent
+_NO_LOAD = Fact.UNLOAD_TWICE | Fact.ENTRY_NOT_LOADED
+_GONE = 4096  # tasks remembered that are gone: a block has no more
 _BIRTHS = 256  # forks whose child has not been seen yet
 _IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/trace_events.h)
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
@@ -87,9 +91,20 @@ class Judged(Follower):
         "kvm_fpu": JudgeCpu.LAST_KVM_FPU_TS,
     }
 
+    TOLD: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        # A save of its own and its predecessor's tail: neither kind of filter leaves it out, though
+        # all its restores may have been elided.
+        "regs_activated": (Told.RESTORE, Told.SAVE | Told.TAIL),
+        "regs_deactivated": (Told.SAVE,),
+        "kvm_fpu": (Told.KVM_FPU,),
+        "kvm_entry": (Told.KVM_ENTRY,),
+    }
+    """Kind of event -> bits, the whole of one of which says that it is recorded of a task."""
+
     def __init__(self, owner: Pass, candidates: Sequence[str]) -> None:
         machine = owner.machine
         super().__init__((machine.cpu_rows, JudgeCpu.WIDTH), (machine.task_rows, JudgeTask.WIDTH))
+        self.gone = np.zeros((_GONE, 2), dtype=np.int64)
         model = TABLES[candidates[0]]
         self.loop = judge.Judge(
             view(self.cpus),
@@ -97,12 +112,20 @@ class Judged(Follower):
             view(owner.evidence),
             view(self.out),
             view(self.row),
+            view(self.gone),
             owner.collector.wanted,
             model.eager,
             any(TABLES[code].reload_after_entry for code in candidates),
             model.out_save_flag,
             _exits(owner.trace),
         )
+
+    def told(self, kind: str) -> NDArray[np.int64]:
+        """Serials of the tasks that kind of event is recorded of, ascending."""
+        known = self.tasks[:, [JudgeTask.SERIAL, JudgeTask.TOLD]]
+        known = np.concatenate([known, self.gone])
+        enough = [(known[:, 1] & bits) == bits for bits in self.TOLD[kind]]
+        return np.sort(known[np.logical_or.reduce(enough), 0])
 
 
 class Followed(Follower):
@@ -308,6 +331,7 @@ class Pass:
         self.counted = Counted(self, pricing.sizes) if counting else None
         self._probed: Followed | None = None
         self._sectioned: Sectioned | None = None
+        self.shown = Shown(self._last_seen, self._told)
         self._rows: list[NDArray[np.int64]] = []
         self._waiting_rows = 0
         self._latest: EventBlock | None = None
@@ -323,7 +347,12 @@ class Pass:
         return self._probed is not None and self._probed.roles.fpstates
 
     def unseen(self, facts: Fact) -> str:
-        """Why the lack of a probe's record, on which ``facts`` rest, proves nothing here; or ""."""
+        """Why the lack of the event on which ``facts`` rest proves nothing here; or ""."""
+        loads = self.evidence[Seen.KVM_FPUS] - self.evidence[Seen.UNLOADS]
+        if facts & _NO_UNLOAD and not self.evidence[Seen.UNLOADS]:
+            return "no kvm_fpu unload was seen of any task: a filter may leave them out"
+        if facts & _NO_LOAD and not loads:
+            return "no kvm_fpu load was seen of any task: a filter may leave them out"
         if self._probed is None or not facts & (Fact.OUT_NOT_SAVED_LOADED | Fact.SWAP_NOT_SAVED):
             return ""
         if self._probed.loop.interrupted():
@@ -403,7 +432,7 @@ class Pass:
     def _check(self) -> None:
         if self._rows or self.collector.waiting:
             self._rows.append(np.zeros((0, Out.WIDTH), dtype=np.int64))
-            self.collector.add(np.concatenate(self._rows), self._last_seen)
+            self.collector.add(np.concatenate(self._rows), self.shown)
         self._rows.clear()
         self._waiting_rows = 0
 
@@ -426,6 +455,11 @@ class Pass:
                 columns.append(np.zeros(len(self._judged.cpus), dtype=np.int64))
         seen: NDArray[np.int64] = np.minimum.reduce(columns)
         return seen
+
+    def _told(self, what: str) -> NDArray[np.int64] | None:
+        """Serials of the tasks that kind of event was seen of, ascending; None where not asked."""
+        asked = [kind for kind in what.split("+") if kind in Judged.TOLD]
+        return self._judged.told(asked[0]) if asked else None
 
     def _family(self, block: EventBlock) -> None:
         """Who forked whom, and who became a program of its own."""

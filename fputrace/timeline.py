@@ -107,6 +107,7 @@ class Fact(IntFlag):
     SAVE_UNUSED_OPEN = 1 << 59  # the same, but the restore may have been done
     STICKY = 1 << 60  # AVX-512 or AMX in use at every one of many saves
     LOAD_AFTER_SKIPPED = 1 << 61  # LOAD_AFTER_IN, but its restore was skipped: only the save
+    UNTOLD = 1 << 62  # beside others: the switch that should show what is missing shows nothing
 
 
 @dataclass(frozen=True)

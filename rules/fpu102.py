@@ -80,7 +80,7 @@ RULE = Rule(
         "kvm:kvm_entry",
         "sched:sched_switch",
     ),
-    facts=_FACTS,
+    facts=_FACTS | Fact.UNTOLD,
     check=check,
     proof=(
         Step("acted", "the vCPU thread's own last restore"),

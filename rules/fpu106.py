@@ -104,7 +104,7 @@ RULE = Rule(
         "sched:sched_switch",
     ),
     excuses=("x86_fpu:x86_fpu_activate_state",),
-    facts=Fact.SAVE_NO_RESTORE,
+    facts=Fact.SAVE_NO_RESTORE | Fact.UNTOLD,
     check=check,
     proof=(
         Step("own", "the registers of this CPU are acquired"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fputrace.checking import WITNESSES, Collector, Places
+from fputrace.checking import WITNESSES, Collector, Places, Shown
 from fputrace.events import Kind
 from fputrace.findings import ANY, Check, Finding, Rows, Rule, Severity, Step, Verdict, verdicts
 from fputrace.replay.layout import Out, Ref
@@ -63,14 +63,19 @@ def table(*rows: list[int]) -> Table:
     return np.array(rows, dtype=np.int64).reshape(len(rows), Out.WIDTH)
 
 
-def cpus(*shown: int) -> Callable[[str], Table]:
-    """kvm_fpu was last seen at these times, CPU by CPU; nothing else ever."""
+def cpus(*shown: int, of: Collection[int] | None = None) -> Shown:
+    """kvm_fpu was last seen at these times, CPU by CPU, and ``of`` these tasks (None: it is not
+    asked of tasks); nothing else ever.
+    """
     times = np.zeros(max(2, len(shown)), dtype=np.int64)
     times[: len(shown)] = shown
-    return lambda what: times if what == "kvm_fpu" else np.zeros_like(times)
+    told = None if of is None else np.array(sorted(of), dtype=np.int64)
+    return Shown(
+        lambda what: times if what == "kvm_fpu" else np.zeros_like(times), lambda _what: told
+    )
 
 
-def result(collector: Collector, weaken: str = "") -> list[Finding]:
+def result(collector: Collector, weaken: str = "", shown: Shown | None = None) -> list[Finding]:
     found = collector.findings(
         comms={94: "CPU 0/KVM", 7: "fphog"},
         names=["kvm:kvm_fpu"],
@@ -78,6 +83,7 @@ def result(collector: Collector, weaken: str = "") -> list[Finding]:
         vms=lambda pid: (pid - 10, f"vm {pid}"),
         weaken=lambda _rule, _facts: weaken,
         owner=lambda pid: f"pid {pid}",
+        shown=shown or cpus(),
     )
     return sorted(found, key=lambda f: (f.pid or 0, f.verdict.value))
 
@@ -179,6 +185,23 @@ def test_proof_that_waits_at_the_end_is_possible() -> None:
     collector = Collector([rule(shown_again="kvm_fpu")], ["G2"])
     collector.add(table(row(10), row(20), row(12, cpu=1), row(13, serial=OTHER)), cpus(15, 0))
     assert said(collector) == [(94, "confirmed", 1), (94, "possible", 2), (95, "confirmed", 1)]
+
+
+def test_proof_waits_until_its_task_shows_the_kind_at_all() -> None:
+    collector = Collector([rule(shown_again="kvm_fpu")], ["G2"])
+    collector.add(table(row(10), row(11, serial=OTHER)), cpus(20, of=[OTHER]))
+    assert pending(collector)
+    collector.add(table(), cpus(20, of=[TASK, OTHER]))
+    assert not pending(collector)
+    assert said(collector) == [(94, "confirmed", 1), (95, "confirmed", 1)]
+
+
+def test_a_task_that_never_shows_it_may_be_filtered_away() -> None:
+    collector = Collector([rule(shown_again="kvm_fpu")], ["G2"])
+    collector.add(table(row(10), row(11, serial=OTHER)), cpus(20, of=[OTHER]))
+    first, other = result(collector, shown=cpus(20, of=[OTHER]))
+    assert (first.verdict, other.verdict) == (Verdict.POSSIBLE, Verdict.CONFIRMED)
+    assert "a filter (set_event_pid" in first.message
 
 
 def test_waiting_is_per_task() -> None:

@@ -46,7 +46,7 @@ BROKEN = {
     "ours": (RULE.format("code='FPU101'"), "'FPU101' is no code for a plugin"),
     "odd": (RULE.format("code='x'"), "'x' is no code for a plugin"),
     "future": (RULE.format("generations=frozenset({'G9'})"), "no generation that exists: G9"),
-    "facts": (RULE.format("facts=1 << 62"), "facts that the timeline does not have"),
+    "facts": (RULE.format("facts=1 << 63"), "facts that the timeline does not have"),
     "answer": (RULE.format("check=lambda rows, generation: 7"), "gives no Check"),
     "check": (RULE.format("check=lambda rows: 7"), "its check failed: TypeError"),
     "quits": (

@@ -17,7 +17,7 @@ except ImportError:
 
 from fputrace.events import Kind
 from fputrace.replay import layout
-from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen
+from fputrace.replay.layout import Before, JudgeCpu, JudgeTask, Out, Seen, Told
 from fputrace.timeline import Fact
 
 # Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
@@ -55,6 +55,7 @@ if not cython.compiled:
     C_STAY_KNOWN = int(JudgeCpu.STAY_KNOWN)
     C_STAY_REPORTED = int(JudgeCpu.STAY_REPORTED)
     C_STAY_SHOWN = int(JudgeCpu.STAY_SHOWN)
+    C_STAY_TOLD = int(JudgeCpu.STAY_TOLD)
     C_SW_SHOWN = int(JudgeCpu.SW_SHOWN)
     C_STAY_SYS = int(JudgeCpu.STAY_SYS)
     C_SWITCHING = int(JudgeCpu.SWITCHING)
@@ -84,9 +85,16 @@ if not cython.compiled:
     T_REF_OUT = int(JudgeTask.REF_OUT)
     T_REF_SAVE = int(JudgeTask.REF_SAVE)
     T_SERIAL = int(JudgeTask.SERIAL)
+    T_TOLD = int(JudgeTask.TOLD)
     T_VCPU = int(JudgeTask.VCPU)
     T_WIDTH = int(JudgeTask.WIDTH)
     C_WIDTH = int(JudgeCpu.WIDTH)
+    TOLD_KVM_ENTRY = int(Told.KVM_ENTRY)
+    TOLD_KVM_FPU = int(Told.KVM_FPU)
+    TOLD_PRINTS = int(Told.PRINTS)
+    TOLD_RESTORE = int(Told.RESTORE)
+    TOLD_SAVE = int(Told.SAVE)
+    TOLD_TAIL = int(Told.TAIL)
     B_WIDTH = int(Before.WIDTH)
     O_WIDTH = int(Out.WIDTH)
     E_WIDTH = int(Seen.WIDTH)
@@ -113,6 +121,7 @@ if not cython.compiled:
     F_TWO_CPUS_OPEN = int(Fact.TWO_CPUS_OPEN)
     F_UNLOAD_THEN_SAVE = int(Fact.UNLOAD_THEN_SAVE)
     F_UNLOAD_TWICE = int(Fact.UNLOAD_TWICE)
+    F_UNTOLD = int(Fact.UNTOLD) >> layout.COSTS_SHIFT
     F_USER_FOREIGN = int(Fact.USER_FOREIGN)
     F_USER_LOADED = int(Fact.USER_LOADED)
     E_DOUBLE_LOAD = int(Seen.DOUBLE_LOAD)
@@ -125,6 +134,7 @@ if not cython.compiled:
     E_RELOAD_AFTER_ENTRY = int(Seen.RELOAD_AFTER_ENTRY)
     E_RELOAD_BEFORE_ENTRY = int(Seen.RELOAD_BEFORE_ENTRY)
     E_UNLOAD_IN_WINDOW = int(Seen.UNLOAD_IN_WINDOW)
+    E_UNLOADS = int(Seen.UNLOADS)
     E_USER_EXIT_WHILE_LOADED = int(Seen.USER_EXIT_WHILE_LOADED)
     E_USER_EXIT_WHILE_OUT = int(Seen.USER_EXIT_WHILE_OUT)
     K_ACTIVATE_STATE = int(Kind.ACTIVATE_STATE)
@@ -196,13 +206,15 @@ class Judge(Reader):
 
     cpus: int64[ncpu, JudgeCpu.WIDTH]; tasks: int64[cap, JudgeTask.WIDTH], rows as the ownership
     loop numbers them; seen: int64[Seen.WIDTH]; out: int64[rows, Out.WIDTH]; row: int64[REF] to
-    work in; wanted: the Fact bits
-    some rule asks for; grace: kvm_entry is printed before a late reload; out_flag: what
-    ``load_fpu`` a switch-out save prints, or -1; exits: kvm_userspace_exit was recorded, which ends
-    a KVM_RUN.
+    work in; gone: int64[many, 2], serial and Told bits of the last tasks whose rows are others'
+    now; wanted: the Fact bits some rule asks for; grace: kvm_entry is printed before a late reload;
+    out_flag: what ``load_fpu`` a switch-out save prints, or -1; exits: kvm_userspace_exit was
+    recorded, which ends a KVM_RUN.
     """
 
     seen: cython.longlong[::1]
+    gone: cython.longlong[:, ::1]
+    ngone: cython.Py_ssize_t
     out_flag: cython.longlong
     eager: cython.bint
     grace: cython.bint
@@ -215,6 +227,7 @@ class Judge(Reader):
         seen: cython.longlong[::1],
         out: cython.longlong[:, ::1],
         row: cython.longlong[::1],
+        gone: cython.longlong[:, ::1],
         wanted: int,
         eager: bool,
         grace: bool,
@@ -226,6 +239,8 @@ class Judge(Reader):
         self.seen = seen
         self.out = out
         self.row = row
+        self.gone = gone
+        self.ngone = 0
         self.nout = 0
         self.wanted = wanted
         self.eager = eager
@@ -312,6 +327,13 @@ class Judge(Reader):
         if self.tasks[s, T_PENDING]:
             self.settle(F_SAVED_LOADED_OPEN, 0, s, -1)
         if self.tasks[s, T_SERIAL] != facts[f, B_SERIAL]:
+            if self.tasks[s, T_TOLD]:
+                # Of the last ones it is kept: proof about them may wait for it.
+                self.gone[self.ngone, 0] = self.tasks[s, T_SERIAL]
+                self.gone[self.ngone, 1] = self.tasks[s, T_TOLD]
+                self.ngone += 1
+                if self.ngone == self.gone.shape[0]:
+                    self.ngone = 0
             for j in range(T_WIDTH):
                 self.tasks[s, j] = 0
         self.tasks[s, T_SERIAL] = facts[f, B_SERIAL]
@@ -388,7 +410,10 @@ class Judge(Reader):
         """The incoming task s speaks for the first time: the switch on CPU c is over."""
         j: cython.Py_ssize_t
         p: cython.Py_ssize_t = self.cpus[c, C_SW_SLOT]
+        told: cython.longlong = self.cpus[c, C_SW_SAVED]
         if self.tasks[p, T_SERIAL] == self.cpus[c, C_SW_SERIAL]:
+            if self.tasks[p, T_TOLD] & TOLD_PRINTS:
+                told |= 2
             if (
                 self.cpus[c, C_SW_LOADED]
                 and not self.cpus[c, C_SW_UNLOADED]
@@ -412,6 +437,9 @@ class Judge(Reader):
         self.cpus[c, C_STAY_KNOWN] = 1
         self.cpus[c, C_STAY_SHOWN] = self.cpus[c, C_SW_SHOWN]
         self.cpus[c, C_STAY_ACTED] = self.cpus[c, C_SW_ACTED]
+        self.cpus[c, C_STAY_TOLD] = told
+        if told & 1:
+            self.tasks[s, T_TOLD] |= TOLD_TAIL
         self.cpus[c, C_STAY_INIT] = 0
         self.cpus[c, C_STAY_SYS] = 0
         self.cpus[c, C_STAY_REPORTED] = 0
@@ -474,6 +502,7 @@ class Judge(Reader):
         row: cython.longlong[::1] = self.row
         foreign: cython.bint
         skipped: cython.longlong
+        untold: cython.longlong = F_UNTOLD
         unlike: cython.bint
         elsewhere: cython.bint
         tail: cython.bint
@@ -547,7 +576,12 @@ class Judge(Reader):
             if kind == K_REGS_ACTIVATED:
                 unlike = differs(own_state, own, op0)
                 elsewhere = last != LAST_UNKNOWN and last != c
-                cpus[c, C_LAST_ACT_TS] = ts
+                if self.eager or op1:
+                    # From 5.2 on a restore prints 1: a filter may leave out just those.
+                    cpus[c, C_LAST_ACT_TS] = ts
+                    tasks[s, T_TOLD] |= TOLD_RESTORE
+                if self.eager and tail:
+                    tasks[cpus[c, C_SW_SLOT], T_TOLD] |= TOLD_PRINTS
                 if tasks[s, T_PUT_AT_OUT]:
                     self.restored_after_put(
                         s, tail, own_state == OWN_TOKEN and own == op0 and last == c
@@ -592,6 +626,7 @@ class Judge(Reader):
                 unlike = differs(own_state, own, op0)
                 elsewhere = last != LAST_UNKNOWN and last != c
                 if tail:
+                    tasks[s, T_TOLD] |= TOLD_SAVE
                     for j in range(REF):
                         tasks[s, T_REF_OUT + j] = cpus[c, C_REF_SWITCH + j]
                     if self.eager:
@@ -602,6 +637,8 @@ class Judge(Reader):
                             and not cpus[c, C_STAY_INIT]
                         ):
                             bits |= F_SAVE_NO_RESTORE
+                            if not cpus[c, C_STAY_TOLD] & 1:
+                                bits |= untold << COSTS_SHIFT
                     else:
                         if op1 == 0:
                             self.seen[E_OUT_SAVE_FLAG_0] += 1
@@ -630,6 +667,7 @@ class Judge(Reader):
                         bits |= F_CLEAR_ELSEWHERE
             elif kind == K_KVM_FPU:
                 cpus[c, C_LAST_KVM_FPU_TS] = ts
+                tasks[s, T_TOLD] |= TOLD_KVM_FPU
                 self.seen[E_KVM_FPUS] += 1
                 if op0:
                     if kvm == KVM_LOADED:
@@ -641,6 +679,7 @@ class Judge(Reader):
                         skipped = F_LOAD_AFTER_SKIPPED
                         bits |= skipped << COSTS_SHIFT
                 else:
+                    self.seen[E_UNLOADS] += 1
                     if kvm == KVM_OUT:
                         bits |= F_UNLOAD_TWICE
                     if tail:
@@ -655,13 +694,18 @@ class Judge(Reader):
                 foreign = facts[f, B_F_KNOWN] and differs(own_state, own, facts[f, B_F])
                 elsewhere = last != LAST_UNKNOWN and last != c
                 self.seen[E_ENTRIES] += 1
+                tasks[s, T_TOLD] |= TOLD_KVM_ENTRY
                 tasks[s, T_VCPU] = op0 + 1
                 if kvm == KVM_OUT:
                     bits |= F_ENTRY_NOT_LOADED
-                if foreign:
-                    bits |= F_ENTRY_FOREIGN
-                if elsewhere:
-                    bits |= F_ENTRY_ELSEWHERE
+                # Eager, and restored in sight: what is known of it is of another with this number.
+                if not (self.eager and cpus[c, C_STAY_ACTED]):
+                    if foreign:
+                        bits |= F_ENTRY_FOREIGN
+                    if elsewhere:
+                        bits |= F_ENTRY_ELSEWHERE
+                    if self.eager and (foreign or elsewhere) and not cpus[c, C_STAY_TOLD]:
+                        bits |= untold << COSTS_SHIFT
                 if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and tasks[s, T_ACT_FLAG]:
                     self.seen[E_RELOAD_BEFORE_ENTRY] += 1
                 if tasks[s, T_PENDING] and kvm == KVM_LOADED:

@@ -161,14 +161,15 @@ class JudgeCpu(IntEnum):
     STAY_SHOWN = 14  # it did before this stay
     ENTRY_BITS = 15  # verdict on a kvm_entry that waits for a late reload
     ENTRY_SLOT = 16
-    TWO_SLOT = 17  # row of the task whose activation elsewhere waits for this CPU's next event
-    TWO_PID = 18
-    LAST_PID = 19
-    LAST_KIND = 20
-    LAST_ACT_TS = 21
-    LAST_KVM_FPU_TS = 22
-    LAST_SAVE_TS = 23
-    REF_OWN = 24  # the last acquisition
+    STAY_TOLD = 17  # cur's switch-in: 1 its prev's save was seen, 2 its prev prints activations
+    TWO_SLOT = 18  # row of the task whose activation elsewhere waits for this CPU's next event
+    TWO_PID = 19
+    LAST_PID = 20
+    LAST_KIND = 21
+    LAST_ACT_TS = 22  # from 5.2 on one that prints load_fpu 1
+    LAST_KVM_FPU_TS = 23
+    LAST_SAVE_TS = 24
+    REF_OWN = 25  # the last acquisition
     REF_SWITCH = REF_OWN + REF  # the last sched_switch
     WIDTH = REF_SWITCH + REF
 
@@ -189,13 +190,25 @@ class JudgeTask(IntEnum):
     ACT_FRESH = 10  # no sched_switch of it since
     PUT_AT_OUT = 11  # guest unloaded in the last switch window, user image not used since
     PENDING = 12  # switch-outs with the guest loaded that wait for a kvm_entry
-    REF_KVM = 13  # its last kvm_fpu
+    TOLD = 13  # Told bits
+    REF_KVM = 14  # its last kvm_fpu
     REF_SAVE = REF_KVM + REF  # its last switch-out save
     REF_ENTRY = REF_SAVE + REF  # its last kvm_entry
     REF_IN = REF_ENTRY + REF  # the sched_switch that brought it in
     REF_OUT = REF_IN + REF  # the sched_switch of its last switch-out save
     REF_ACT = REF_OUT + REF  # its last activation
     WIDTH = REF_ACT + REF
+
+
+class Told(IntFlag):
+    """What was ever seen of a task: filters leave out whole tasks, or what they do not choose."""
+
+    RESTORE = 1  # its regs_activated; from 5.2 on one that prints load_fpu 1
+    SAVE = 2  # its switch-out save
+    TAIL = 4  # the save of the task before it, in the window of its switch-in
+    PRINTS = 8  # eager: under its pid another's regs_activated, in its tail
+    KVM_FPU = 16
+    KVM_ENTRY = 32
 
 
 class ProbedCpu(IntEnum):
@@ -552,7 +565,8 @@ class Seen(IntEnum):
     ENTRIES = 9
     EXITS = 10
     KVM_FPUS = 11
-    WIDTH = 12
+    UNLOADS = 12  # of these
+    WIDTH = 13
 
 
 class Out(IntEnum):

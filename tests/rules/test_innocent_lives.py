@@ -75,6 +75,8 @@ def test_a_child_that_is_the_first_of_its_number_still_counts(tmp_path: Path) ->
         s.event("sys_enter", id=1)
         s.switch(HOG, save=False)
         s.restore()
+        s.switch(CHILD)
+        s.restore()
         settles(s)
 
     assert [f.verdict.value for f in of(tell(story, "G5", tmp_path), "FPU114")] == ["confirmed"]

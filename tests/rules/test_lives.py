@@ -67,6 +67,8 @@ def child_in_user_mode(s: Story) -> None:
     s.event("sys_enter", id=1)
     s.switch(HOG, save=False)
     s.restore()
+    s.switch(CHILD)
+    s.restore()  # its events are recorded
     settles(s)
 
 
