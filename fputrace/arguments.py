@@ -314,6 +314,31 @@ def add_output(parser: Parser, formats: Sequence[str] = ()) -> argparse._Argumen
     return group
 
 
+def add_form(parser: Parser, forms: Sequence[str]) -> None:
+    """In which of ``forms`` a TRACE is written, and where: a file, or for parquet a folder."""
+    output = parser.add_argument_group("output")
+    output.add_argument("--to", choices=forms, required=True)
+    output.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        help="a file, compressed when it ends in .gz or .zst (default: standard output); "
+        "for parquet a folder",
+    )
+    output.add_argument(
+        "--force", action="store_true", help="replace the tables that are in the folder already"
+    )
+
+
+def ask_all(parser: Parser) -> None:
+    """No choice of rules, VMs or costs, nor hashes: what ``inputs.analyses_of`` reads all the same.
+
+    To be called before options of these names are added.
+    """
+    parser.set_defaults(select=None, ignore=None, plugins=(), vcpu=None, vm=None, sha256=False)
+    parser.set_defaults(costs=False, prices=None, cpuid=None)
+
+
 def add_plugins(parser: argparse._ActionsContainer) -> None:
     """Rules of other packages."""
     parser.add_argument(

@@ -59,11 +59,6 @@ def convert_trace(
         from fputrace.convert.parquet import check_pyarrow, write_parquet
 
         check_pyarrow()
-        if output is None:
-            raise UsageError(
-                "parquet is a folder of tables and cannot go to standard output",
-                hint="Name the folder: -o FOLDER",
-            )
         with folder_output(output, force) as folder:
             write_parquet(trace, folder)
         return

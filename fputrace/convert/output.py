@@ -57,14 +57,21 @@ def check_no_terminal(output: str | None) -> None:
 
 
 @contextmanager
-def folder_output(output: str, force: bool, known_by: str = "metadata.parquet") -> Iterator[str]:
+def folder_output(
+    output: str | None, force: bool, known_by: str = "metadata.parquet"
+) -> Iterator[str]:
     """A folder to write in, which appears under its name when all is written.
 
     ``known_by``: the file by which a folder that may be replaced is known.
 
-    Raises UsageError when `output` is a file, or a folder that is not empty and not to be replaced;
-    OSError with ``filename`` when it cannot be made.
+    Raises UsageError when `output` is None, a file, or a folder that is not empty and not to be
+    replaced; OSError with ``filename`` when it cannot be made.
     """
+    if output is None:
+        raise UsageError(
+            "parquet is a folder of tables and cannot go to standard output",
+            hint="Name the folder: -o FOLDER",
+        )
     output = output.rstrip("/") or "/"
     if os.path.lexists(output) and not os.path.isdir(output):
         raise UsageError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.convert.output import check_no_terminal, file_output, folder_output
-from fputrace.errors import UsageError
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis
@@ -50,11 +49,6 @@ def export(
         from fputrace.export.tables import check_pyarrow, write_tables
 
         check_pyarrow()
-        if output is None:
-            raise UsageError(
-                "parquet is a folder of tables and cannot go to standard output",
-                hint="Name the folder: -o FOLDER",
-            )
         with folder_output(output, force, "spans.parquet") as folder:
             write_tables(analysis, folder, window)
         return

@@ -12,6 +12,7 @@ from fputrace.arguments import (
     add_model,
     add_output,
     add_reading,
+    ask_all,
     cpu_list,
     moment,
     numbers,
@@ -65,8 +66,8 @@ def add(offer: Offer) -> None:
     add_reading(at)
     add_model(at)
     add_output(at, ("rich", "text", "json"))
-    at.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
-    at.set_defaults(costs=False, prices=None, cpuid=None, time=None)
+    ask_all(at)
+    at.set_defaults(time=None)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
-from fputrace.arguments import Offer, add_input, add_model, add_output, add_plugins
+from fputrace.arguments import Offer, add_input, add_model, add_output, add_plugins, ask_all
 from fputrace.errors import UsageError, closest
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import RULES_HINT, analyses_of, plugins_of
@@ -28,7 +28,8 @@ def add(offer: Offer) -> None:
     """The arguments of the verb."""
     check = offer("check", run, "whether a trace shows what one rule looks for", _EPILOG)
     # To git bisect, 2 would be one more way to be bad.
-    check.set_defaults(trouble=125)
+    check.set_defaults(trouble=125, cpu=None, time=None, pid=None)
+    ask_all(check)
     check.add_argument("--rule", metavar="CODE", required=True, help="FPU101, or its name")
     check.add_argument(
         "--confirmed-only", action="store_true", help="what is only `possible` decides nothing"
@@ -40,8 +41,6 @@ def add(offer: Offer) -> None:
     add_input(check)
     add_model(check)
     add_output(check)
-    check.set_defaults(select=None, ignore=None, sha256=False, cpu=None, time=None, pid=None)
-    check.set_defaults(vcpu=None, vm=None, costs=False, prices=None, cpuid=None)
 
 
 def run(args: argparse.Namespace) -> int:

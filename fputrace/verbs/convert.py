@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
-from fputrace.arguments import Offer, add_input
-from fputrace.errors import UsageError
-from fputrace.verbs.inputs import notice_plain_loops, progress_of, reading, traces_of
+from fputrace.arguments import Offer, add_form, add_input
+from fputrace.verbs.inputs import notice_plain_loops, one_of, progress_of, reading
 
 _EPILOG = """\
 examples:
@@ -33,18 +32,7 @@ def add(offer: Offer) -> None:
         _EPILOG,
     )
     add_input(convert)
-    output = convert.add_argument_group("output")
-    output.add_argument("--to", choices=("jsonl", "parquet", "text"), required=True)
-    output.add_argument(
-        "-o",
-        dest="output",
-        metavar="FILE",
-        help="a file, compressed when it ends in .gz or .zst (default: standard output); "
-        "for parquet a folder",
-    )
-    output.add_argument(
-        "--force", action="store_true", help="replace the tables that are in the folder already"
-    )
+    add_form(convert, ("jsonl", "parquet", "text"))
     convert.set_defaults(sha256=False)
 
 
@@ -53,15 +41,10 @@ def run(args: argparse.Namespace) -> int:
     import fputrace
     from fputrace.convert import convert_trace
 
-    paths = traces_of(args)
-    if len(paths) > 1:
-        raise UsageError(
-            f"convert writes one recording, and {len(paths)} were given",
-            hint="Convert them one by one, each with its own -o.",
-        )
+    path = one_of(args, "convert writes", "Convert them one by one, each with its own -o.")
     notice_plain_loops(args)
     with ExitStack() as bar:
         progress = progress_of(args, bar)
-        trace = bar.enter_context(fputrace.open(paths[0], progress=progress, **reading(args)))
+        trace = bar.enter_context(fputrace.open(path, progress=progress, **reading(args)))
         convert_trace(trace, args.to, args.output, force=args.force, progress=progress)
     return 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
-from fputrace.arguments import Offer, add_input, add_model, add_view
-from fputrace.errors import UsageError
-from fputrace.verbs.inputs import analyses_of, in_clock, traces_of
+from fputrace.arguments import Offer, add_form, add_input, add_model, add_view, ask_all
+from fputrace.verbs.inputs import analyses_of, in_clock, one_of
 
 _EPILOG = """\
 examples:
@@ -29,20 +28,8 @@ def add(offer: Offer) -> None:
     add_input(parser)
     add_model(parser)
     add_view(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument("--to", choices=("perfetto", "parquet"), required=True)
-    output.add_argument(
-        "-o",
-        dest="output",
-        metavar="FILE",
-        help="a file, compressed when it ends in .gz or .zst (default: standard output); "
-        "for parquet a folder",
-    )
-    output.add_argument(
-        "--force", action="store_true", help="replace the tables that are in the folder already"
-    )
-    parser.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
-    parser.set_defaults(costs=False, prices=None, cpuid=None)
+    add_form(parser, ("perfetto", "parquet"))
+    ask_all(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,11 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from fputrace.export import Window, export
     from fputrace.screen import say
 
-    if len(traces_of(args)) > 1:
-        raise UsageError(
-            f"export writes one trace, and {len(args.traces)} were given",
-            hint="Export them one by one, each with its own -o.",
-        )
+    one_of(args, "export writes", "Export them one by one, each with its own -o.")
     if args.to == "perfetto":
         check_no_terminal(args.output)  # before the recording is read
     with ExitStack() as stack:

@@ -6,10 +6,10 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fputrace.arguments import Offer, add_input, add_model, add_view, finding, positive
+from fputrace.arguments import Offer, add_input, add_model, add_view, ask_all, finding, positive
 from fputrace.errors import UsageError
 from fputrace.screen import Screen
-from fputrace.verbs.inputs import analyses_of, in_clock, traces_of
+from fputrace.verbs.inputs import analyses_of, in_clock, one_of
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis
@@ -57,8 +57,8 @@ def add(offer: Offer) -> None:
     output.add_argument(
         "-o", dest="output", metavar="FILE", help="write it there (default: standard output)"
     )
-    graph.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
-    graph.set_defaults(costs=False, prices=None, cpuid=None, color="never")
+    ask_all(graph)
+    graph.set_defaults(color="never")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from fputrace.reports.graph import GRAPHS
     from fputrace.reports.outline import clock_of
 
-    if len(traces_of(args)) > 1:
-        raise UsageError(
-            f"graph draws one trace, and {len(args.traces)} were given",
-            hint="Draw them one by one, each with its own -o.",
-        )
+    one_of(args, "graph draws", "Draw them one by one, each with its own -o.")
     if args.finding and any((args.time, args.cpu, args.pid)):
         raise UsageError(
             "--finding chooses times, CPUs and tasks itself",

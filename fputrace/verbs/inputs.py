@@ -78,6 +78,14 @@ def traces_of(args: argparse.Namespace) -> list[str]:
     return paths
 
 
+def one_of(args: argparse.Namespace, does: str, hint: str) -> str:
+    """The only TRACE of what ``does`` something with one; UsageError where there are several."""
+    paths = traces_of(args)
+    if len(paths) > 1:
+        raise UsageError(f"{does} one recording, and {len(paths)} were given", hint=hint)
+    return paths[0]
+
+
 def _is_same(path: str, output: str) -> bool:
     try:
         there = os.path.isfile(output) or os.path.isdir(output)

@@ -7,10 +7,10 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fputrace.arguments import Offer, add_input, add_model, add_output, add_view, width
+from fputrace.arguments import Offer, add_input, add_model, add_output, add_view, ask_all, width
 from fputrace.errors import UsageError
 from fputrace.screen import Screen
-from fputrace.verbs.inputs import analyses_of, in_clock, progress_of, show_all, traces_of
+from fputrace.verbs.inputs import analyses_of, in_clock, one_of, progress_of, show_all
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,8 +35,7 @@ def add(offer: Offer) -> None:
     add_model(timeline)
     add_view(timeline)
     add_output(timeline)
-    timeline.set_defaults(select=None, ignore=None, sha256=False, vcpu=None, vm=None, plugins=())
-    timeline.set_defaults(costs=False, prices=None, cpuid=None)
+    ask_all(timeline)
     timeline.add_argument("--width", metavar="COLUMNS", type=width, help="default: the terminal's")
     timeline.add_argument(
         "-i",
@@ -101,10 +100,7 @@ def _page(args: argparse.Namespace) -> int:
             "--interactive needs a terminal, and input or output is none",
             hint="Without it the drawing is text, which goes through pipes and into files.",
         )
-    if len(traces_of(args)) > 1:
-        raise UsageError(
-            f"--interactive shows one trace, and {len(args.traces)} were given", hint="Name one."
-        )
+    one_of(args, "--interactive shows", "Name one.")
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack, drawing=True)
         if unreadable:
