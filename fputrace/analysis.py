@@ -198,7 +198,7 @@ def _conclude(
     digest: str | None,
     pricing: Pricing,
 ) -> Analysis:
-    gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps), done.fpstates)
+    gathered = cov.Gathered(trace, decision, done.seen, sum(done.gaps), done.fpstates, done.silent)
     unplaced = [loss for loss in trace.losses if not loss.placed]
     rows = cov.cover(rules, gathered, done.counted is not None) + cov.cover_trace_rules(TRACE_RULES)
     rows.sort(key=lambda row: row.code)

@@ -92,8 +92,10 @@ class Gathered:
         seen: Mapping[str, int],
         gaps: int,
         fpstates: bool = False,
+        silent: Sequence[int] = (),
     ) -> None:
         self.trace = trace
+        self.silent = silent
         self.fpstates = fpstates
         self.probed = frozenset(
             name for functions, _how in trace.probes.values() for name in functions.split(", ")
@@ -207,6 +209,11 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     ]
     if found.holes:
         limits.append(f"{found.holes} holes in the trace")
+    if found.silent and not rule.one_cpu:
+        limits.append(
+            f"{_cpus(found.silent)} showed no event, so that a task may have been there unseen "
+            "whenever it was switched out"
+        )
     if found.gaps:
         limits.append(f"{found.gaps} undeclared gaps (a pid filter, or tracing was switched off)")
     if not found.trace.losses_known:
@@ -220,6 +227,13 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
     if limits:
         return row(Status.PARTLY, "; ".join(limits))
     return row(Status.CHECKED, "every event it needs was recorded, nothing was lost")
+
+
+def _cpus(numbers: Sequence[int]) -> str:
+    """``CPU 3``, ``CPUs 1, 3 and 9 more``."""
+    shown = ", ".join(map(str, numbers[:8]))
+    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+    return f"CPU{'s' * (len(numbers) > 1)} {shown}{more}"
 
 
 def _closed(route: Route, found: Gathered) -> str:

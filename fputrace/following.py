@@ -370,6 +370,11 @@ class Pass:
         """Undeclared holes found: gaps of a CPU, and tasks two CPUs claimed at once."""
         return self.machine.gaps
 
+    @property
+    def silent(self) -> list[int]:
+        """CPUs that the recording lists and that have shown no event."""
+        return self.machine.silent
+
     def feed(self, block: EventBlock) -> None:
         """Replay and check one block."""
         self._fill()

@@ -38,6 +38,10 @@ def sniff(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
+_NR_CPUS = 8192
+"""The most CPUs that Linux on x86 can be built for (NR_CPUS_RANGE_END)."""
+
+
 def open_tracedat(
     fd: int,
     path: str,
@@ -124,6 +128,8 @@ def trace_of(container: Container, buffer: Buffer, forms: list[EventFormat]) -> 
     trace.cpus = sorted({place.cpu for place in buffer.cpus})
     trace.instances = [other.name for other in container.buffers if other.name]
     told = read_options(container, buffer, trace)
+    # Version 7 lists CPUs with data only; the others were there too, idle or masked.
+    trace.cpus = sorted({*trace.cpus, *(cpu for cpu in told.overruns if cpu < _NR_CPUS)})
     for form in forms:
         trace.formats[form.key] = form
     symbols = find_symbols(container.kallsyms())

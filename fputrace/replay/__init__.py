@@ -96,6 +96,7 @@ class Replay:
         self._pids = np.zeros(layout.PID_MAX + 1, dtype=np.int32)
         self._facts = np.zeros((0, Before.WIDTH), dtype=np.int64)
         self._path = trace.path
+        self._listed = trace.cpus
         self.loop = module.Ownership(
             view(self._cpus),
             view(self._tasks),
@@ -123,6 +124,12 @@ class Replay:
         """Undeclared holes found so far: gaps of a CPU, and tasks two CPUs claimed."""
         gaps, clashes = self.loop.undeclared()
         return int(gaps), int(clashes)
+
+    @property
+    def silent(self) -> list[int]:
+        """CPUs that the recording lists and that have shown no event."""
+        seen = self._cpus[:, Cpu.SEEN]
+        return [cpu for cpu in self._listed if cpu < len(seen) and not seen[cpu]]
 
     def columns(self, block: EventBlock) -> tuple[Any, ...]:
         """Views of a block's columns as the loops take them; checks its CPU numbers.

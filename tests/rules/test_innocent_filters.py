@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import fputrace
-from fputrace.findings import Analysis
-from tests.rules.scenario import HOG, OTHER, RELEASES, VCPU, Story, Task, accused
+from fputrace.findings import Analysis, Status
+from tests.rules.scenario import HOG, OTHER, RELEASES, VCPU, Story, Task, accused, row
 from tests.rules.test_lives import CHILD
 
 Keep = Callable[[str, int, dict[str, Any]], bool]
@@ -186,3 +186,32 @@ def test_an_eager_kernel_restored_another_of_that_number(tmp_path: Path) -> None
 
     for generation in ("G2", "G3"):
         assert confirmed(told(story, generation, lambda *_: True, tmp_path)) == set(), generation
+
+
+@pytest.mark.parametrize("version", [6, 7])
+@pytest.mark.parametrize("generation", ["G2", "G4c", "G6"])
+def test_a_cpu_that_is_masked(generation: str, version: int, tmp_path: Path) -> None:
+    """``tracing_cpumask``: KVM_RUN ends on CPU 1; version 7 lists CPUs with data only."""
+    s = Story(generation, cpus=2)
+    s.begin(VCPU)
+    s.run_guest()
+    s.switch(HOG)
+    if not s.eager:
+        s.restore()
+    s.switch(VCPU)  # back from CPU 1
+    if not s.eager:
+        s.restore()
+    s.run_guest()
+    s.return_to_vmm()
+    s.switch(HOG)
+    made = s.writer.file()
+    if version == 7:
+        del made.buffers[0].cpus[1]
+    path = tmp_path / "trace.dat"
+    path.write_bytes(made.to_bytes(version))
+    analysis = fputrace.analyze(path)
+    assert analysis.trace.cpus == [0, 1]
+    assert accused(analysis) == []
+    said = row(analysis, "FPU108")
+    assert said.status is Status.PARTLY
+    assert said.why.startswith("CPU 1 showed no event")
