@@ -22,6 +22,7 @@ from fputrace import __version__, cli
 from fputrace.about import about
 from fputrace.arguments import EXIT_STATUSES
 from fputrace.verbs.analyze import RECORD
+from tests.tools.inside import fputrace as inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def test_what_needs_no_trace_imports_nothing_slow(arguments: list[str]) -> None:
 
 
 def test_help_has_examples_and_exit_statuses() -> None:
-    text = fputrace("analyze", "--help").stdout.decode("ascii")  # as any locale can show
+    text = inside("analyze", "--help").stdout.decode("ascii")  # as any locale can show
     assert "examples:" in text
     for status, meaning in EXIT_STATUSES:
         assert f"  {status}  {meaning}" in text
@@ -166,7 +167,7 @@ def test_a_program_that_does_not_tell_its_version(
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value[-2:]))[-40:],
 )
 def test_wrong_usage_names_what_there_is(arguments: list[object], hint: str) -> None:
-    done = fputrace(*arguments, input_=b"")
+    done = inside(*arguments)
     assert done.returncode == 2
     assert done.stdout == b""
     talk = done.stderr.decode()
@@ -179,7 +180,7 @@ def test_unreadable_inputs(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"no trace at all\n" * 8)
     for arguments in ([tmp_path / "missing"], [garbage], [tmp_path], []):
-        done = fputrace("analyze", *arguments, cwd=tmp_path)
+        done = inside("analyze", *arguments, cwd=tmp_path)
         assert done.returncode == 2, arguments
         assert done.stdout == b""
         talk = done.stderr.decode()
@@ -190,7 +191,7 @@ def test_unreadable_inputs(tmp_path: Path) -> None:
 
 
 def test_one_unreadable_input_among_others(tmp_path: Path) -> None:
-    done = fputrace("analyze", "--format", "json", tmp_path / "missing", CLEAN)
+    done = inside("analyze", "--format", "json", tmp_path / "missing", CLEAN)
     document = json.loads(done.stdout)
     assert [trace["path"] for trace in document["traces"]] == [str(CLEAN)]
     assert document["exit_status"] == done.returncode == 2
@@ -220,21 +221,30 @@ def test_one_unreadable_input_among_others(tmp_path: Path) -> None:
     ),
 )
 def test_exit_status(arguments: list[object], status: int) -> None:
-    done = fputrace("analyze", "--format", "json", *arguments)
+    done = inside("analyze", "--format", "json", *arguments)
     assert done.returncode == status, done.stderr.decode()
     assert json.loads(done.stdout)["exit_status"] == status
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [([CLEAN], 0), ([BUG], 1), ([BUG, "--bogus"], 2), ([CLEAN, "--strict"], 3)],
+    ids=["clean", "findings", "usage", "undecided"],
+)
+def test_exit_status_of_a_process(arguments: list[object], status: int) -> None:
+    assert fputrace("analyze", *arguments).returncode == status
+
+
 def test_costly_findings_fail_only_when_asked() -> None:
     slow = SAMPLES / "4.14.5-pinned" / "trace.dat"
-    assert fputrace("analyze", slow, "--select", "FPU201").returncode == 0
-    asked = fputrace("analyze", slow, "--select", "FPU201", "--fail-on", "performance")
+    assert inside("analyze", slow, "--select", "FPU201").returncode == 0
+    asked = inside("analyze", slow, "--select", "FPU201", "--fail-on", "performance")
     assert asked.returncode == 1
 
 
 def test_default_input_is_trace_dat_here(tmp_path: Path) -> None:
     (tmp_path / "trace.dat").symlink_to(BUG)
-    done = fputrace("analyze", "--format", "json", cwd=tmp_path)
+    done = inside("analyze", "--format", "json", cwd=tmp_path)
     assert [trace["path"] for trace in json.loads(done.stdout)["traces"]] == ["trace.dat"]
 
 
@@ -260,7 +270,7 @@ def test_garbage_on_standard_input_is_called_that() -> None:
 
 def test_view_options_choose_what_is_shown_not_what_is_judged() -> None:
     def findings(*options: str) -> list[dict[str, object]]:
-        done = fputrace("analyze", BUG, "--format", "json", "--select", "FPU101", *options)
+        done = inside("analyze", BUG, "--format", "json", "--select", "FPU101", *options)
         found: list[dict[str, object]] = json.loads(done.stdout)["traces"][0]["findings"]
         return found
 
@@ -276,10 +286,10 @@ def test_view_options_choose_what_is_shown_not_what_is_judged() -> None:
 
 def test_output_file(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
-    done = fputrace("analyze", BUG, "--format", "json", "-o", out)
+    done = inside("analyze", BUG, "--format", "json", "-o", out)
     assert done.stdout == b""
     assert json.loads(out.read_text())["exit_status"] == done.returncode == 1
-    nowhere = fputrace("analyze", BUG, "-o", tmp_path / "no" / "folder")
+    nowhere = inside("analyze", BUG, "-o", tmp_path / "no" / "folder")
     assert nowhere.returncode == 2
     assert b"folder" in nowhere.stderr
     assert b"Traceback" not in nowhere.stderr
@@ -290,7 +300,7 @@ def test_no_verb_writes_over_its_recording(verb: list[str], tmp_path: Path) -> N
     trace = tmp_path / "trace.dat"
     trace.write_bytes(CLEAN.read_bytes())
     (tmp_path / "same").symlink_to(trace)
-    done = fputrace(*verb, trace, "-o", tmp_path / "same")
+    done = inside(*verb, trace, "-o", tmp_path / "same")
     assert done.returncode == 2
     assert b"is the recording itself" in done.stderr
     assert trace.read_bytes() == CLEAN.read_bytes()
@@ -312,16 +322,16 @@ def test_no_verb_writes_over_its_recording(verb: list[str], tmp_path: Path) -> N
     ids=lambda value: "".join(value) if isinstance(value, list) else "",
 )
 def test_a_view_of_what_the_trace_lacks_is_no_acquittal(options: list[str], notice: str) -> None:
-    done = fputrace("analyze", BUG, *options)
+    done = inside("analyze", BUG, *options)
     assert done.stderr.decode().startswith(f"fputrace: {BUG}: {notice}")
     text = " ".join(done.stdout.decode().split())
     assert "Nothing is wrong" not in text
     assert "Nothing of what was selected was found; 6 findings of other tasks," in text
-    assert fputrace("analyze", BUG, *options, "-q").stderr == b""
+    assert inside("analyze", BUG, *options, "-q").stderr == b""
 
 
 def test_a_part_of_the_findings_says_that_there_are_more() -> None:
-    done = fputrace("analyze", BUG, "--time", "3.3,3.31", "--pid", "93")
+    done = inside("analyze", BUG, "--time", "3.3,3.31", "--pid", "93")
     text = " ".join(done.stdout.decode().split())
     assert "1 confirmed error finding. 5 findings of other tasks, CPUs or times are not" in text
     assert re.search(r"FPU101 \S+: confirmed, \d+ times \(in the whole trace\)", text)
@@ -329,17 +339,17 @@ def test_a_part_of_the_findings_says_that_there_are_more() -> None:
 
 
 def test_only_selected_rules_are_said_to_be_checked() -> None:
-    ignored = fputrace("analyze", BUG, "--ignore", "FPU1").stdout.decode()
+    ignored = inside("analyze", BUG, "--ignore", "FPU1").stdout.decode()
     assert "can tell: 3 selected rules checked." in " ".join(ignored.split())
     assert re.search(r"^not selected: +FPU101-121$", ignored, re.MULTILINE)
-    none = fputrace("analyze", BUG, "--select", "FPU101", "--ignore", "FPU101").stdout.decode()
+    none = inside("analyze", BUG, "--select", "FPU101", "--ignore", "FPU101").stdout.decode()
     assert "Nothing was checked: no rule about FPU state was selected." in " ".join(none.split())
-    unchecked = fputrace("analyze", BUG, "--select", "FPU203")
+    unchecked = inside("analyze", BUG, "--select", "FPU203")
     assert unchecked.returncode == 2
     assert unchecked.stderr.startswith(
         b"fputrace: --select: FPU203 is a normal cost and no finding\n"
     )
-    assert fputrace("analyze", CLEAN, "--ignore", "FPU203").returncode == 0
+    assert inside("analyze", CLEAN, "--ignore", "FPU203").returncode == 0
 
 
 def test_errors_of_writing_and_reading_name_the_file(tmp_path: Path) -> None:
@@ -394,15 +404,15 @@ def test_options_between_and_after_traces() -> None:
         [CLEAN, "--exit-zero", BUG, "--format", "json"],
         [CLEAN, "--format", "json", "--exit-zero", "--", BUG],
     ):
-        done = fputrace("analyze", *words)
+        done = inside("analyze", *words)
         assert done.returncode == 0, done.stderr
         paths = [trace["path"] for trace in json.loads(done.stdout)["traces"]]
         assert paths == [str(CLEAN), str(BUG)]
-    assert fputrace("explain", "FPU101", "--color", "never", "FPU201").returncode == 0
+    assert inside("explain", "FPU101", "--color", "never", "FPU201").returncode == 0
 
 
 def test_unknown_options_name_the_help_of_their_verb() -> None:
-    done = fputrace("analyze", CLEAN, "--bogus", BUG)
+    done = inside("analyze", CLEAN, "--bogus", BUG)
     assert done.returncode == 2
     assert done.stderr.decode() == (
         "fputrace: unrecognized arguments: --bogus\n  fputrace analyze --help lists what there is\n"
@@ -412,7 +422,7 @@ def test_unknown_options_name_the_help_of_their_verb() -> None:
 def test_sha256() -> None:
     import hashlib
 
-    done = fputrace("analyze", CLEAN, "--format", "json", "--sha256")
+    done = inside("analyze", CLEAN, "--format", "json", "--sha256")
     expected = hashlib.sha256(CLEAN.read_bytes()).hexdigest()
     assert json.loads(done.stdout)["traces"][0]["sha256"] == expected
 
@@ -516,26 +526,26 @@ def test_progress_on_a_terminal_for_large_files_only() -> None:
 
 
 def test_rules_and_explain_agree() -> None:
-    rules = json.loads(fputrace("rules", "--format", "json").stdout)
+    rules = json.loads(inside("rules", "--format", "json").stdout)
     assert rules[0]["code"] == "FPU101"
     for rule in rules:
-        page = fputrace("explain", rule["code"].lower())
+        page = inside("explain", rule["code"].lower())
         assert page.returncode == 0
         assert page.stdout.decode().startswith(f"# {rule['code']} {rule['name']}\n")
 
 
 def test_info_as_json() -> None:
-    document = json.loads(fputrace("info", BUG, "--format", "json").stdout)
+    document = json.loads(inside("info", BUG, "--format", "json").stdout)
     assert document["kernel"] == "5.2.1"
     assert document["events_by_name"]["kvm:kvm_entry"] == 3075  # by trace-cmd report | grep -c
 
 
 def test_timeline_of_a_window() -> None:
-    whole = fputrace("timeline", BUG, "--width", "60").stdout.decode()
+    whole = inside("timeline", BUG, "--width", "60").stdout.decode()
     assert all(len(line) <= 60 for line in whole.splitlines())
     assert "CPU 0" in whole
     assert "CPU 1" in whole
-    part = fputrace("timeline", BUG, "--width", "60", "--cpu", "1", "--time", "3.2,3.3")
+    part = inside("timeline", BUG, "--width", "60", "--cpu", "1", "--time", "3.2,3.3")
     lines = part.stdout.decode()
     assert "CPU 0" not in lines
     assert "3.2" in lines.splitlines()[0]
@@ -543,19 +553,19 @@ def test_timeline_of_a_window() -> None:
 
 def test_timeline_of_tasks() -> None:
     """93 is the vCPU thread pinned to CPU 0, 94 the one pinned to CPU 1 (cases.toml)."""
-    text = fputrace("timeline", BUG, "--pid", "93").stdout.decode()
+    text = inside("timeline", BUG, "--pid", "93").stdout.decode()
     assert "CPU 1" not in text.partition("\n\n")[0]
     assert "Owners: 93 CPU 0/KVM.\n" in text
     assert ". others' or nobody's" in text
     lane = re.search(r"^CPU 0 +(.*)$", text, re.MULTILINE)
     assert lane
     assert set(lane[1]) <= set("UuGg:93.")
-    assert fputrace("timeline", BUG, "--pid", "93,94").stdout.count(b"\nCPU ") == 2
-    nobody = fputrace("timeline", BUG, "--pid", "99999")
+    assert inside("timeline", BUG, "--pid", "93,94").stdout.count(b"\nCPU ") == 2
+    nobody = inside("timeline", BUG, "--pid", "99999")
     assert b"none of these tasks held registers" in nobody.stdout
     assert b"the trace names no task 99999" in nobody.stderr
     for option in ("--vcpu", "--vm"):
-        assert fputrace("timeline", BUG, option, "0").returncode == 2
+        assert inside("timeline", BUG, option, "0").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -568,7 +578,7 @@ def test_timeline_of_tasks() -> None:
 )
 @pytest.mark.parametrize("more", [[], ["-q"]], ids=["", "quiet"])
 def test_timeline_of_what_the_trace_lacks(options: list[str], notice: str, more: list[str]) -> None:
-    done = fputrace("timeline", BUG, *options, *more)
+    done = inside("timeline", BUG, *options, *more)
     assert done.returncode == 2
     assert done.stdout == b""
     assert done.stderr.decode().startswith(f"fputrace: {BUG}: {notice}")
@@ -577,20 +587,20 @@ def test_timeline_of_what_the_trace_lacks(options: list[str], notice: str, more:
 
 
 def test_timeline_of_a_cpu_too_many_is_drawn() -> None:
-    done = fputrace("timeline", BUG, "--cpu", "1-9")
+    done = inside("timeline", BUG, "--cpu", "1-9")
     assert done.returncode == 0
     assert b"\nCPU 1 " in done.stdout
     assert b"there is no CPU 2-9" in done.stderr
-    assert fputrace("timeline", BUG, "--cpu", "1-9", "-q").stderr == b""
+    assert inside("timeline", BUG, "--cpu", "1-9", "-q").stderr == b""
 
 
 def test_timelines_of_several_traces_name_them() -> None:
     for extra in ([], ["--color", "always"]):
-        shown = fputrace("timeline", BUG, CLEAN, *extra, "--width", "200").stdout.decode()
+        shown = inside("timeline", BUG, CLEAN, *extra, "--width", "200").stdout.decode()
         lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
         for path, start in ((BUG, "from 3.16"), (CLEAN, "from 5.46")):
             assert lines[lines.index(str(path)) + 1].startswith(start)
-    assert str(BUG) not in fputrace("timeline", BUG).stdout.decode()
+    assert str(BUG) not in inside("timeline", BUG).stdout.decode()
 
 
 def test_lists_and_ranges() -> None:
@@ -621,13 +631,13 @@ def test_what_help_says_to_record_is_what_the_coverage_asks_for() -> None:
 
 def test_the_clock_of_a_text_can_be_told() -> None:
     text = SAMPLES / "5.10-pinned" / "trace.txt"
-    told = fputrace("info", "--format", "json", "--clock", "mono", text)
+    told = inside("info", "--format", "json", "--clock", "mono", text)
     assert json.loads(told.stdout)["clock_global"] is True
-    assert json.loads(fputrace("info", "--format", "json", text).stdout)["clock_global"] is False
-    other = fputrace("info", "--clock", "boot", SAMPLES / "5.10-pinned" / "trace.dat")
+    assert json.loads(inside("info", "--format", "json", text).stdout)["clock_global"] is False
+    other = inside("info", "--clock", "boot", SAMPLES / "5.10-pinned" / "trace.dat")
     assert other.returncode == 2
     assert b"the recording itself names mono, not boot" in other.stderr
-    unknown = fputrace("info", "--clock", "bot", text)
+    unknown = inside("info", "--clock", "bot", text)
     assert unknown.returncode == 2
     assert b"Clocks: local, global" in unknown.stderr
 
