@@ -33,7 +33,6 @@ from fputrace.findings import (
     Verdict,
 )
 from fputrace.following import Pass
-from fputrace.freeze import freeze
 from fputrace.generation import Decision, decide
 from fputrace.knownbugs import match
 from fputrace.lanes import Marked
@@ -376,6 +375,8 @@ def _timeline(
     losses, comms = list(trace.losses), dict(trace.comms)
 
     def frozen(ns: int | None, around: int) -> Moment:
+        from fputrace.freeze import freeze
+
         return freeze(trace, decision.candidates, ns, comms=comms, losses=losses, around=around)
 
     bounds = (trace.first_ns, trace.last_ns)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fputrace.errors import closest
 from fputrace.reports.escape import clean
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 DEFAULT_TRACES = ("trace.dat", "perf.data")
 """What is read when no TRACE is given: the first of these in the current folder."""
@@ -94,6 +96,8 @@ def numbers(text: str) -> frozenset[int]:
 
 def time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
     """``A,B`` in seconds, as perf's --time; an empty side is the trace's own end."""
+    from decimal import Decimal
+
     sides = [side.strip() for side in text.split(",")]
     # Plain decimals only: what Decimal takes besides (NaN, 1e999999999) is no time.
     if len(sides) != 2 or not all(re.fullmatch(r"-?\d{0,12}(\.\d*)?", side) for side in sides):
@@ -108,6 +112,8 @@ def time_range(text: str) -> tuple[Decimal | None, Decimal | None]:
 
 def moment(text: str) -> Decimal | None:
     """A time in seconds; None for ``end``."""
+    from decimal import Decimal
+
     if text.strip().lower() == "end":
         return None
     if not re.fullmatch(r"-?(\d{1,12}(\.\d*)?|\.\d+)", text.strip()):

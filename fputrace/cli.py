@@ -11,14 +11,13 @@ import gc
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from fputrace import __version__
 from fputrace.arguments import STATUS_TABLE, Parser, Verb
 from fputrace.errors import FputraceError, what_to_do
 from fputrace.screen import say
-from fputrace.verbs import VERBS
+from fputrace.verbs import VERBS, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +33,8 @@ _TOP_EPILOG = f"""examples:
 _ABOUT = ({"--version", "--verbose"}, {"--version", "-v"})
 
 
-def build_parser() -> Parser:
-    """Every verb and option there is."""
+def build_parser(only: str | None = None) -> Parser:
+    """Every verb and option there is; ``only``: a verb, when no other one can be meant."""
     talk = Verb(add_help=False, allow_abbrev=False)
     talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no notices")
     talk.add_argument("-v", "--verbose", action="store_true", help="everything, not a selection")
@@ -52,7 +51,9 @@ def build_parser() -> Parser:
         version=f"fputrace {__version__}",
         help="with --verbose all that a bug report needs",
     )
-    offered = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", parser_class=Verb)
+    offered = parser.add_subparsers(
+        title="verbs", metavar="VERB", dest="verb", parser_class=Verb, prog=parser.prog
+    )
 
     def offer(
         name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
@@ -69,8 +70,8 @@ def build_parser() -> Parser:
         made.set_defaults(run=run, trouble=2)
         return made
 
-    for module in VERBS:
-        module.add(offer)
+    for name in VERBS if only is None else (only,):
+        verb(name).add(offer)
     return parser
 
 
@@ -91,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # numpy's BLAS starts a thread for each core when it is loaded; nothing here uses them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     no_stdout = _open_closed_streams()
-    parser = build_parser()
     words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words[0] if words and words[0] in VERBS else None)
     if set(words) in _ABOUT:
         from fputrace.about import about
 
@@ -141,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"the installation is not complete: {error}", "Install fputrace again.")
         return trouble
     except Exception:  # noqa: BLE001  Python's own status would say "findings"
+        import traceback
+
         traceback.print_exc()
         say(
             "this is a fault of fputrace, not of what it was given",

@@ -12,17 +12,20 @@ import os
 import re
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.errors import FormatError, ReadError, TraceError, UsageError, what_to_do
 from fputrace.events import EventBlock, Loss, Trace
 from fputrace.parsers import FOLDERS, FORMATS, HEAD_BYTES, Folder, Format, Options
 from fputrace.parsers.archive import MOST_MEMBERS, archive_of, extract, walk
 from fputrace.parsers.unpack import DEPTH, Budget, Window, peel, pieces_of
+
+if TYPE_CHECKING:
+    # With it comes random, for 2 ms; most recordings are plain files.
+    import tempfile
 
 _PLAIN = (".dat", ".data", ".txt", ".log", ".html", ".jsonl", ".pftrace", ".perfetto-trace")
 _NEAR = (*_PLAIN, ".gz", ".xz", ".zst", ".bz2", ".lz4", ".tar", ".tgz", ".txz", ".tzst", ".zip")
@@ -228,6 +231,8 @@ def _spool(
 
     Raises FormatError for a text in which no event comes: it may never end.
     """
+    import tempfile
+
     with _copying(budget), tempfile.TemporaryFile() as spool:
         told = chosen is None or chosen is not FORMATS[-1]
         copied = 0
@@ -264,6 +269,8 @@ def _copying(budget: Budget) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        import tempfile
+
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = (
                 f"{budget.unpacked:,} bytes were unpacked to {tempfile.gettempdir()}; set TMPDIR "
@@ -277,6 +284,8 @@ def _copying(budget: Budget) -> Iterator[None]:
 
 
 def _scratch(shown: str) -> tempfile.TemporaryDirectory[str]:
+    import tempfile
+
     try:
         return tempfile.TemporaryDirectory(prefix="fputrace-", ignore_cleanup_errors=True)
     except OSError as error:

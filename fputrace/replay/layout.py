@@ -1,7 +1,8 @@
 """Where the replay keeps what: columns of its state arrays, bits of its facts, rows it hands out.
 
-The compiled loop works on plain int64 arrays; these enums are the only place that numbers their
-columns.  A *reference* is one event kept for a proof: ``REF`` int64 values in the order of
+The compiled loop works on plain int64 arrays; these classes are the only place that numbers their
+columns.  They are enums only where a value has to say its name: three hundred members of enums take
+4 ms to make.  A *reference* is one event kept for a proof: ``REF`` int64 values in the order of
 :class:`Ref`.
 """
 
@@ -72,7 +73,7 @@ LAST_INVALID = -1
 KVM_OUT, KVM_LOADED = 0, 1
 
 
-class Before(IntEnum):
+class Before:
     """Columns of the facts table: what is known before each event, for its CPU and its subject.
 
     Row i of the table is event i of the part replayed; see docs/model.md for the values.
@@ -97,7 +98,7 @@ class Before(IntEnum):
     WIDTH = 16
 
 
-class Cpu(IntEnum):
+class Cpu:
     """Columns of a CPU's row in the ownership loop."""
 
     SEEN = 0
@@ -122,7 +123,7 @@ class Cpu(IntEnum):
     WIDTH = 19
 
 
-class Task(IntEnum):
+class Task:
     """Columns of a task's row in the ownership loop."""
 
     PID = 0
@@ -141,7 +142,7 @@ class Task(IntEnum):
     WIDTH = 13
 
 
-class JudgeCpu(IntEnum):
+class JudgeCpu:
     """Columns of a CPU's row in the judge; those before TWO_SLOT start anew after a hole."""
 
     KNOW = 0
@@ -174,7 +175,7 @@ class JudgeCpu(IntEnum):
     WIDTH = REF_SWITCH + REF
 
 
-class JudgeTask(IntEnum):
+class JudgeTask:
     """Columns of a task's row in the judge."""
 
     SERIAL = 0
@@ -211,7 +212,7 @@ class Told(IntFlag):
     KVM_ENTRY = 32
 
 
-class ProbedCpu(IntEnum):
+class ProbedCpu:
     """Columns of a CPU's row in the follower of probes; those before LAST_SAVE start anew after a
     hole.
     """
@@ -246,7 +247,7 @@ class ProbedCpu(IntEnum):
     WIDTH = LAST_RESTORE + 1
 
 
-class ProbedTask(IntEnum):
+class ProbedTask:
     """Columns of a task's row in the follower of probes."""
 
     SERIAL = 0
@@ -282,7 +283,7 @@ class ProbedTask(IntEnum):
     WIDTH = REF_UNSAVED + REF
 
 
-class SectionCpu(IntEnum):
+class SectionCpu:
     """Columns of a CPU's row in the follower of kernel FPU sections."""
 
     KNOW = 0
@@ -300,7 +301,7 @@ class SectionCpu(IntEnum):
     WIDTH = REF_NESTED + REF
 
 
-class SectionTask(IntEnum):
+class SectionTask:
     """Columns of a task's row in the follower of kernel FPU sections."""
 
     SERIAL = 0
@@ -313,7 +314,7 @@ class SectionTask(IntEnum):
     WIDTH = REF_SLEPT_IN + REF
 
 
-class LivesTask(IntEnum):
+class LivesTask:
     """Columns of a task's row in the follower of tasks' lives."""
 
     SERIAL = 0
@@ -340,7 +341,7 @@ class LivesTask(IntEnum):
     WIDTH = REF_IN_USE + REF
 
 
-class SwapTask(IntEnum):
+class SwapTask:
     """Columns of a task's row in the follower of KVM_RUNs; those before SERIAL start anew when the
     task was out of sight.
     """
@@ -363,7 +364,7 @@ class SwapTask(IntEnum):
     WIDTH = REF_SAVE + REF
 
 
-class CostCpu(IntEnum):
+class CostCpu:
     """Columns of a CPU's row in the follower of costs; all start anew after a hole."""
 
     KNOW = 0
@@ -375,7 +376,7 @@ class CostCpu(IntEnum):
     WIDTH = REF_SWITCH + REF
 
 
-class CostTask(IntEnum):
+class CostTask:
     """Columns of a task's row in the follower of costs; those before X_USER start anew when the
     task was out of sight.
     """
@@ -469,7 +470,7 @@ class CostStep(IntEnum):
     WIDTH = 9
 
 
-class CostSum(IntEnum):
+class CostSum:
     """Columns of a row of sums; row 0 is of all tasks that ended and were no vCPU."""
 
     PID = 0
@@ -569,7 +570,7 @@ class Seen(IntEnum):
     WIDTH = 13
 
 
-class Out(IntEnum):
+class Out:
     """A row handed to the rules."""
 
     FACTS = 0

@@ -6,41 +6,30 @@ runs, so that ``fputrace --help`` costs no more than Python itself.
 
 from __future__ import annotations
 
-from fputrace.verbs import (
-    analyze,
-    at,
-    calibrate,
-    check,
-    convert,
-    cut,
-    diff,
-    explain,
-    export,
-    graph,
-    info,
-    record,
-    redact,
-    report,
-    rules,
-    timeline,
-)
+import importlib
+from types import ModuleType
 
 VERBS = (
-    analyze,
-    report,
-    check,
-    diff,
-    timeline,
-    at,
-    graph,
-    info,
-    convert,
-    export,
-    cut,
-    redact,
-    record,
-    calibrate,
-    rules,
-    explain,
+    "analyze",
+    "report",
+    "check",
+    "diff",
+    "timeline",
+    "at",
+    "graph",
+    "info",
+    "convert",
+    "export",
+    "cut",
+    "redact",
+    "record",
+    "calibrate",
+    "rules",
+    "explain",
 )
 """In the order in which ``fputrace --help`` lists them."""
+
+
+def verb(name: str) -> ModuleType:
+    """The module of one of :data:`VERBS`."""
+    return importlib.import_module(f"fputrace.verbs.{name}")
