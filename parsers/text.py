@@ -16,15 +16,15 @@ from fputrace.events import EventBlock, Loss, Trace
 from fputrace.parsers.clocks import GLOBAL_CLOCKS, RAW_CLOCKS
 from fputrace.parsers.rows import Hole, Marks, losses_of
 from fputrace.parsers.source import Source
+from fputrace.parsers.textahead import take
 from fputrace.parsers.textevents import EventTable, split_name
 from fputrace.parsers.textindex import Index, look_through
-from fputrace.parsers.textlines import FORMS, Form, read_prefix, shown
+from fputrace.parsers.textlines import Form, form_of, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
 from fputrace.parsers.textprograms import Programs
 from fputrace.parsers.wrapped import Unwrapped, unwrap
 
 _HEAD = 1 << 18  # bytes whose lines vote for a form
-_VOTES = 100  # lines of them that are enough
 _SAMPLE = 200  # events decoded before the first block
 _SEARCH = 1 << 22  # bytes looked through at a time when the head has no event
 _MOST_CPUS = 8192  # that a header may name
@@ -78,7 +78,7 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
         return f"line {outer.line_of(number) if outer is not None else number}"
 
     form, sample = _find_form(source)
-    found = look_through(source, form, where)
+    found = look_through(source, form, where, take(source, form))
     if not found.last:
         raise FormatError(
             f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
@@ -136,18 +136,8 @@ def _find_form(source: Source) -> tuple[Form, list[bytes]]:
         piece = source.read_known(at, min(_SEARCH if at else _HEAD, source.size - at), "lines")
         lines = piece.split(b"\n")
         first = first or lines[:3]
-        counts = dict.fromkeys(FORMS, 0)
-        seen = 0
-        for line in lines:
-            for form in FORMS:
-                if read_prefix(form, line) is not None:
-                    counts[form] += 1
-                    seen += 1
-                    break
-            if seen == _VOTES:
-                break
-        if seen:
-            best = max(FORMS, key=lambda form: counts[form])
+        best = form_of(lines)
+        if best is not None:
             own = (line for line in lines[: 8 * _SAMPLE] if read_prefix(best, line))
             return best, list(islice(own, _SAMPLE))
         if at + len(piece) >= source.size:

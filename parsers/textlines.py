@@ -86,6 +86,24 @@ class Prefix(NamedTuple):
     end: int
 
 
+_VOTES = 100  # lines that are enough
+
+
+def form_of(lines: list[bytes]) -> Form | None:
+    """The form that most of the first lines have that have any; None when no line has one."""
+    counts = dict.fromkeys(FORMS, 0)
+    seen = 0
+    for line in lines:
+        for form in FORMS:
+            if read_prefix(form, line) is not None:
+                counts[form] += 1
+                seen += 1
+                break
+        if seen == _VOTES:
+            break
+    return max(FORMS, key=lambda form: counts[form]) if seen else None
+
+
 _BUFFER = re.compile(rb"([^\s:]{1,250}): {1,40}(?=\S)")
 _AFTER = re.compile(rb"[ \t]*(?:\((?:\+?-?\d{1,18}|-{2,6})\)[ \t]+)?")
 

@@ -14,8 +14,9 @@ from fputrace.lines import textwalk
 from fputrace.parsers.rows import Columns, FieldsOf, Marks, blocks_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.textevents import Event, EventTable, Named, split_name
-from fputrace.parsers.textindex import Chunks, Index, geometry_of
+from fputrace.parsers.textindex import Index
 from fputrace.parsers.textlines import Form, Prefix, flags_number, read_prefix
+from fputrace.parsers.textlook import Chunks, geometry_of
 from fputrace.parsers.textprograms import Programs
 
 LARGEST_LINE = 1 << 16
@@ -61,7 +62,7 @@ class Pass:
         self.changes = np.zeros(layout.MOST_CHANGES * layout.CHANGE, dtype=np.int64)
         self.memo = np.zeros(layout.MEMO, dtype=np.int64)
         self.tables = [
-            layout.view(geometry_of(plan.form)),
+            geometry_of(plan.form),
             layout.view(self.state),
             *plan.programs.views,
             layout.view(self.comms),

@@ -3,6 +3,7 @@ cdef enum:
     AT = 0
     BASE = 18
     END = 19
+    HALT = 32
 
 
 cdef long long newline(const unsigned char* d, long long at, long long end) noexcept nogil

@@ -18,7 +18,7 @@ if cython.compiled:
     from cython.cimports.posix.unistd import pread
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
-    from fputrace.lines.textlayout import AT, BASE, END
+    from fputrace.lines.textlayout import AT, BASE, END, HALT
 
 
 @cython.cfunc
@@ -53,11 +53,12 @@ def next_chunk(
 
     That is so where it takes more than one read (at the end, for a line longer than `room`, when
     the system refuses), and always in plain Python: what asks then is
-    :class:`fputrace.parsers.textindex.Chunks`, which can do all of it.
+    :class:`fputrace.parsers.textlook.Chunks`, which can do all of it.  And where another
+    thread has set ``s[HALT]``.
     """
     base: cython.longlong = s[BASE] + s[END]
     length: cython.longlong = min(room, stop - base)
-    if not cython.compiled or length <= 0 or pread(fd, d, length, base) != length:
+    if not cython.compiled or s[HALT] or length <= 0 or pread(fd, d, length, base) != length:
         return False
     while length > 0 and d[length - 1] != 10:
         length -= 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fputrace.events import Kind
-
-OTHER = int(Kind.OTHER)
+OTHER = 0
+"""``Kind.OTHER``, which costs an import of numpy (a test compares)."""
 
 # What a call ends with.
-NEED_CHUNK, ROWS_FULL, ASK, WAITED_FOR, CHANGED = range(5)
+NEED_CHUNK, ROWS_FULL, ASK, CHANGED = range(4)
 
 # geometry: the form of the lines.
 BRACKET, DASH, TICKS = range(3)
@@ -32,7 +31,10 @@ P_VALUE, P_EVENT, P_KIND, P_SLOT = 20, 21, 22, 23
 P_POINT, P_TAIL = 24, 25
 # The seconds of the line before: bytes from the head to the point, those bytes, and nanoseconds.
 GAP, SECONDS_TEXT, SECONDS = 26, 27, 28
-STATE = 29
+# For the first look: bytes from the point of a time to behind the blank after its colon, how many
+# CPUs had an event since the last segment, numbers written to the log, and whether to stop soon.
+FRACTION, ACTIVE, LOGGED, HALT = 29, 30, 31, 32
+STATE = 33
 
 UNREAD = -(1 << 62)
 """A time that was not read yet."""
@@ -40,12 +42,21 @@ UNREAD = -(1 << 62)
 USUAL_COLUMN = 25
 """Where a CPU stands at most when nothing stands before the comm."""
 
-# cpus: for each CPU its last and first event (offset in the file, -1 for none, and time), and
-# whether somebody waits for its next one.
-LAST_AT, LAST_TS, FIRST_AT, FIRST_TS, WAITING = range(5)
-CPU = 5
+# cpus: for each CPU its last and first event since the last segment: one more than the offset in
+# the file (0: none), and the time.
+LAST_AT, LAST_TS, FIRST_AT, FIRST_TS = range(4)
+CPU = 4
 
 LARGEST_CPU = 65535
+
+# log: segments of lines that are events.  Each is the place of the line behind it, which is no
+# event for sure (-1: none), how many events, how many CPUs, and for each of these CPU_SEEN numbers:
+# its number, and offset and time of its first event and of its last.
+SEGMENT = 3
+CPU_SEEN = 5
+LOG_ROOM = 1 << 15
+"""Numbers in the log that end a look; the last two segments may need LARGEST_SEGMENT more each."""
+LARGEST_SEGMENT = SEGMENT + CPU_SEEN * (LARGEST_CPU + 1)
 LARGEST_SECONDS = 9_000_000_000
 
 PADDING = 320

@@ -13,7 +13,6 @@ cdef enum:
     P_COMM_END = 13
     P_FLAGS = 14
     P_FLAGS_END = 15
-    CPU = 5
     LARGEST_CPU = 65535
     LARGEST_SECONDS = 9000000000
     COMM_BYTES = 15

@@ -17,7 +17,7 @@ cdef enum:
     P_COMM_END = 13
     P_FLAGS = 14
     P_FLAGS_END = 15
-    CHANGED = 4
+    CHANGED = 3
     BASE = 18
     END = 19
     P_VALUE = 20

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fputrace.events import Kind
 from fputrace.lines import textchunk, textlayout, textmemo, textprefix, textscan, textwalk
-from fputrace.parsers import textindex, textpass
+from fputrace.parsers import textindex, textlook, textpass
 from fputrace.parsers.text import open_text
 from tests.conftest import SAMPLES
 from tests.parsers.test_ringbuffer import uncompiled
@@ -119,7 +120,7 @@ def patch_loops(monkeypatch: pytest.MonkeyPatch, load: Callable[[ModuleType], Mo
     monkeypatch.setitem(sys.modules, textmemo.__name__, load(textmemo))
     walk, scan = load(textwalk), load(textscan)
     monkeypatch.setattr(textpass, "textwalk", walk)
-    monkeypatch.setattr(textindex, "textscan", scan)
+    monkeypatch.setattr(textlook, "textscan", scan)
 
 
 @pytest.mark.parametrize("cython", [True, False], ids=["with-cython", "without"])
@@ -145,12 +146,15 @@ def test_two_threads_see_what_one_sees(
     path.write_bytes(b"".join(some) + lines[0][:-20])
     one = everything(path)
     monkeypatch.setattr(textindex, "STRETCH", stretch)
+    monkeypatch.setattr(textindex, "ALONE", 0)
     monkeypatch.setattr(textindex, "CHUNK", chunk)
+    monkeypatch.setattr(textlook, "CHUNK", chunk)
     assert_same(one, everything(path))
 
 
 @pytest.mark.parametrize("name", ["textchunk", "textmemo", "textprefix", "textscan", "textwalk"])
 def test_constants_of_the_c_compiler(name: str) -> None:
+    assert textlayout.OTHER == Kind.OTHER
     folder = Path(str(textlayout.__file__)).parent
     for line in (folder / f"{name}.pxd").read_text().splitlines():
         constant, equals, value = line.strip().partition(" = ")

@@ -1,0 +1,96 @@
+"""A look that begins before the text is opened changes nothing but the time it takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fputrace.parsers import textahead, textindex
+from fputrace.parsers.textlook import Look
+from tests.conftest import SAMPLES
+from tests.parsers.test_textwalk import assert_same, everything
+
+TEXT = SAMPLES / "6.12-pipe-lost" / "trace.txt"
+
+
+@pytest.fixture(autouse=True)
+def _short_texts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textahead, "_LEAST", 1)
+
+
+def adopted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where every look was left that was adopted from now on."""
+    seen: list[int] = []
+    adopt = textindex.Indexer._adopt
+
+    def noted(self: Any, look: Look) -> None:
+        seen.append(look.at)
+        adopt(self, look)
+
+    monkeypatch.setattr(textindex.Indexer, "_adopt", noted)
+    return seen
+
+
+@pytest.fixture
+def lossy(tmp_path: Path) -> Path:
+    lines = TEXT.read_bytes().splitlines(keepends=True)
+    path = tmp_path / "trace.txt"
+    path.write_bytes(b"".join(lines[27_000:]) + b"no event\n" + lines[0][:-20])
+    return path
+
+
+def test_what_a_look_ahead_saw_is_what_there_is(
+    lossy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = everything(lossy)
+    textahead.begin(str(lossy))
+    assert textahead._Begun.look is not None
+    textahead._Begun.look[0].join()
+    seen = adopted(monkeypatch)
+    assert_same(alone, everything(lossy))
+    assert seen[0] == lossy.read_bytes().rindex(b"\n") + 1  # all but the line without an end
+    assert textahead._Begun.look is None
+
+
+def test_a_look_that_is_halted_at_once(lossy: Path) -> None:
+    alone = everything(lossy)
+    textahead.begin(str(lossy))
+    assert_same(alone, everything(lossy))
+
+
+def test_a_look_at_another_file_or_state_of_it_is_given_up(lossy: Path) -> None:
+    textahead.begin(str(lossy))
+    data = lossy.read_bytes()
+    lossy.write_bytes(data[len(data) // 2 :])
+    os.utime(lossy, ns=(1, 1))
+    changed = everything(lossy)
+    assert textahead._Begun.look is None
+    textahead.begin(str(TEXT))
+    assert_same(changed, everything(lossy))
+
+
+def test_only_files_of_trace_text_are_looked_at(tmp_path: Path) -> None:
+    binary, prose, pipe = (tmp_path / name for name in ("binary", "prose", "pipe"))
+    binary.write_bytes(b"\0" + TEXT.read_bytes()[:9000])
+    prose.write_bytes(b"no line of this is an event\n" * 500)
+    os.mkfifo(pipe)
+    for path in (binary, prose, pipe, tmp_path, tmp_path / "none", "-", "\0"):
+        textahead.begin(str(path))
+        assert textahead._Begun.look is None
+
+
+def test_a_full_log_ends_a_look_where_reading_goes_on(
+    lossy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = everything(lossy)
+    data = lossy.read_bytes().splitlines(keepends=True)
+    crowded = b"".join(line + b"\ta caller\n" * 20 for line in data[:-1]) + data[-1]
+    lossy.write_bytes(crowded)
+    seen = adopted(monkeypatch)
+    told = everything(lossy)
+    assert len(seen) > 2
+    assert told["ts"] == alone["ts"]
+    assert [loss.after_ns for loss in told["losses"]] == [loss.after_ns for loss in alone["losses"]]
