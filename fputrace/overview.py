@@ -15,7 +15,7 @@ import numpy as np
 
 from fputrace.lanes import NOBODY, Marked
 from fputrace.pyramid import STATES, STEP, Lane, Move, Overview, Vcpu, levels
-from fputrace.timeline import SPAN_COLUMNS, summarize
+from fputrace.timeline import SPAN_COLUMNS, moves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,12 +80,8 @@ def overview(
                 progress(trace)
             yield table
 
-    graph = summarize(seen())
+    moved, images = moves(seen())
     spans, stretches = exact.finish()
-    moves = [
-        Move(a, b, data["count"], data["bytes"], data["ns"])
-        for a, b, data in graph.edges(data=True)
-    ]
     marks = [mark for mark in timeline.marks() if mark.cpu in lanes]
     return Overview(
         start,
@@ -97,8 +93,8 @@ def overview(
         {cpu: tuple(sums.cpus.get(cpu, [0] * len(STATES))) for cpu in chosen},
         {pid: tuple(row) for pid, row in sums.owners.items()},
         thinned(marks, start, end, MARKS),
-        tuple(moves),
-        {image: data["ns"] for image, data in graph.nodes(data=True)},
+        tuple(Move(*pair, *sums) for pair, sums in moved.items()),
+        images,
         _vcpus(analysis, sums),
     )
 

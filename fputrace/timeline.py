@@ -344,35 +344,37 @@ def _ending(span: Span, by: int, after: Span | None) -> str:
     return _MOVED.get(Kind(by), "")
 
 
-def summarize(tables: Iterable[NDArray[np.int64]]) -> nx.MultiDiGraph[str]:
-    """The graph of :meth:`Timeline.summary_graph`, of span tables in time order."""
-    import networkx as nx
+def moves(
+    tables: Iterable[NDArray[np.int64]],
+) -> tuple[dict[tuple[str, str], tuple[int, int, int]], dict[str, int]]:
+    """What :meth:`Timeline.summary_graph` tells, of span tables in time order.
+
+    (Image, next one on that CPU) -> count, bytes and ns, by image; and image -> ns.
+    """
     import numpy as np
 
-    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-    graph.add_nodes_from(IMAGES, ns=0)
-    last: dict[int, NDArray[np.int64]] = {}
+    images = len(IMAGES)
+    sums = np.zeros((images * images, 3), dtype=np.int64)
+    spent = np.zeros(images, dtype=np.int64)
+    last = _no_spans()
     for table in tables:
-        for cpu in np.unique(table[:, _CPU]).tolist():
-            mine = table[table[:, _CPU] == cpu]
-            mine = mine[np.argsort(mine[:, _START], kind="stable")]
-            for code, name in enumerate(IMAGES):
-                spent = mine[mine[:, _IMAGE] == code]
-                graph.nodes[name]["ns"] += int((spent[:, _END] - spent[:, _START]).sum())
-            if cpu in last:
-                mine = np.concatenate([last[cpu], mine])
-            last[cpu] = mine[-1:]
-            earlier, image = mine[:-1], mine[1:, _IMAGE]
-            for a, b in np.unique(np.stack([earlier[:, _IMAGE], image], axis=1), axis=0).tolist():
-                hits = earlier[(earlier[:, _IMAGE] == a) & (image == b)]
-                edge = (IMAGES[a], IMAGES[b], "next_on_cpu")
-                if not graph.has_edge(*edge):
-                    graph.add_edge(*edge, count=0, bytes=0, ns=0)
-                data = graph.edges[edge]
-                data["count"] += len(hits)
-                data["bytes"] += int(hits[:, _BYTES].sum())
-                data["ns"] += int((hits[:, _END] - hits[:, _START]).sum())
-    return graph
+        if not len(table):
+            continue
+        np.add.at(spent, table[:, _IMAGE], table[:, _END] - table[:, _START])
+        rows = np.concatenate([last, table])
+        rows = rows[np.argsort(rows[:, _CPU], kind="stable")]
+        new = np.diff(rows[:, _CPU]) != 0
+        last = rows[np.append(new, True)]
+        earlier, later = rows[:-1][~new], rows[1:][~new]
+        pair = earlier[:, _IMAGE] * images + later[:, _IMAGE]
+        np.add.at(sums[:, 0], pair, 1)
+        np.add.at(sums[:, 1], pair, earlier[:, _BYTES])
+        np.add.at(sums[:, 2], pair, earlier[:, _END] - earlier[:, _START])
+    return {
+        (IMAGES[pair // images], IMAGES[pair % images]): (count, moved, ns)
+        for pair, (count, moved, ns) in enumerate(sums.tolist())
+        if count
+    }, dict(zip(IMAGES, spent.tolist(), strict=True))
 
 
 class Timeline:
@@ -547,7 +549,15 @@ class Timeline:
         earlier spans (``bytes``) and how long they were (``ns``).  Raises ReadError when the file
         fails.
         """
-        return summarize(self._tables())
+        import networkx as nx
+
+        found, spent = moves(self._tables())
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        for image, ns in spent.items():
+            graph.add_node(image, ns=ns)
+        for (before, after), (count, moved, ns) in found.items():
+            graph.add_edge(before, after, "next_on_cpu", count=count, bytes=moved, ns=ns)
+        return graph
 
     def lanes(
         self,

@@ -20,6 +20,8 @@ module               what it renders
 ``diff``             ``diff``: two recordings side by side, as text and Markdown
 ``diff_json``        ``diff`` for programs: ``diff.schema.json``
 ``timeline``         ``timeline``: the lanes of a whole trace or a window
+``at``               ``at``: CPUs and images at a time, for a terminal, as text and JSON
+``graph``            ``graph``: images between registers and memory, in formats of graphs
 ``info``             ``info``: what a recording says about itself
 ``rules``            ``rules`` and ``explain``
 ``costs``            what saves and restores cost, as tables
@@ -32,6 +34,8 @@ module               what it renders
 ``lanes``            the drawing of a proof: lanes per CPU with the marks of its events
 ``command``          a shell command on several lines
 ``palette``          colours that colour-blind readers can tell apart
+``notebook``         findings and coverage where a notebook shows a value
+``figure``           the lanes by matplotlib
 ``page``             a page of Markdown on a terminal
 ``escape``           text from a trace made harmless, for every kind of output
 ===================  ==========================================================================
