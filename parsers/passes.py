@@ -114,7 +114,7 @@ class Pass:
         self.ts, self.kind, self.event, self.op = (
             self.views[list(self.columns).index(name)] for name in ("ts", "kind", "event", "op")
         )
-        self.comms_cache = view(np.full(2 * layout.COMMS, -1, dtype=np.int64))
+        self.comms_cache = view(np.full(3 * layout.COMMS, -1, dtype=np.int64))
         self.reports = view(np.zeros((_REPORTS + 1) * layout.REPORT, dtype=np.int64))
         self.changes = view(np.zeros(_CHANGES * layout.CHANGE, dtype=np.int64))
         self.geometry = view(plan.geometry)

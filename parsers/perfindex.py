@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import weakref
 from array import array
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Granule:
     number: int
     base: int
     """The place of its first byte (:mod:`fputrace.parsers.perflayout`)."""
-    data: bytes
+    data: memoryview
     times: Any
     ats: Any
     sizes: Any
@@ -209,6 +210,7 @@ class Index:
         self._next = recording.segments[0].start
         self._counted = bytearray()
         self._kept: OrderedDict[int, Granule] = OrderedDict()
+        self._rooms: list[bytearray] = []
         big = recording.container.big
         table = _hash_table(recording)
         id_at, id_from_end = id_places(recording.attrs)
@@ -308,13 +310,21 @@ class Index:
         self.broken.append(Broken(self._next, reason, missing))
         self._next = max(segment.end, segment.told)
 
+    def _room(self, length: int) -> memoryview:
+        """Bytes to read into.  They are used again once nothing looks at them any more."""
+        room = self._rooms.pop() if self._rooms else bytearray(self.size + 8)
+        lent = np.frombuffer(room, dtype=np.uint8)
+        weakref.finalize(lent, self._rooms.append, room)
+        return view(lent)[:length]
+
     def _read(self, number: int, first: bool = False) -> Granule:
         """Read a granule; the first time, note who it concerns and where the next one begins."""
         which, start, end = self.places[number]
         segment = self.recording.segments[which]
         length = end - start
-        data = segment.source.read_known(start, length, "records") + bytes(-length % 8)
-        whole = view(data)
+        whole = self._room(length + 7 & ~7)
+        whole[length:] = bytes(-length % 8)
+        segment.source.read_into(whole[:length], start, "records")
         state = np.zeros(at.SCAN, dtype=np.int64)
         state_view = view(state)
         while True:
@@ -340,24 +350,24 @@ class Index:
                 self.numbers.append(array("I"))
                 self.behind.append(0)
                 self._latest.append(-1)
-            elif status == at.STRAY and self._stray(data, state_view, first):
+            elif status == at.STRAY and self._stray(whole, state_view, first):
                 continue
             else:
                 break
         if first:
             self._next = start + here
             self.places[number] = (which, start, self._next)
-            self._go_on(segment, status, data, here)
+            self._go_on(segment, status, whole, here)
             self._check_end(segment, start)
             self.guest_samples += int(state[at.GUESTS])
-            self._listen(data, self._specials[: int(state[at.SPECIALS])])
+            self._listen(whole, self._specials[: int(state[at.SPECIALS])])
         place = which << at.SEGMENT_SHIFT | start
-        return self._group(number, place, data, int(state[at.COUNT]), here, first)
+        return self._group(number, place, whole, int(state[at.COUNT]), here, first)
 
-    def _go_on(self, segment: Segment, status: int, data: bytes, here: int) -> None:
+    def _go_on(self, segment: Segment, status: int, data: memoryview, here: int) -> None:
         """What follows a granule: skip what no record counts, or give the rest of it up."""
         if status == at.STOP:
-            self._skip(segment, data[here : here + 24])
+            self._skip(segment, bytes(data[here : here + 24]))
         elif status == at.BROKEN:
             self._break(segment, "a record that is shorter than its header")
         elif status == at.STRAY:
@@ -392,7 +402,7 @@ class Index:
         else:
             self._next += size + more
 
-    def _stray(self, data: bytes, state: memoryview, first: bool) -> bool:
+    def _stray(self, data: memoryview, state: memoryview, first: bool) -> bool:
         """A record that cannot be read hides an event of any CPU: an entry for each of them."""
         here, count = state[at.AT], state[at.COUNT]
         self.strays += first
@@ -409,7 +419,7 @@ class Index:
         return True
 
     def _group(
-        self, number: int, place: int, data: bytes, count: int, length: int, first: bool
+        self, number: int, place: int, data: memoryview, count: int, length: int, first: bool
     ) -> Granule:
         many = len(self.cpus)
         groups = np.zeros((many + 1) * at.GROUP, dtype=np.int64)
@@ -436,7 +446,7 @@ class Index:
                 self._latest[slot] = max(self._latest[slot], int(row[at.LATEST_SEEN]))
         return Granule(number, place, data, times, ats, sizes, groups, length, len(there))
 
-    def _listen(self, data: bytes, places: memoryview) -> None:
+    def _listen(self, data: memoryview, places: memoryview) -> None:
         """COMM, FORK and LOST_SAMPLES of a granule."""
         order, told = self.recording.order, self.told
         trailers = self._trailer()
@@ -447,7 +457,7 @@ class Index:
                 (pid,) = struct.unpack_from(order + "i", data, here + 12)
                 when = self._time(data, end, trailers)
                 if told.comms.get(pid, (-1, ""))[0] <= when:
-                    raw = data[here + 16 : end - trailers[0]].split(b"\0")[0]
+                    raw = bytes(data[here + 16 : end - trailers[0]]).split(b"\0")[0]
                     told.comms[pid] = (when, raw.decode("utf-8", "backslashreplace"))
             elif kind == FORK and size >= 24:
                 # struct: pid, ppid, tid, ptid.
@@ -470,7 +480,7 @@ class Index:
         from_end = 8 * (len(trailer) - trailer.index(TIME)) if TIME in trailer else 0
         return 8 * len(trailer), from_end
 
-    def _time(self, data: bytes, end: int, trailers: tuple[int, int]) -> int:
+    def _time(self, data: memoryview, end: int, trailers: tuple[int, int]) -> int:
         if not trailers[1]:
             return 0
         return int(struct.unpack_from(self.recording.order + "q", data, end - trailers[1])[0])

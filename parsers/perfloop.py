@@ -3,7 +3,7 @@
 A Python file in Cython's pure-Python mode, as ``ringbuffer.py``, whose walk decodes what the
 entries tell the place of.  Records: tools/perf/Documentation/perf.data-file-format.txt and ``enum
 perf_event_type`` in include/uapi/linux/perf_event.h.  Every read of trace bytes is checked against
-the record it lies in first, and Cython's own bounds checks stay on besides.
+the record it lies in first.
 """
 
 # The annotations are C types, which mypy cannot read.
@@ -66,7 +66,8 @@ FAR = cython.declare(cython.longlong, (1 << 63) - 1)
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _u(
     data: cython.const[cython.uchar][::1],
@@ -85,7 +86,8 @@ def _u(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _u32(
     data: cython.const[cython.uchar][::1],
@@ -102,7 +104,8 @@ def _u32(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _q(
     data: cython.const[cython.uchar][::1],
@@ -127,7 +130,8 @@ def _q(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-99, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _attr_of(
     number: cython.longlong, geo: cython.longlong[::1], ids: cython.longlong[::1]
@@ -145,7 +149,8 @@ def _attr_of(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-99, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _raw_at(
     data: cython.const[cython.uchar][::1],
@@ -227,6 +232,7 @@ def scan(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-99, check=True)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _scan(
     data: cython.const[cython.uchar][::1],
@@ -408,6 +414,7 @@ def group(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(-99, check=True)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _group(
     count: cython.longlong,

@@ -175,7 +175,7 @@ def _entries(share: Share) -> list[Entry]:
         strict=True,
     )
     return [
-        Entry(time, size, granule.data[place : place + max(size, 0)], granule.base + place)
+        Entry(time, size, bytes(granule.data[place : place + max(size, 0)]), granule.base + place)
         for time, place, size in rows
     ]
 

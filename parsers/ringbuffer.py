@@ -8,7 +8,7 @@ Page layout: kernel/trace/ring_buffer.c, ``struct buffer_data_page`` and ``rb_up
 missed-event flags: ``ring_buffer_read_page()``.  All offsets come from the recording's own
 ``header_page`` text.  A sample of perf has such a record too, at a place that the caller found
 (:mod:`fputrace.parsers.perfloop`).  Every read of trace bytes is checked against the page or chunk
-it lies in first, and Cython's own bounds checks stay on besides.
+it lies in first, by whoever calls what reads it.
 """
 
 # The annotations are C types, which mypy cannot read.
@@ -101,13 +101,13 @@ LOSS_END = cython.declare(cython.uchar, int(Kind.LOSS_END))
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
 # Cython makes Python integers of literals that are wider than 32 bits.
 WORD = cython.declare(cython.longlong, 1 << 32)
-HASHED = cython.declare(cython.longlong, (1 << 48) - 1)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _u32(
     words: cython.const[cython.uint][::1], at: cython.longlong, swap: cython.longlong
@@ -122,7 +122,8 @@ def _u32(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _byte(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
     """The byte at `at`."""
@@ -132,7 +133,8 @@ def _byte(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _number(
     data: cython.const[cython.uchar][::1],
@@ -188,7 +190,8 @@ def _number(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _field(
     data: cython.const[cython.uchar][::1],
@@ -210,6 +213,8 @@ def _field(
             return low - WORD if signed and low >> 31 else low
         if size == 1 and signed == 0:
             return data[at]
+        if size == 2 and signed == 0:
+            return data[at + 1] << 8 | data[at]
     return _number(data, words, at, size, signed, swap, big)
 
 
@@ -237,29 +242,28 @@ def _page_time(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _comm_changed(
     data: cython.const[cython.uchar][::1],
+    words: cython.const[cython.uint][::1],
     pid: cython.longlong,
     at: cython.longlong,
     size: cython.longlong,
     comms: cython.longlong[::1],
 ) -> cython.longlong:
     """Whether the cache knows another name for this pid; it knows this one afterwards."""
-    h: cython.longlong = 0 if size else -1
-    i: cython.longlong
-    c: cython.longlong
-    for i in range(size):
-        c = data[at + i]
-        if c == 0:
-            break
-        h = (h * 257 + c) & HASHED ^ h >> 43
-    i = (pid & (COMMS - 1)) * 2
-    if size and comms[i] == pid and comms[i + 1] == h:
+    if size < 8 or size > 16:  # other than TASK_COMM_LEN; 0: the caller must find the name
+        return 1
+    low: cython.longlong = _field(data, words, at, 8, 1, 0, 0)
+    high: cython.longlong = _field(data, words, at + size - 8, 8, 1, 0, 0)
+    i: cython.longlong = (pid & (COMMS - 1)) * 3
+    if comms[i] == pid and comms[i + 1] == low and comms[i + 2] == high:
         return 0
     comms[i] = pid
-    comms[i + 1] = h
+    comms[i + 1] = low
+    comms[i + 2] = high
     return 1
 
 
@@ -303,7 +307,8 @@ def _look(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _lost(
     count: cython.longlong, at: cython.longlong, state: cython.longlong[::1]
@@ -323,7 +328,8 @@ def _lost(
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _bad(why: cython.longlong, at: cython.longlong, state: cython.longlong[::1]) -> cython.longlong:
     """What is at `at` cannot be used, and is missing before the next event."""
@@ -337,7 +343,8 @@ def _bad(why: cython.longlong, at: cython.longlong, state: cython.longlong[::1])
 @cython.cfunc
 @cython.nogil
 @cython.inline
-@cython.exceptval(-1, check=True)
+@cython.exceptval(check=False)
+@cython.boundscheck(False)
 @cython.wraparound(False)
 def _origin(
     origins: cython.longlong[::1],
@@ -762,9 +769,10 @@ def _walk(
                     width = table[o + (COMM_OFF if i == 0 else COMM_OFF2)]
                     if field < 0 or field + 4 > size or width + table[o + COMM_SIZE] > size:
                         continue
-                    # Without a size the caller must find the name: always told.
                     ip = _field(data, words, payload + field, 4, 1, swap, big)
-                    if _comm_changed(data, ip, payload + width, table[o + COMM_SIZE], comms):
+                    if _comm_changed(
+                        data, words, ip, payload + width, table[o + COMM_SIZE], comms
+                    ):
                         changes[n_changes * CHANGE] = ip
                         changes[n_changes * CHANGE + 1] = payload + width
                         changes[n_changes * CHANGE + 2] = row

@@ -52,17 +52,17 @@ class Source:
             raise ReadError(f"{what}: {error}", path=self.path, offset=offset) from error
         return data
 
-    def read_into(self, room: memoryview, offset: int) -> None:
-        """Fill `room` with what stands at `offset`, inside the file when it was opened.
+    def read_into(self, room: memoryview, offset: int, what: str) -> None:
+        """Fill `room` with `what` stands at `offset`, inside the file when it was opened.
 
         Raises ReadError as :meth:`read_known` does.
         """
         try:
             done = os.preadv(self.fd, [room], offset)
         except (OSError, ValueError) as error:
-            raise ReadError(f"lines: {error}", path=self.path, offset=offset) from error
+            raise ReadError(f"{what}: {error}", path=self.path, offset=offset) from error
         if done < len(room):
-            room[done:] = self.read_known(offset + done, len(room) - done, "lines")
+            room[done:] = self.read_known(offset + done, len(room) - done, what)
 
     def close(self) -> None:
         """Close the descriptor; further reads fail."""

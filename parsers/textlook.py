@@ -75,7 +75,7 @@ class Chunks:
         """
         while self.at < self.stop:
             at, length = self.at, min(CHUNK, self.stop - self.at)
-            self.source.read_into(self.data[:length], at)
+            self.source.read_into(self.data[:length], at, "lines")
             end = self.buffer.rfind(b"\n", 0, length) + 1
             if end:
                 self._set(at, end)
