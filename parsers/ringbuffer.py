@@ -770,9 +770,7 @@ def _walk(
                     if field < 0 or field + 4 > size or width + table[o + COMM_SIZE] > size:
                         continue
                     ip = _field(data, words, payload + field, 4, 1, swap, big)
-                    if _comm_changed(
-                        data, words, ip, payload + width, table[o + COMM_SIZE], comms
-                    ):
+                    if _comm_changed(data, words, ip, payload + width, table[o + COMM_SIZE], comms):
                         changes[n_changes * CHANGE] = ip
                         changes[n_changes * CHANGE + 1] = payload + width
                         changes[n_changes * CHANGE + 2] = row
