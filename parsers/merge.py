@@ -98,12 +98,14 @@ def merge(
     out_event: cython.int[::1],
     out_op: cython.longlong[::1],
     out_raw: cython.longlong[::1],
+    counts: cython.longlong[::1],
 ) -> int:
     """Copy rows of all slots in global order until a slot is empty or the block is full.
 
     Slot s owns rows ``head[s]`` to ``tail[s]`` of the columns and stands for CPU ``cpus[s]``
     (ascending).  ``count[0]`` slots are in the heap, ``count[1]`` rows are in the block.  The slot
-    on top may have got new rows since the last call, or have none for good.
+    on top may have got new rows since the last call, or have none for good.  ``counts[i + 1]``
+    grows by the rows of the event i.
     """
     done: cython.longlong
     with cython.nogil:
@@ -128,6 +130,7 @@ def merge(
             out_event,
             out_op,
             out_raw,
+            counts,
         )
     return done
 
@@ -158,6 +161,7 @@ def _merge(
     out_event: cython.int[::1],
     out_op: cython.longlong[::1],
     out_raw: cython.longlong[::1],
+    counts: cython.longlong[::1],
 ) -> cython.longlong:
     n: cython.longlong = count[0]
     out: cython.longlong = count[1]
@@ -199,6 +203,7 @@ def _merge(
             out_kind[out] = kind[row]
             out_flags[out] = flags[row]
             out_event[out] = event[row]
+            counts[event[row] + 1] += 1
             out_raw[out] = raw[row]
             for i in range(4):
                 out_op[out * 4 + i] = op[row * 4 + i]

@@ -120,6 +120,8 @@ class Pass:
         self.geometry = view(plan.geometry)
         self.head = np.zeros(len(places), dtype=np.int64)
         self.tail = np.zeros(len(places), dtype=np.int64)
+        # Marks, the events known now, and every id without a format that may turn up.
+        self.counts = np.zeros(1 + len(plan.table.formats) + (1 << 16) + 1, dtype=np.int64)
         self.comm_times: dict[int, int] = {}
         self.serials = 0
         self.held = 0
@@ -162,13 +164,14 @@ class Pass:
             numbers,
             *self.views,
         )
+        counts = view(self.counts)
         status = 0
         while status != layout.ALL_DONE and len(heap):
             out = self._new_block()
             views = [view(column) for column in out]
             count[1] = 0
             while True:
-                status = merge.merge(*shared, *views)
+                status = merge.merge(*shared, *views, counts)
                 if status < 0:
                     break
                 self._refill(self.cpus[status])
@@ -197,10 +200,10 @@ class Pass:
     def _finish_block(self, out: list[Any], rows: int) -> EventBlock:
         trace = self.trace
         ts, cpu, pid, kind, flags, event, op, raw = out
-        counts = np.bincount(event[:rows] + 1, minlength=1)
-        for index in np.flatnonzero(counts[1:]):
+        for index in np.flatnonzero(self.counts[1 : len(trace.event_names) + 1]).tolist():
             name = trace.event_names[index]
-            trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
+            trace.counts[name] = trace.counts.get(name, 0) + int(self.counts[index + 1])
+        self.counts[:] = 0
         if trace.first_ns is None:
             trace.first_ns = int(ts[0])
         trace.last_ns = int(ts[rows - 1])

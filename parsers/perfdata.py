@@ -169,6 +169,8 @@ class _Book(LossBook):
         losses = self.trace.losses
         before = len(losses)
         super().report(cpu, report, ts, op)
+        if report[2] >= 0 and not report[4]:
+            return
         for number in range(before, len(losses)):
             loss = losses[number]
             if loss.count is None and loss.severity == "lost":
