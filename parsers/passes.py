@@ -168,10 +168,10 @@ class Pass:
         status = 0
         while status != layout.ALL_DONE and len(heap):
             out = self._new_block()
-            views = [view(column) for column in out]
+            views = [*map(view, out), counts]
             count[1] = 0
             while True:
-                status = merge.merge(*shared, *views, counts)
+                status = merge.merge(*shared, *views)
                 if status < 0:
                     break
                 self._refill(self.cpus[status])
