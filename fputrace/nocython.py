@@ -20,6 +20,7 @@ LOOPS = (
     "fputrace.lines.textscan",
     "fputrace.lines.textwalk",
     "fputrace.replay.reader",
+    "fputrace.replay.proofs",
     "fputrace.replay.loop",
     "fputrace.replay.judge",
     "fputrace.replay.lives",

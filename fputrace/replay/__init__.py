@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fputrace.errors import FormatError, FputraceError
-from fputrace.replay import costs, judge, layout, ledger, lives, loop, probed, sections, swaps
+from fputrace.replay import (
+    costs,
+    judge,
+    layout,
+    ledger,
+    lives,
+    loop,
+    probed,
+    proofs,
+    sections,
+    swaps,
+)
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
 from fputrace.replay.model import TABLES
 from fputrace.timeline import Facts
@@ -50,6 +61,7 @@ def _check_built() -> None:
     if (
         loop.widths() != (Cpu.WIDTH, Task.WIDTH, Before.WIDTH)
         or judge.widths() != tuple(int(table.WIDTH) for table in judged)
+        or proofs.widths() != (layout.JudgeCpu.WIDTH, layout.JudgeTask.WIDTH, layout.Out.WIDTH)
         or probed.widths() != tuple(int(table.WIDTH) for table in followed)
         or sections.widths() != tuple(int(table.WIDTH) for table in sectioned)
         or lives.widths() != (layout.LivesTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)

@@ -1,5 +1,5 @@
 # Written by python -m fputrace.replay.pxd from the .py beside it.
-from fputrace.replay.reader cimport Reader
+from fputrace.replay.proofs cimport Proofs
 cdef enum:
     REF = 9
     LAST_UNKNOWN = -2
@@ -145,18 +145,5 @@ cdef enum:
     B_SUBJECT = 4
     B_TASK_KNOW = 14
     B_WIN = 1
-    O_ACTED = 69
-    O_COUNT = 4
-    O_ENTRY = 60
     O_EVENT = 6
-    O_FACTS = 0
-    O_IN = 33
-    O_KVM = 42
     O_NEXT = 78
-    O_OWN = 15
-    O_OWNER = 5
-    O_SAVE = 51
-    O_SERIAL = 2
-    O_SUBJECT = 1
-    O_SWITCH = 24
-    O_VCPU = 3

@@ -22,7 +22,7 @@ from fputrace.timeline import Fact
 
 # Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
-    from fputrace.replay.reader import Reader
+    from fputrace.replay.proofs import Proofs
 
     REF = layout.REF
     LAST_UNKNOWN = layout.LAST_UNKNOWN
@@ -169,21 +169,8 @@ if not cython.compiled:
     B_SUBJECT = int(Before.SUBJECT)
     B_TASK_KNOW = int(Before.TASK_KNOW)
     B_WIN = int(Before.WIN)
-    O_ACTED = int(Out.ACTED)
-    O_COUNT = int(Out.COUNT)
-    O_ENTRY = int(Out.ENTRY)
     O_EVENT = int(Out.EVENT)
-    O_FACTS = int(Out.FACTS)
-    O_IN = int(Out.IN)
-    O_KVM = int(Out.KVM)
     O_NEXT = int(Out.NEXT)
-    O_OWN = int(Out.OWN)
-    O_OWNER = int(Out.OWNER)
-    O_SAVE = int(Out.SAVE)
-    O_SERIAL = int(Out.SERIAL)
-    O_SUBJECT = int(Out.SUBJECT)
-    O_SWITCH = int(Out.SWITCH)
-    O_VCPU = int(Out.VCPU)
 
 
 def widths() -> tuple[int, int, int, int, int]:
@@ -201,7 +188,7 @@ def differs(own_state: cython.longlong, own: cython.longlong, fpu: cython.longlo
 
 @cython.final
 @cython.cclass
-class Judge(Reader):
+class Judge(Proofs):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, JudgeCpu.WIDTH]; tasks: int64[cap, JudgeTask.WIDTH], rows as the ownership
@@ -248,73 +235,7 @@ class Judge(Reader):
         self.out_flag = out_flag
         self.exits = exits
 
-    # -- rows for the rules -------------------------------------------------------------------
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def emit(
-        self,
-        facts: cython.longlong,
-        c: cython.Py_ssize_t,
-        s: cython.Py_ssize_t,
-        owner: cython.longlong,
-    ) -> cython.Py_ssize_t:
-        """Begin an out row; returns its number or -1 when no rule asks. EVENT is still to fill."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.nout
-        facts &= self.wanted
-        if not facts:
-            return -1
-        self.nout += 1
-        self.out[n, O_FACTS] = facts
-        self.out[n, O_SUBJECT] = self.tasks[s, T_PID]
-        self.out[n, O_SERIAL] = self.tasks[s, T_SERIAL]
-        self.out[n, O_VCPU] = self.tasks[s, T_VCPU] - 1
-        self.out[n, O_COUNT] = 1
-        self.out[n, O_OWNER] = owner
-        for j in range(REF):
-            self.out[n, O_OWN + j] = self.cpus[c, C_REF_OWN + j]
-            self.out[n, O_SWITCH + j] = self.tasks[s, T_REF_OUT + j]
-            self.out[n, O_IN + j] = self.tasks[s, T_REF_IN + j]
-            self.out[n, O_KVM + j] = self.tasks[s, T_REF_KVM + j]
-            self.out[n, O_SAVE + j] = self.tasks[s, T_REF_SAVE + j]
-            self.out[n, O_ENTRY + j] = self.tasks[s, T_REF_ENTRY + j]
-            self.out[n, O_ACTED + j] = self.tasks[s, T_REF_ACT + j]
-            self.out[n, O_NEXT + j] = 0
-        return n
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def emit_task(
-        self,
-        facts: cython.longlong,
-        c: cython.Py_ssize_t,
-        s: cython.Py_ssize_t,
-        owner: cython.longlong,
-        column: cython.Py_ssize_t,
-    ) -> cython.Py_ssize_t:
-        """Hand out facts of an earlier event that task s keeps at ``column``."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.emit(facts, c, s, owner)
-        if n >= 0:
-            for j in range(REF):
-                self.out[n, O_EVENT + j] = self.tasks[s, column + j]
-        return n
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def emit_switch(
-        self, facts: cython.longlong, c: cython.Py_ssize_t, s: cython.Py_ssize_t
-    ) -> cython.void:
-        """Hand out facts of CPU c's last sched_switch."""
-        j: cython.Py_ssize_t
-        n: cython.Py_ssize_t = self.emit(facts, c, s, -1)
-        if n >= 0:
-            for j in range(REF):
-                self.out[n, O_EVENT + j] = self.cpus[c, C_REF_SWITCH + j]
+    # -- what is followed ---------------------------------------------------------------------
 
     @cython.cfunc
     @cython.nogil
@@ -353,23 +274,6 @@ class Judge(Reader):
         for j in range(C_KNOW, C_TWO_SLOT):
             self.cpus[c, j] = 0
         self.cpus[c, C_KNOW] = know
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(check=False)
-    def settle(
-        self,
-        fact: cython.longlong,
-        c: cython.Py_ssize_t,
-        s: cython.Py_ssize_t,
-        owner: cython.longlong,
-    ) -> cython.Py_ssize_t:
-        """Task s's switch-outs with the guest loaded, all since its last kvm_entry, are decided."""
-        n: cython.Py_ssize_t = self.emit_task(fact, c, s, owner, T_REF_SAVE)
-        if n >= 0:
-            self.out[n, O_COUNT] = self.tasks[s, T_PENDING]
-        self.tasks[s, T_PENDING] = 0
-        return n
 
     @cython.cfunc
     @cython.nogil

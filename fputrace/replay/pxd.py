@@ -19,8 +19,19 @@ from pathlib import Path
 from fputrace.events import Kind
 from fputrace.replay import layout
 
-MODULES = ("loop", "judge", "probed", "sections", "lives", "swaps", "costs", "ledger", "reader")
-IMPORTED = ("ledger", "reader")
+MODULES = (
+    "loop",
+    "judge",
+    "probed",
+    "sections",
+    "lives",
+    "swaps",
+    "costs",
+    "ledger",
+    "reader",
+    "proofs",
+)
+IMPORTED = ("ledger", "reader", "proofs")
 """Those whose class another loop calls without Python in between: declared in the ``.pxd``."""
 
 
@@ -34,7 +45,8 @@ def _c_type(annotation: ast.expr | None) -> str:
 
 def _class(node: ast.ClassDef) -> list[str]:
     """A class as another loop has to know it: its members, and what it can call in C."""
-    lines = [f"cdef class {node.name}:"]
+    bases = ", ".join(map(ast.unparse, node.bases))
+    lines = [f"cdef class {node.name}{bases and f'({bases})'}:"]
     for item in node.body:
         if isinstance(item, ast.AnnAssign):
             lines.append(f"    cdef {_c_type(item.annotation)} {ast.unparse(item.target)}")
@@ -75,10 +87,11 @@ def main() -> int:
         target = folder / f"{module}.pxd"
         source = (folder / f"{module}.py").read_text(encoding="utf-8")
         fresh = text(source, module in IMPORTED)
+        if target.exists() and target.read_text(encoding="utf-8") == fresh:
+            continue  # one that is touched is compiled again
         if "--check" in sys.argv[1:]:
-            if not target.exists() or target.read_text(encoding="utf-8") != fresh:
-                sys.stderr.write(f"{target.name} is old: run python -m fputrace.replay.pxd\n")
-                stale = 1
+            sys.stderr.write(f"{target.name} is old: run python -m fputrace.replay.pxd\n")
+            stale = 1
         else:
             target.write_text(fresh, encoding="utf-8")
     return stale

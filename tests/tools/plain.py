@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from fputrace.replay import costs, judge, ledger, lives, probed, reader, sections, swaps
+from fputrace.replay import costs, judge, ledger, lives, probed, proofs, reader, sections, swaps
 
-FOLLOWERS = (reader, judge, lives, probed, sections, swaps, ledger, costs)
+FOLLOWERS = (reader, proofs, judge, lives, probed, sections, swaps, ledger, costs)
 """What :mod:`fputrace.following` runs, the modules that others import first."""
 
 
@@ -35,5 +35,5 @@ def follow_in_plain(monkeypatch: pytest.MonkeyPatch, loops: Iterable[ModuleType]
         module = plain(loop)
         monkeypatch.setitem(sys.modules, loop.__name__, module)
         name = loop.__name__.rpartition(".")[2]
-        if loop is not reader:
+        if loop not in (reader, proofs):
             monkeypatch.setattr(f"fputrace.following.{name}", module)
