@@ -38,6 +38,7 @@ _LARGEST_RATIO = 1024
 """Text does not compress better than this; what claims to is damaged or hostile."""
 
 _NO_STRING = 0xFFFFFFFF
+_MOST_SECTIONS = 1 << 16  # a recording has 20, and one for each instance
 
 _STATS = re.compile(rb"^(CPU|entries|read events):\s*(\d{1,9})", re.M)
 
@@ -227,10 +228,13 @@ def _printk(container: Container, option: Option) -> bytes:
 def _walk_sections(container: Container, start: int) -> Iterator[tuple[int, int, int, int]]:
     """Id, offset, size and string id of every section: they lie back to back from `start` on.
 
-    The last one may reach beyond the file.  Ends where something else stands.
+    The last one may reach beyond the file.  Ends where something else stands, and behind
+    _MOST_SECTIONS: zeros behind a recording read like sections without anything in them.
     """
     at = start
-    while at + 16 <= container.source.size:
+    for _ in range(_MOST_SECTIONS):
+        if at + 16 > container.source.size:
+            return
         cursor = Cursor(container.source, at, container.big)
         number, _flags, name = cursor.u16("id"), cursor.u16("flags"), cursor.u32("string id")
         if number > LARGEST_SECTION:

@@ -383,7 +383,7 @@ def _choose(root: str, shown: str, asked: Asked) -> tuple[_Found, str | None]:
     if len(others) == 1:
         return others[0], None  # what is wrong with it, opening it says
     if not others:
-        raise FormatError("no file is in it", path=shown, hint=_NOTHING)
+        raise FormatError("no recording is in it, nor any other file", path=shown, hint=_NOTHING)
     raise FormatError(
         f"no recording is in it, only {len(others):,} other files: {_names_of(others)}",
         path=shown,

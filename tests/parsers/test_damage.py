@@ -5,13 +5,15 @@ The default run tries each fourth byte, ``-m long`` each.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fputrace.errors import TraceError
-from fputrace.parsers import open_trace
+from fputrace.parsers import container7, open_trace
 from tests.fuzz.sandbox import run_all
 from tests.writers import Compression, TraceWriter
 
@@ -156,3 +158,27 @@ def test_a_cpu_is_in_the_table_once(tmp_path: Path) -> None:
     path.write_bytes(data.replace(four, (3).to_bytes(4, "little") + four[4:]))
     with pytest.raises(TraceError, match="twice"):
         open_trace(path)
+
+
+def test_zeros_behind_a_recording_are_not_walked_to_their_end(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gigabyte of them costs nothing to send, and 64 million empty sections to look at."""
+    path = tmp_path / "trace.dat"
+    path.write_bytes((samples / "5.2.1-pinned" / "trace.dat").read_bytes())
+    with open_trace(path) as trace:
+        wanted = [len(block) for block in trace.blocks()]
+    os.truncate(path, path.stat().st_size + (1 << 30))
+    seen = 0
+
+    def count(*arguments: Any) -> Iterator[tuple[int, int, int, int]]:
+        nonlocal seen
+        for section in walk_sections(*arguments):
+            seen += 1
+            yield section
+
+    walk_sections = container7._walk_sections
+    monkeypatch.setattr(container7, "_walk_sections", count)
+    with open_trace(path) as trace:
+        assert [len(block) for block in trace.blocks()] == wanted
+    assert 10 < seen <= 1 << 16
