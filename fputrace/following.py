@@ -87,14 +87,16 @@ class Judged(Follower):
 
     AGAIN: ClassVar[Mapping[str, int]] = {
         "regs_activated": JudgeCpu.LAST_ACT_TS,
+        "x86_fpu": JudgeCpu.LAST_ACT_TS,
         "regs_deactivated": JudgeCpu.LAST_SAVE_TS,
         "kvm_fpu": JudgeCpu.LAST_KVM_FPU_TS,
     }
 
     TOLD: ClassVar[Mapping[str, tuple[int, ...]]] = {
-        # A save of its own and its predecessor's tail: neither kind of filter leaves it out, though
-        # all its restores may have been elided.
-        "regs_activated": (Told.RESTORE, Told.SAVE | Told.TAIL),
+        "regs_activated": (Told.RESTORE,),
+        # A save of its own and its predecessor's tail: no filter of tasks leaves it out, though all
+        # its restores may have been elided.
+        "x86_fpu": (Told.RESTORE, Told.SAVE | Told.TAIL),
         "regs_deactivated": (Told.SAVE,),
         "kvm_fpu": (Told.KVM_FPU,),
         "kvm_entry": (Told.KVM_ENTRY,),

@@ -83,7 +83,7 @@ RULE = Rule(
         Step("event", "and they still were the task's: nothing had been restored"),
     ),
     say=say,
-    shown_again=((Fact.SAVE_UNUSED, "regs_activated"),),
+    shown_again=((Fact.SAVE_UNUSED, "x86_fpu"),),
     one_cpu=True,
     price=price,
     moves=(1, 0),

@@ -19,8 +19,9 @@ No recording shows it. The scenario in tests/rules/test_probed.py lets 60 micros
 `kernel_fpu_begin_mask` and `kernel_fpu_end`.
 
 ## When it can be wrong
-Interrupts count with the section they came in, and so does what the probes themselves cost; under
-emulation everything is slow. The judgement is yours: it is a fact about time, not a fault.
+Interrupts count with the section they came in, one that came between the probe and the section
+too, and so does what the probes themselves cost; under emulation everything is slow. The judgement
+is yours: it is a fact about time, not a fault.
 
 ## References
 * `kernel_fpu_begin_mask()` in arch/x86/kernel/fpu/core.c.
@@ -40,8 +41,9 @@ def check(rows: Rows, _generation: str) -> Check:
 def say(case: Case) -> str:
     """How often."""
     return (
-        f"The kernel used the FPU {case.times} for more than 50 us without a break while "
-        f"{case.comm} was running: preemption was off as long."
+        f"From the call of kernel_fpu_begin() to that of kernel_fpu_end() more than 50 us passed "
+        f"{case.times} while {case.comm} was running: preemption was off for the section, whatever "
+        "interrupts took of it."
     )
 
 

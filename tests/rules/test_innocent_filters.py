@@ -15,6 +15,7 @@ import pytest
 
 import fputrace
 from fputrace.findings import Analysis, Status
+from fputrace.generation import EAGER
 from tests.rules.scenario import HOG, OTHER, RELEASES, VCPU, Story, Task, accused, row
 from tests.rules.test_lives import CHILD
 
@@ -144,6 +145,8 @@ FILTERS = {
     "set_event_pid": lambda: tasks(VCPU, HOG),
     "x86_fpu of HOG": lambda: printed_by("x86_fpu", HOG),
     "x86_fpu of VCPU": lambda: printed_by("x86_fpu", VCPU),
+    "activations of HOG": lambda: printed_by("x86_fpu_regs_activated", HOG),
+    "activations of VCPU": lambda: printed_by("x86_fpu_regs_activated", VCPU),
     "kvm_fpu of HOG": lambda: printed_by("kvm_fpu", HOG),
     "kvm_fpu load": lambda: only("kvm_fpu", "load", 1),
     "kvm_fpu unload": lambda: only("kvm_fpu", "load", 0),
@@ -158,6 +161,8 @@ FILTERS = {
 def test_a_filter_proves_nothing(
     generation: str, how: str, story: Callable[[Story], None], tmp_path: Path
 ) -> None:
+    if how.startswith("activations of") and generation in EAGER:
+        pytest.skip("printed under the pid of the task before: such a filter is not seen through")
     analysis = told(story, generation, FILTERS[how](), tmp_path)
     assert confirmed(analysis) <= SHIPPED.get(generation, set()), accused(analysis)
 

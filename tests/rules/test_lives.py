@@ -55,6 +55,8 @@ def child_saved(s: Story) -> None:
     s.event("sched_migrate_task", pid=KTHREAD.pid)
     s.switch(HOG, save=True)
     s.restore()
+    s.switch(CHILD)
+    s.restore()  # its activations are recorded
     s.switch(OTHER)
     s.restore()
     s.switch(KTHREAD)
