@@ -96,7 +96,9 @@ class Indexer:
         self.where = where
         self.top = top
         self.found = Index()
-        self.looks = Look(source, form, quick), Look(source, form, quick)
+        self.look = Look(source, form, quick)
+        self.beside: Look | None = None  # a text that is short needs none
+        self.quick = quick
         self.at = 0
         """Where the last line ended that was looked through."""
         self.number = 1
@@ -118,24 +120,24 @@ class Indexer:
         if begun is not None:
             self._adopt(begun)
         size = self.source.size
-        one, other = self.looks
         while self.at < size:
             start, length = self.at, size - self.at
             middle = stop = self._cut(start + min(STRETCH, length))
             if length > ALONE:
                 middle = self._cut(start + min(STRETCH, length // 2))
                 stop = self._cut(min(middle + STRETCH, size))
-                helper = Beside(other, middle, stop)
+                self.beside = self.beside or Look(self.source, self.form, self.quick)
+                helper = Beside(self.beside, middle, stop)
                 helper.start()
                 try:
-                    self._through(one, middle)
+                    self._through(middle)
                 except BaseException:
                     helper.halt()
                     raise
                 helper.join()
                 if self.at == middle:
-                    self._adopt(other)
-            self._through(one, stop)
+                    self._adopt(self.beside)
+            self._through(stop)
             if self.at < stop:
                 break  # the last line has no end
         self._finish()
@@ -146,11 +148,11 @@ class Indexer:
         stop = next_line(self.source, at)
         return self.source.size if stop < 0 else stop
 
-    def _through(self, look: Look, stop: int) -> None:
+    def _through(self, stop: int) -> None:
         """Look through all up to `stop`, also what takes plain Python."""
         while self.at < stop:
-            look.through(self.at, stop)
-            self._adopt(look)
+            self.look.through(self.at, stop)
+            self._adopt(self.look)
             if self.at < stop and not self._plain():
                 return
 
