@@ -295,7 +295,10 @@ class _PerfPass(Pass):
 
     def blocks(self) -> Iterator[EventBlock]:
         """As the base, with the names that COMM and FORK records tell at the end."""
-        yield from super().blocks()
+        try:
+            yield from super().blocks()
+        finally:
+            self.plan.index.forget()
         told, comms = self.plan.index.told, self.trace.comms
         for pid, (when, comm) in told.comms.items():
             if comm and pid and self.comm_times.get(pid, -1) <= when:

@@ -266,9 +266,14 @@ class Index:
             self._extend()
 
     def new_pass(self) -> None:
-        """Forget what was kept and counted: a pass reads anew."""
-        self._kept.clear()
+        """Forget what was read and counted: a pass reads anew."""
+        self.forget()
         self._counted = bytearray()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read."""
+        self._kept.clear()
+        self._rooms = []
 
     def count(self, granule: Granule) -> int:
         """Bytes that a pass has read when it comes to this granule, 0 where it was counted."""
@@ -311,7 +316,9 @@ class Index:
         self._next = max(segment.end, segment.told)
 
     def _room(self, length: int) -> memoryview:
-        """Bytes to read into.  They are used again once nothing looks at them any more."""
+        """Bytes to read into.  A granule's are used again once nothing looks at them any more."""
+        if length < self.size:
+            return view(np.empty(length, dtype=np.uint8))
         room = self._rooms.pop() if self._rooms else bytearray(self.size + 8)
         lent = np.frombuffer(room, dtype=np.uint8)
         weakref.finalize(lent, self._rooms.append, room)
