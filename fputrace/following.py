@@ -333,7 +333,6 @@ class Pass:
         self.counted = Counted(self, pricing.sizes) if counting else None
         self._probed: Followed | None = None
         self._sectioned: Sectioned | None = None
-        self.shown = Shown(self._last_seen, self._told)
         self._rows: list[NDArray[np.int64]] = []
         self._waiting_rows = 0
         self._latest: EventBlock | None = None
@@ -342,6 +341,11 @@ class Pass:
     def seen(self) -> dict[str, int]:
         """Evidence for the generation, by the names of replay.layout.Seen."""
         return {s.name: int(self.evidence[s]) for s in Seen if s is not Seen.WIDTH}
+
+    @property
+    def shown(self) -> Shown:
+        """What rules ask of this pass.  Kept, it would be a cycle, and the pass outlive its use."""
+        return Shown(self._last_seen, self._told)
 
     @property
     def fpstates(self) -> bool:
