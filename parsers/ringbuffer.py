@@ -128,17 +128,6 @@ def _u32(
 @cython.exceptval(check=False)
 @cython.boundscheck(False)
 @cython.wraparound(False)
-def _byte(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
-    """The byte at `at`."""
-    return data[at]
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
 def _number(
     data: cython.const[cython.uchar][::1],
     words: cython.const[cython.uint][::1],
@@ -454,33 +443,10 @@ def walk(
     done: cython.longlong
     with cython.nogil:
         done = _walk(
-            data,
-            words,
-            length,
-            serial,
-            geo,
-            state,
-            index_of,
-            table,
-            ips,
-            ip_mask,
-            comms,
-            ts,
-            pid,
-            kind,
-            flags,
-            event,
-            op,
-            raw,
-            row_end,
-            reports,
-            changes,
-            times,
-            ats,
-            sizes,
-            origins,
-            stop,
-        )
+            data, words, length, serial, geo, state, index_of, table, ips, ip_mask,
+            comms, ts, pid, kind, flags, event, op, raw, row_end, reports, changes,
+            times, ats, sizes, origins, stop,
+        )  # fmt: skip
     return done
 
 
@@ -750,10 +716,8 @@ def _walk(
                     flags[row] = 0
                     event[row] = -1
                     raw[row] = -1
-                    op[row * 4] = ABSENT
-                    op[row * 4 + 1] = ABSENT
-                    op[row * 4 + 2] = ABSENT
-                    op[row * 4 + 3] = ABSENT
+                    for field in range(4):
+                        op[row * 4 + field] = ABSENT
                     row += 1
                 op[row * 4 - 8] = -1 if state[BAD] else state[LOST_COUNT]
                 op[row * 4 - 7] = last
@@ -767,7 +731,7 @@ def _walk(
             kind[row] = cython.cast(cython.uchar, k)
             flags[row] = cython.cast(
                 cython.ushort,
-                _byte(data, payload + flags_off) | _byte(data, payload + count_off) << 8,
+                data[payload + flags_off] | data[payload + count_off] << 8,
             )
             event[row] = cython.cast(cython.int, index)
             raw[row] = _origin(origins, entry, payload, state) if stop else serial << 32 | at
