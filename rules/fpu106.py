@@ -24,7 +24,8 @@ the switch, and at B's switch-out its `regs_deactivated`.
 ## When it can be wrong
 A task whose first use of the FPU (`x86_fpu_activate_state`) fell into the stay is left out.
 Judged only where the switch-in was in sight. Confirmed only if the CPU shows a `regs_activated`
-again later.
+again later, and if the task before has printed one: a filter by pid hides a restore that is
+printed under its pid.
 
 ## References
 * `__switch_to()` in arch/x86/kernel/process_64.c, `switch_fpu_prepare()` and

@@ -541,7 +541,8 @@ class Judge(Proofs):
                             and not cpus[c, C_STAY_INIT]
                         ):
                             bits |= F_SAVE_NO_RESTORE
-                            if not cpus[c, C_STAY_TOLD] & 1:
+                            # The restore is printed under the pid of the task before.
+                            if cpus[c, C_STAY_TOLD] != 3:
                                 bits |= untold << COSTS_SHIFT
                     else:
                         if op1 == 0:

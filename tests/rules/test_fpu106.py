@@ -29,8 +29,13 @@ NEEDS = ("x86_fpu_regs_activated", "x86_fpu_regs_deactivated", "sched_switch")
 
 
 def no_switch_fpu_finish(s: Story) -> None:
-    """__switch_to() leaves switch_fpu_finish() out; switch_fpu_prepare() saves all the same."""
+    """__switch_to() leaves switch_fpu_finish() out; switch_fpu_prepare() saves all the same.
+
+    A restore is printed under the pid of the task before: HOG's was seen, no filter hides them.
+    """
     s.begin(OTHER)
+    s.switch(HOG)
+    s.switch(OTHER)
     s.switch(HOG)
     s.switch(OTHER, restore=False)
     s.moment()

@@ -15,7 +15,6 @@ import pytest
 
 import fputrace
 from fputrace.findings import Analysis, Status
-from fputrace.generation import EAGER
 from tests.rules.scenario import HOG, OTHER, RELEASES, VCPU, Story, Task, accused, row
 from tests.rules.test_lives import CHILD
 
@@ -161,8 +160,6 @@ FILTERS = {
 def test_a_filter_proves_nothing(
     generation: str, how: str, story: Callable[[Story], None], tmp_path: Path
 ) -> None:
-    if how.startswith("activations of") and generation in EAGER:
-        pytest.skip("printed under the pid of the task before: such a filter is not seen through")
     analysis = told(story, generation, FILTERS[how](), tmp_path)
     assert confirmed(analysis) <= SHIPPED.get(generation, set()), accused(analysis)
 
