@@ -11,7 +11,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fputrace.events import ABSENT, KINDS, EventFormat, FormatField, Kind, Loss, Trace
+from fputrace.events import (
+    ABSENT,
+    KINDS,
+    EventFormat,
+    FormatField,
+    Kind,
+    Loss,
+    ProbeDefinition,
+    Sidecar,
+    Trace,
+)
 
 SCHEMA_VERSION = 1
 """Of the metadata and the rows; a reader refuses what is newer than itself."""
@@ -90,6 +100,7 @@ def to_plain(trace: Trace) -> dict[str, Any]:
         "notes": [text_of(note) for note in trace.notes],
         "limits": [text_of(limit) for limit in trace.limits],
         "broken": [text_of(note) for note in trace.broken],
+        "sidecar": None if trace.sidecar is None else _sidecar_to_plain(trace.sidecar),
     }
 
 
@@ -150,7 +161,49 @@ def from_plain(plain: Any, path: str, form: str) -> Trace:
         setattr(trace, key, [_string(item, key) for item in _list(table, key)])
     if "broken" in table:
         trace.broken = [_string(item, "broken") for item in _list(table, "broken")]
+    if table.get("sidecar") is not None:
+        trace.sidecar = _sidecar_from_plain(table["sidecar"])
     return trace
+
+
+def _sidecar_to_plain(sidecar: Sidecar) -> dict[str, Any]:
+    return {
+        "probes": {
+            text_of(key): {
+                "function": text_of(probe.function),
+                "returns": probe.returns,
+                "fetches": {text_of(name): text_of(fetch) for name, fetch in probe.fetches.items()},
+            }
+            for key, probe in sidecar.probes.items()
+        },
+        "kthreads": sorted(sidecar.kthreads),
+        "xsave_sizes": {str(bit): size for bit, size in sidecar.xsave_sizes.items()},
+    }
+
+
+def _sidecar_from_plain(plain: Any) -> Sidecar:
+    table = _table(plain, "sidecar")
+    probes = {}
+    for key, probe in _table(table.get("probes"), "sidecar").items():
+        made = _table(probe, "sidecar")
+        if type(made.get("returns")) is not bool:
+            raise MalformedError("sidecar has a probe whose `returns` is neither true nor false")
+        probes[key] = ProbeDefinition(
+            _string(made.get("function"), "sidecar"),
+            made["returns"],
+            {
+                name: _string(fetch, "sidecar")
+                for name, fetch in _table(made.get("fetches"), "sidecar").items()
+            },
+        )
+    return Sidecar(
+        probes,
+        frozenset(_integer(pid, "sidecar") for pid in _list(table, "kthreads")),
+        {
+            _number(bit): _integer(size, "sidecar", 1, (1 << 20) - 1)
+            for bit, size in _table(table.get("xsave_sizes"), "sidecar").items()
+        },
+    )
 
 
 # An event's format, a loss, names of tasks

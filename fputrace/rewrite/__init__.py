@@ -24,13 +24,17 @@ class Redacted(NamedTuple):
 
     def facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         """What lies beside the recording (:mod:`fputrace.rewrite.beside`) with new names."""
-        tasks = facts.get("tasks")
-        if isinstance(tasks, list):
-            renamed = [
-                [pid, tgid, self.names.comm(str(comm)), flags] for pid, tgid, comm, flags in tasks
+        from fputrace.rewrite.names import has_address
+
+        kept = dict(facts)
+        if isinstance(facts.get("tasks"), list):
+            kept["tasks"] = [
+                [pid, tgid, self.names.comm(str(comm)), flags]
+                for pid, tgid, comm, flags in facts["tasks"]
             ]
-            return {**facts, "tasks": renamed}
-        return facts
+        if isinstance(facts.get("probes"), list):
+            kept["probes"] = [line for line in facts["probes"] if not has_address(str(line))]
+        return kept
 
 
 def redact(

@@ -17,6 +17,7 @@ LONGEST_COMM = 15
 """TASK_COMM_LEN without its NUL (include/linux/sched.h)."""
 
 _KERNEL_OWN = re.compile(r"<idle>|<\.\.\.>|swapper(/\d{1,4})?|")
+_ADDRESS = re.compile(r"0x[0-9a-f]{9,}", re.IGNORECASE)
 _PATH = re.compile(r"(?=.*/).*?([^/]*)", re.S)
 
 _LEAST_KERNEL = 0xFF00_0000_0000_0000
@@ -38,6 +39,11 @@ _NEW_TEXT = {_TEXT: 0xFFFF_FFFF_2000_0000, _MODULES: 0xFFFF_FFFF_6000_0000}
 _NEW_USER = 0x1000_0000_0000
 _NEW_KERNEL = 0xFFFF_8000_0000_0000
 _NEW_32 = 0x0100_0000
+
+
+def has_address(text: str) -> bool:
+    """Whether a probe's definition, or a part of one, names a place in memory."""
+    return bool(_ADDRESS.search(text))
 
 
 class Names:

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import IO, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from fputrace.events import ABSENT, KINDS, EventBlock, Kind, Loss, Trace
 from fputrace.rewrite.fields import is_address, is_comm
-from fputrace.rewrite.names import Names
+from fputrace.rewrite.names import Names, has_address
 
 _U64 = (1 << 64) - 1
 _HEX = re.compile(r"(?<![0-9A-Za-z_])(0x)?([0-9a-f]{8,16})(?![0-9A-Za-z_])")
@@ -229,7 +229,19 @@ def renamed(trace: Trace, names: Names) -> Trace:
     view.guests = {tid: (names.host(name), cpu) for tid, (name, cpu) in trace.guests.items()}
     view.guest_ids = {number: names.host(name) for number, name in trace.guest_ids.items()}
     view.symbols = {name: names.pointer(address) for name, address in trace.symbols.items()}
+    if trace.sidecar is not None:
+        view.sidecar = replace(
+            trace.sidecar,
+            probes={
+                key: replace(probe, fetches=_without_addresses(probe.fetches))
+                for key, probe in trace.sidecar.probes.items()
+            },
+        )
     return view
+
+
+def _without_addresses(fetches: Mapping[str, str]) -> dict[str, str]:
+    return {name: fetch for name, fetch in fetches.items() if not has_address(fetch)}
 
 
 class _Renamer:

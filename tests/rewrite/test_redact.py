@@ -339,7 +339,10 @@ def test_what_lies_beside_a_recording_goes_along(
     """The sidecar of fputrace record: its probes and kernel threads count, its names do not."""
     path = Path(shutil.copy(CORRUPTION, tmp_path / "in.dat"))
     facts = {
-        "probes": ["p:fpu/save save_fpregs_to_fpstate fpu=%di:x64"],
+        "probes": [
+            "p:fpu/save save_fpregs_to_fpstate fpu=%di:x64",
+            "p:fpu/there 0xffffffff81234567",
+        ],
         "tasks": [[92, 92, "househog", 0], [10, 10, "rcu_preempt", PF_KTHREAD]],
         "recorder": "trace-cmd",
         "clock": "mono",
@@ -357,6 +360,7 @@ def test_what_lies_beside_a_recording_goes_along(
             assert "fpu:save" in trace.sidecar.probes
         beside = Path(f"{out}{SUFFIX}").read_text()
         assert ("house" in beside) == (verb == "cut")
+        assert ("81234567" in beside) == (verb == "cut")
         assert "housearg" not in beside
 
 
