@@ -46,6 +46,7 @@ BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
 NEWLINES = cython.declare(cython.ulonglong, 0x0A0A0A0A0A0A0A0A)
 ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
 HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
+FARTHEST = cython.declare(cython.longlong, 256)  # column of a CPU, and less than PADDING
 
 
 @cython.cfunc
@@ -135,7 +136,7 @@ def _task(
         p -= 1
     if p == stop or stop - p > 40:
         return False
-    if g[DASH] and d[p] == 41:  # a thread group, `(  123)` or `(-------)`
+    if g[DASH] and p > line and d[p] == 41:  # a thread group, `(  123)` or `(-------)`
         stop = p
         p -= 1
         if d[p] == 45:
@@ -359,7 +360,7 @@ def _unbracketed(
     p: cython.longlong = colon - 1
     while p > line and (_digit(d, p) or d[p] == 46):
         p -= 1
-    if d[p] != 32 or colon - p > 24 or _time(d, p + 1, g, s) != colon:
+    if p < line or d[p] != 32 or colon - p > 24 or _time(d, p + 1, g, s) != colon:
         return -1
     end = p
     while p > line and d[p] == 32:
@@ -414,10 +415,11 @@ def prefix(
         if q >= 0:
             return q
     p = line
-    while p - line < 256:
+    while p - line < FARTHEST:
         while d[p] != mark and d[p] != 10:
             p += 1
-        if d[p] == 10:
+        # Farther behind blanks, the next line's may be sought there, behind the buffer.
+        if d[p] == 10 or p - line >= FARTHEST:
             return -1
         q = _bracketed(d, line, p, g, s) if g[BRACKET] else _unbracketed(d, line, p, g, s)
         if q >= 0:

@@ -284,3 +284,45 @@ def test_bad_literals_do_not_run_over_the_buffer(tmp_path: Path) -> None:
         kinds = np.concatenate([block.kind for block in trace.blocks()]).tolist()
     assert kinds.count(30) == 3
     assert [loss.severity for loss in trace.losses] == ["damaged"]
+
+
+class _Exact(bytes):
+    """Bytes with none before them: C has no index from the end."""
+
+    def __getitem__(self, at: Any) -> Any:
+        assert isinstance(at, slice) or at >= 0
+        return super().__getitem__(at)
+
+
+@pytest.mark.parametrize(
+    ("line", "bracket", "dash"),
+    [
+        (b") [000] d... 1.000000: foo: x\n", 1, 1),
+        (b"[000] d... 1.000000: foo: x\n", 1, 1),
+        (b":x\n", 0, 0),
+        (b" : 1.000000: x\n", 0, 1),
+        # Where it has its CPU the next line's is sought first.
+        (b" " * 400 + b"sh-1 [000] d... 1.000000: foo: x\n", 1, 1),
+        (b" " * 400 + b"sh-1 0d... 1.000000: foo: x\n", 0, 1),
+    ],
+)
+def test_no_line_is_read_beyond_its_buffer(
+    line: bytes, bracket: int, dash: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    geometry, state = [0] * textlayout.GEOMETRY, [0] * textlayout.STATE
+    geometry[textlayout.BRACKET], geometry[textlayout.DASH] = bracket, dash
+    plain: Any = uncompiled(monkeypatch, textprefix, False)
+    assert plain.prefix(_Exact(line + bytes(textlayout.PADDING)), 0, geometry, state) == -1
+    assert state[textlayout.COLUMN] == 0
+
+
+def test_a_line_far_behind_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = text.TextEvent(0, 10**9, 7, "sh", "kvm_entry", "vcpu 0, rip 0x1", "d..2.")
+    lines = [text.report(usual, 6, flags=True)] * 4
+    lines += [" " * 3000 + lines[0], "x" * 900, *lines, "x"]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of(lines))
+    monkeypatch.setattr(textlook, "CHUNK", 4096)
+    told = everything(path)
+    assert sum(map(len, told["ts"])) == 9
+    assert_same(told, in_plain_python(path, monkeypatch))
