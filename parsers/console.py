@@ -26,7 +26,14 @@ from fputrace.parsers.dump import Dump, Place
 from fputrace.parsers.latency import FRONT, OWN_LOSS, Line, line_of
 from fputrace.parsers.mail import unflowed
 from fputrace.parsers.textevents import names_in
-from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped
+from fputrace.parsers.wrapped import (
+    MAX_LINE,
+    MOST_OTHERS,
+    OTHERS_AN_EVENT,
+    Copy,
+    Unwrapped,
+    refuse_endless,
+)
 
 _BEGIN = re.compile(rb"Dumping ftrace (?:instance (?P<name>\S{1,64}+) )?+buffer(?::| \(skipping)")
 _RULE = re.compile(rb"-{20,60}+")
@@ -79,7 +86,10 @@ _WHAT_TO_RECORD = (
 class _Reader:
     """Goes through the lines of a log and keeps the longest dump."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.left = MOST_OTHERS
+        """Lines that may still be no events."""
         self.best: Dump | None = None
         self.now: Dump | None = None
         self.spare: Copy | None = None
@@ -167,6 +177,10 @@ class _Reader:
             self.now.dropped += 1
             self.now.holes += 1
             line = line[dropped.end() :]
+        self.left -= 1 + (len(line) >> 7)
+        if self.left < 0:
+            _refuse(self, self.path)  # what knows better
+            raise refuse_endless(number, self.path)
         front = FRONT.match(line)
         assert front is not None  # it matches nothing, too
         body = line[front.end() :]
@@ -189,6 +203,7 @@ class _Reader:
 
     def event(self, event: Line, number: int, signs: bytes) -> None:
         absolute = event.time is None
+        self.left += 1 + OTHERS_AN_EVENT
         dump = self.now
         if dump is None or dump.closed or (dump.events and dump.absolute != absolute):
             if absolute and not signs and not self.pasted and not self.dumps and dump is None:
@@ -334,9 +349,10 @@ def read_console(lines: Iterable[tuple[bytes, bool]], path: str) -> Unwrapped | 
     Raises
     ------
     FormatError
-        The buffer was empty when it was dumped, or the trace is in a form without tasks.
+        The buffer was empty when it was dumped, the trace is in a form without tasks, or nearly
+        all of a long text is no trace.
     """
-    reader = _Reader()
+    reader = _Reader(path)
     try:
         reader.read(lines)
         best = None if reader.plain else reader.best

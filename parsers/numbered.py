@@ -17,7 +17,7 @@ _LEAST = 3  # numbered lines that are none by chance
 _PIECE = 1 << 16
 
 # `12:` of grep -n, `12-` of its context, blanks and a tab of cat -n and nl.
-_NUMBER = re.compile(rb"[ ]{0,12}(\d{1,12})[:\t-]")
+_NUMBER = re.compile(rb"^[ ]{0,12}(\d{1,12})[:\t-]", re.MULTILINE)
 
 
 def without_numbers(fd: int) -> int | None:
@@ -57,10 +57,9 @@ def _stripped(fd: int, numbered: bool) -> Iterator[bytes]:
     """The text in pieces that are lines, or parts of long ones."""
     with open(fd, "rb", closefd=False) as stream:
         stream.seek(0)
+        stream.seek(len(codecs.BOM_UTF8) if stream.read(3) == codecs.BOM_UTF8 else 0)
         begins = True
-        piece = stream.readline(_PIECE).removeprefix(codecs.BOM_UTF8)
-        while piece:
-            found = _NUMBER.match(piece) if numbered and begins else None
-            yield piece if found is None else piece[found.end() :]
+        while piece := stream.read(_PIECE) + stream.readline(_PIECE):
+            at = 0 if begins else piece.find(b"\n") + 1 or len(piece)
+            yield piece[:at] + (_NUMBER.sub(b"", piece[at:]) if numbered else piece[at:])
             begins = piece.endswith(b"\n")
-            piece = stream.readline(_PIECE)

@@ -14,7 +14,15 @@ from collections.abc import Iterator
 
 from fputrace.errors import FormatError
 from fputrace.parsers.textlines import FORMS, LARGEST_PREFIX, Form, read_perf_lost, read_prefix
-from fputrace.parsers.wrapped import MAX_LINE, Copy, Unwrapped, lines_of
+from fputrace.parsers.wrapped import (
+    MAX_LINE,
+    MOST_OTHERS,
+    OTHERS_AN_EVENT,
+    Copy,
+    Unwrapped,
+    lines_of,
+    refuse_endless,
+)
 
 _HEAD = 1 << 16  # bytes whose lines tell which options were given
 _VOTES = 100  # lines of them that are enough
@@ -45,10 +53,11 @@ def refuse_dump(fd: int, path: str) -> None:
         )
 
 
-def read_script(fd: int) -> Unwrapped | None:
+def read_script(fd: int, path: str) -> Unwrapped | None:
     """The text of a file as perf script prints it usually; None when there is nothing to do.
 
-    Raises OSError when the file cannot be read or the copy not be written.
+    Raises OSError when the file cannot be read or the copy not be written, FormatError when nearly
+    all of a long text is no event.
     """
     head = os.pread(fd, _HEAD, 0)
     lines = head.split(b"\n")[:-1]
@@ -59,8 +68,12 @@ def read_script(fd: int) -> Unwrapped | None:
     if not (deltas or places):
         return None
     copy = Copy()
+    left = MOST_OTHERS
     try:
-        for number, (line, whole) in enumerate(_rewritten(fd, form, deltas, places), 1):
+        for number, (line, whole, event) in enumerate(_rewritten(fd, form, deltas, places), 1):
+            left += OTHERS_AN_EVENT if event else -1 - (len(line) >> 7)
+            if left < 0:
+                raise refuse_endless(number, path)
             if whole:
                 copy.line(line + b"\n", number)
             else:
@@ -116,8 +129,10 @@ def _place_of(text: bytes) -> int | None:
     return hit.start() if hit is not None else None
 
 
-def _rewritten(fd: int, form: Form, deltas: bool, places: bool) -> Iterator[tuple[bytes, bool]]:
-    """(line, whether it has an end) for each line of the file."""
+def _rewritten(
+    fd: int, form: Form, deltas: bool, places: bool
+) -> Iterator[tuple[bytes, bool, bool]]:
+    """(line, whether it has an end, whether it is an event) for each line of the file."""
     now = 0
     for line, ended in lines_of(fd):
         # Of one that is too long the rest is missing, which no field needs.
@@ -139,4 +154,4 @@ def _rewritten(fd: int, form: Form, deltas: bool, places: bool) -> Iterator[tupl
                     shown,
                     text[hit.end("frac") :],
                 )
-        yield text, whole
+        yield text, whole, prefix is not None

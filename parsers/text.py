@@ -22,7 +22,7 @@ from fputrace.parsers.textindex import Index, look_through
 from fputrace.parsers.textlines import Form, form_of, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
 from fputrace.parsers.textprograms import Programs
-from fputrace.parsers.wrapped import Unwrapped, unwrap
+from fputrace.parsers.wrapped import MOST_OTHERS, Unwrapped, refuse_endless, unwrap
 
 _HEAD = 1 << 18  # bytes whose lines vote for a form
 _SAMPLE = 200  # events decoded before the first block
@@ -130,7 +130,7 @@ def _passes(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
 
 def _find_form(source: Source) -> tuple[Form, list[bytes]]:
     """The form most lines have, and the first lines that have it; FormatError when none has any."""
-    at = 0
+    at = looked = 0
     first: list[bytes] = []
     while at < source.size:
         piece = source.read_known(at, min(_SEARCH if at else _HEAD, source.size - at), "lines")
@@ -142,6 +142,9 @@ def _find_form(source: Source) -> tuple[Form, list[bytes]]:
             return best, list(islice(own, _SAMPLE))
         if at + len(piece) >= source.size:
             break
+        looked += len(lines) + (len(piece) >> 7)
+        if looked > MOST_OTHERS:
+            raise refuse_endless(looked, source.path)
         # The last line goes on in the next piece; one without an end is not searched twice.
         at += max(len(piece) - len(lines[-1]), len(piece) // 2)
     _refuse(source, first)

@@ -28,6 +28,7 @@ from fputrace.parsers.textlines import (
 )
 from fputrace.parsers.textlook import CHUNK, Beside, Look, Run, next_line
 from fputrace.parsers.textmeta import Header
+from fputrace.parsers.wrapped import MOST_OTHERS, OTHERS_AN_EVENT, refuse_endless
 
 STRETCH = 1 << 28
 """Bytes that one of two threads looks through, at most, while the other is at the next so many."""
@@ -108,6 +109,7 @@ class Indexer:
         self.last: dict[int, Seen] = {}
         self.waiting: dict[int, list[int]] = {}
         self.latest: dict[int, int] = {}
+        self.others = 0
         self.told = 0
         self.text = (0, b"")
         """Some of the file, and where it stands: lines that are no events come in crowds."""
@@ -115,7 +117,8 @@ class Indexer:
     def run(self, begun: Look | None = None) -> Index:
         """The index, where some of the file may have been looked through already.
 
-        Raises ReadError when the file fails, ColumnsError when quick was wrong.
+        Raises ReadError when the file fails, FormatError when nearly all of a long text is no
+        event, ColumnsError when quick was wrong.
         """
         if begun is not None:
             self._adopt(begun)
@@ -283,6 +286,9 @@ class Indexer:
 
     def _other(self, line: bytes) -> None:
         """A line that is no event."""
+        self.others += 1 + (len(line) >> 7)
+        if self.others > MOST_OTHERS + OTHERS_AN_EVENT * self.events:
+            raise refuse_endless(self.number, self.source.path)
         if not line.strip() or line.startswith(b"\t"):  # perf prints call chains so
             return
         found = self.found

@@ -8,7 +8,6 @@ then reads like any other.  The copy is streamed; it is never larger than a few 
 from __future__ import annotations
 
 import codecs
-import io
 import json
 import os
 import re
@@ -23,6 +22,15 @@ from fputrace.errors import FormatError, ReadError
 
 MAX_LINE = 8192
 """Bytes of a line that are looked at; ``printk`` itself stops at 1024."""
+
+MOST_OTHERS = 1 << 21
+"""Lines of a text, beside its events, that are looked through; one of n bytes counts 1 + n // 128.
+
+Each costs up to 8 us, or 4 us for 128 bytes of a long one: no text without events takes long.
+"""
+
+OTHERS_AN_EVENT = 128
+"""How many more there may be for each event: perf prints 127 lines of its call chain."""
 
 MAX_RUNS = 1 << 20
 """Runs of lines kept exactly; beyond, line numbers of messages are those of a line before."""
@@ -39,8 +47,15 @@ class LineMap:
         self._lines = 0
         self._step = 1
 
-    def add(self, original: int) -> None:
-        """The next line of the copy is line `original` of the input (both count from 1)."""
+    def add(self, original: int, more: int = 0) -> None:
+        """The next line of the copy is line `original` of the input (both count from 1).
+
+        So many `more` lines follow it in both.
+        """
+        self._add(original)
+        self._lines += more
+
+    def _add(self, original: int) -> None:
         self._lines += 1
         shift = original - self._lines
         if self._shift and (shift == self._shift[-1] or self._lines % self._step):
@@ -145,7 +160,7 @@ def _unwrap(fd: int, path: str) -> Unwrapped | None:
     if start.startswith(b"{"):
         return _read_json(fd, path)
     refuse_dump(fd, path)
-    return read_script(fd) or read_console(lines_of(fd), path)
+    return read_script(fd, path) or read_console(lines_of(fd), path)
 
 
 def _read_bare(fd: int, path: str) -> Unwrapped:
@@ -167,6 +182,18 @@ def chunks_of(fd: int) -> Iterator[bytes]:
     while piece := os.pread(fd, _CHUNK, offset):
         offset += len(piece)
         yield piece
+
+
+def refuse_endless(line: int, path: str) -> FormatError:
+    """The error for a text of which more lines than MOST_OTHERS are no events, up to `line`."""
+    return FormatError(
+        f"line {line}: up to here {MOST_OTHERS:,} lines are no events (a long one counts as "
+        f"several), beside {OTHERS_AN_EVENT} for each event; expected a trace, a dump of ftrace's "
+        "buffer on a console, or a mail that quotes one",
+        path=path,
+        hint="Cut the trace out: grep -n 'Dumping ftrace buffer\\|sched_switch: ' FILE tells its "
+        "lines, sed -n 'FIRST,LASTp' FILE > trace.txt takes them out.",
+    )
 
 
 def lines_of(fd: int) -> Iterator[tuple[bytes, bool]]:
@@ -280,9 +307,11 @@ def _scripts(fd: int) -> Iterator[tuple[Copy, bool, bool]]:
                 upto = len(rest) - _TAG_BYTES  # in a line that no trace has
             if len(head) < _CHUNK:
                 head += _unescape(rest[at:upto])
-            for text in io.BytesIO(rest[at:upto]):
-                copy.line(_unescape(text), line)
-                line += text.endswith(b"\n")
+            if upto > at:
+                ends = rest.count(b"\n", at, upto)
+                copy.lines.add(line, ends - rest.endswith(b"\n", at, upto))
+                copy.text(_unescape(rest[at:upto]))
+                line += ends
             at = upto
             if end < 0:
                 break

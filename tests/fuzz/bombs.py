@@ -109,6 +109,11 @@ def _lines_of_nothing(size: int) -> bytes:
     return b"# tracer: nop\n" + b"#\n" * (size // 2)
 
 
+def _lines_behind(line: bytes, head: str = "") -> Tree:
+    """Lines that say nothing, packed, behind a head."""
+    return _file(gzip.compress(head.encode() + line * (100 * MEBI // len(line)), 1))
+
+
 _SIZE = 300 * MEBI
 
 
@@ -316,6 +321,15 @@ BOMBS: Mapping[str, Callable[[], Tree]] = {
     "jsonl of 200,000 keys": _jsonl_wide,
     "gz of 300 MiB": lambda: _file(gzip.compress(_zeros(_SIZE), 6)),
     "gz of 300 MiB of empty lines": lambda: _file(gzip.compress(_lines_of_nothing(_SIZE), 6)),
+    **{
+        f"gz of 100 MiB of {line!r}": lambda line=line: _lines_behind(line)  # type: ignore[misc]
+        for line in (b"\n", b"a\n", b"> \n", b"[ 1.0] x\n", b"Linux\n", b"#012" * 2000 + b"\n")
+    },
+    "gz of an event and 100 MiB of newlines": lambda: _lines_behind(b"\n", _line(1, 0, _FPU)),
+    "gz of 100 MiB of newlines in a page": lambda: _lines_behind(
+        b"\n", '<html><script class="trace-data">\n# tracer: nop\n'
+    ),
+    "gz of 100 MiB of newlines behind numbers": lambda: _lines_behind(b"\n", "1:a\n2:a\n3:a\n"),
     "bz2 of 300 MiB": lambda: _file(_streamed(bz2.BZ2Compressor(), _much)),
     "xz of 300 MiB": lambda: _file(_streamed(lzma.LZMACompressor(preset=0), _much)),
     "zst of 300 MiB": lambda: _file(_streamed(zstandard.ZstdCompressor().compressobj(), _much)),

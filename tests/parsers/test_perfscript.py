@@ -110,7 +110,7 @@ def test_the_usual_form_is_left_alone(events: list[TextEvent], tmp_path: Path) -
     path = tmp_path / "script.txt"
     path.write_text("\n".join(lines_of(events)) + "\n")
     with path.open("rb") as file:
-        assert read_script(file.fileno()) is None
+        assert read_script(file.fileno(), "x") is None
 
 
 @pytest.mark.skipif(not text_of.PERF_INSTALLED, reason=text_of.PERF_MISSING)
