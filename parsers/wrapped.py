@@ -23,10 +23,10 @@ from fputrace.errors import FormatError, ReadError
 MAX_LINE = 8192
 """Bytes of a line that are looked at; ``printk`` itself stops at 1024."""
 
-MOST_OTHERS = 1 << 21
+MOST_OTHERS = 1 << 20
 """Lines of a text, beside its events, that are looked through; one of n bytes counts 1 + n // 128.
 
-Each costs up to 8 us, or 4 us for 128 bytes of a long one: no text without events takes long.
+Each costs up to 10 us, or 4 us for 128 bytes of a long one: no text without events takes long.
 """
 
 OTHERS_AN_EVENT = 128
