@@ -203,6 +203,7 @@ class Index:
         self.told = Told()
         self.guest_samples = 0
         self.strays = 0
+        self._hidden: dict[int, int] = {}
         self.done = False
         many = max(len(self.cpus), 1)
         self.size = max(_LEAST_GRANULE, min(GRANULE, _ALL_GRANULES // many))
@@ -357,7 +358,7 @@ class Index:
                 self.numbers.append(array("I"))
                 self.behind.append(0)
                 self._latest.append(-1)
-            elif status == at.STRAY and self._stray(whole, state_view, first):
+            elif status == at.STRAY and self._stray(whole, state_view, number, first):
                 continue
             else:
                 break
@@ -409,19 +410,25 @@ class Index:
         else:
             self._next += size + more
 
-    def _stray(self, data: memoryview, state: memoryview, first: bool) -> bool:
-        """A record that cannot be read hides an event of any CPU: an entry for each of them."""
+    def _stray(self, data: memoryview, state: memoryview, number: int, first: bool) -> bool:
+        """A record that cannot be read hides an event of any CPU: an entry for each of them.
+
+        That is, of those known when it was read first: read again, a granule must be the same.
+        """
         here, count = state[at.AT], state[at.COUNT]
         self.strays += first
         if self.strays > _MOST_STRAYS and first:
             return False
         size = struct.unpack_from(self.recording.order + "H", data, here + 6)[0]
-        if count + len(self.cpus) >= len(self._times):
+        which, start, _ = self.places[number]
+        place = which << at.SEGMENT_SHIFT | start + here
+        many = self._hidden.setdefault(place, len(self.cpus))
+        if count + many > len(self._times):
             return False
-        for slot in range(len(self.cpus)):
+        for slot in range(many):
             self._slots[count + slot], self._ats[count + slot] = slot, here
             self._times[count + slot], self._sizes[count + slot] = 0, at.BAD
-        state[at.COUNT] = count + len(self.cpus)
+        state[at.COUNT] = count + many
         state[at.AT] = here + size
         return True
 

@@ -99,3 +99,18 @@ def test_what_is_written_is_read(
         expected, key=lambda event: event[:2]
     )
     assert sorted((loss[:4] for loss in mine.trace.losses), key=str) == sorted(holes, key=str)
+
+
+def test_a_granule_read_again_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read hides events of the CPUs that were known then, not of all ever seen."""
+    w = PerfWriter(cpus=60, id_index=False)
+    w.event(0, 100, 7, "kvm_fpu", load=1)
+    for _ in range(4):
+        w.record(0, 9, b"")
+    w.event(0, 200, 7, "kvm_fpu", load=1)
+    for cpu in range(60):
+        w.event(cpu, 300 + cpu, 7, "kvm_fpu", load=1)
+    monkeypatch.setattr(perfindex, "GRANULE", 512)
+    monkeypatch.setattr(perfindex, "_LEAST_GRANULE", 512)
+    rows = [row.ts for row in read_all(w.write(tmp_path / "perf.data")).rows if row.pid == 7]
+    assert rows == [100, 200, *range(300, 360)]
