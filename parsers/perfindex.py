@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fputrace.errors import ReadError
 from fputrace.parsers import perflayout as at
 from fputrace.parsers import perfloop
 from fputrace.parsers.container import MOST_CPUS
@@ -244,7 +245,7 @@ class Index:
     def next_share(self, slot: int, position: int) -> Share | None:
         """What the CPU has in the `position`-th of its granules; None behind the last.
 
-        Raises ReadError when the file shrinks.
+        Raises ReadError when the file shrinks or changes.
         """
         numbers = self.numbers[slot]
         while position >= len(numbers):
@@ -259,7 +260,17 @@ class Index:
         granule.waiting -= 1
         if granule.waiting <= 0:
             self._kept.pop(number, None)
-        return granule.share(slot)
+        share = granule.share(slot)
+        if share.first == share.stop:  # it had some when it was read first
+            segment, start, _end = self.places[number]
+            raise ReadError(
+                f"no samples of CPU {self.cpus[slot]} are here any more; the file has changed "
+                "while it was being read",
+                path=self.recording.segments[segment].source.path,
+                offset=start,
+                hint="Analyse it again when nothing writes to it.",
+            )
+        return share
 
     def finish(self) -> None:
         """Read on to the end."""
