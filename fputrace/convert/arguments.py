@@ -229,11 +229,11 @@ def _untold_switch(fields: Fields) -> str | None:
     """As trace-cmd's plugin prints it, whose R does not tell whether the task was preempted."""
     try:
         return (
-            f"{_plain(fields['prev_comm'])}:{fields['prev_pid']} [{fields['prev_prio']}] R ==> "
-            f"{_plain(fields['next_comm'])}:{fields['next_pid']} [{fields['next_prio']}]"
+            f"{_plain(fields['prev_comm'])}:{fields['prev_pid']:d} [{fields['prev_prio']:d}] R ==> "
+            f"{_plain(fields['next_comm'])}:{fields['next_pid']:d} [{fields['next_prio']:d}]"
         )
-    except KeyError:
-        return None
+    except (KeyError, ValueError):
+        return None  # of a text whose line was damaged, a number may be words: raw says it
 
 
 def _exit_reason(fields: Fields, value: Any) -> str:
