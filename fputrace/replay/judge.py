@@ -609,7 +609,8 @@ class Judge(Proofs):
                         bits |= F_ENTRY_FOREIGN
                     if elsewhere:
                         bits |= F_ENTRY_ELSEWHERE
-                    if self.eager and (foreign or elsewhere) and not cpus[c, C_STAY_TOLD]:
+                    # The restore is printed under the pid of the task before, if of anybody's.
+                    if self.eager and (foreign or elsewhere) and not cpus[c, C_STAY_TOLD] & 2:
                         bits |= untold << COSTS_SHIFT
                 if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and tasks[s, T_ACT_FLAG]:
                     self.seen[E_RELOAD_BEFORE_ENTRY] += 1

@@ -140,11 +140,26 @@ def guests(s: Story) -> None:
         s.event("sys_enter", id=1)
 
 
+def turns(s: Story) -> None:
+    """OTHER gives way to the vCPU thread, or to HOG that does: each prints the next one's restore."""
+    s.begin(HOG)
+    for _ in range(3):
+        for task in (OTHER, VCPU, OTHER, HOG, VCPU):
+            on_cpu(s, task)
+            if task is VCPU:
+                s.event("sys_enter", id=16)
+                s.run_guest()
+                s.return_to_vmm()
+                s.event("sys_exit", id=16)
+    on_cpu(s, OTHER)
+
+
 FILTERS = {
     "set_event_pid": lambda: tasks(VCPU, HOG),
     "x86_fpu of HOG": lambda: printed_by("x86_fpu", HOG),
     "x86_fpu of VCPU": lambda: printed_by("x86_fpu", VCPU),
     "activations of HOG": lambda: printed_by("x86_fpu_regs_activated", HOG),
+    "activations of OTHER": lambda: printed_by("x86_fpu_regs_activated", OTHER),
     "activations of VCPU": lambda: printed_by("x86_fpu_regs_activated", VCPU),
     "kvm_fpu of HOG": lambda: printed_by("kvm_fpu", HOG),
     "kvm_fpu load": lambda: only("kvm_fpu", "load", 1),
@@ -154,7 +169,7 @@ FILTERS = {
 """A filter as people set it -> a fresh one."""
 
 
-@pytest.mark.parametrize("story", [between, forks, guests])
+@pytest.mark.parametrize("story", [between, forks, guests, turns])
 @pytest.mark.parametrize("how", FILTERS)
 @pytest.mark.parametrize("generation", RELEASES)
 def test_a_filter_proves_nothing(
