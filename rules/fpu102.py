@@ -31,9 +31,10 @@ restore, another task's, the switch back, and the entry without a restore.
 always prints `regs_activated`: a foreign owner is proof while the CPU was in sight. Tracing may
 have been switched off on that CPU, so it is confirmed only if the CPU shows a `regs_activated`
 again later. Up to 5.1 the restore is printed under the pid of the task before: confirmed only if
-that task has printed one, for a filter by pid hides it. A restore that is left out because the registers are still valid prints nothing and
-is no finding. An owner lost without an event (`kernel_fpu_begin()`) is not seen: the hole that
-2620fe268e80 closed shows only where another task took the registers too.
+that task has printed one, for a filter by pid hides it. A restore that is left out because the
+registers are still valid prints nothing and is no finding. An owner lost without an event
+(`kernel_fpu_begin()`) is not seen: the hole that 2620fe268e80 closed shows only where another task
+took the registers too.
 
 ## References
 * 2620fe268e80, the revert of e751732486eb: reload in `vcpu_enter_guest()` again, not only at
