@@ -141,7 +141,7 @@ def guests(s: Story) -> None:
 
 
 def turns(s: Story) -> None:
-    """OTHER gives way to the vCPU thread, or to HOG that does: one prints the next one's restore."""
+    """OTHER gives way to the vCPU thread, or to HOG, which does so."""
     s.begin(HOG)
     for _ in range(3):
         for task in (OTHER, VCPU, OTHER, HOG, VCPU):
