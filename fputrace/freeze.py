@@ -154,7 +154,6 @@ class _Frozen:
             self.about.last_ns,
             self.about.at_end,
             self.about.candidates,
-            not self.eager,
             cpus,
             tuple(sorted(tasks, key=lambda task: (not task.shown, task.pid))),
             tuple(notes),

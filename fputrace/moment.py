@@ -149,7 +149,6 @@ class Moment(NamedTuple):
     """The end of the trace was asked for: CPUs whose data ended earlier are as they were then."""
     generation: tuple[str, ...]
     """The candidates; the first is the one replayed by."""
-    has_tif: bool
     cpus: tuple[CpuMoment, ...]
     tasks: tuple[TaskMoment, ...]
     notes: tuple[str, ...]

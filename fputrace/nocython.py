@@ -50,7 +50,7 @@ def boundscheck(_on: bool) -> Any:
     return _same
 
 
-wraparound = cdivision = initializedcheck = boundscheck
+wraparound = initializedcheck = boundscheck
 
 
 def exceptval(*_value: Any, check: bool = True) -> Any:

@@ -84,9 +84,8 @@ WHY_LENGTH: Final = 2
 WHY_RECORD: Final = 3
 WHY_SHORT: Final = 4
 WHY_CHUNK: Final = 5
-WHY_TAIL: Final = 6
-WHY_SAMPLE: Final = 7
-WHY_WILD: Final = 8
+WHY_SAMPLE: Final = 6
+WHY_WILD: Final = 7
 
 # One report: a LOSS row and what led to it.
 REPORT: Final = 8  # row, lost, count, lost at, bad, bad at, why, whether an event is before it

@@ -389,7 +389,7 @@ def timeline(marks: Sequence[Marked] = (), table: Table = TABLE, cut: int = 4) -
         lambda: marks,
         lambda: {5: "CPU 0/KVM", 7: "fphog"},
         lambda: iter(()),
-        lambda ns, around: Moment(ns or 900, ns, ns is None, ("G5",), True, (), (), ()),
+        lambda ns, around: Moment(ns or 900, ns, ns is None, ("G5",), (), (), ()),
     )
 
 

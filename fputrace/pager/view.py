@@ -79,10 +79,6 @@ class View(NamedTuple):
         """All of the trace, the cursor where it was."""
         return self.shown(self.first, self.last - self.first)
 
-    def column_of(self, ns: int) -> int:
-        """The column a time falls into; it may be out of sight."""
-        return (ns - self.start) * self.columns // (self.end - self.start)
-
     def time_of(self, column: int) -> int:
         """The first time of a column."""
         length = self.end - self.start
