@@ -30,7 +30,7 @@ _ODD = re.compile(r"[^A-Za-z0-9_.\-]")
 _TAKEN = (
     "kernel", "host", "cpus", "clock", "clock_global", "clock_in_ns", "pointers_hashed",
     "losses_known", "whole_known", "has_kallsyms", "symbols", "unusable", "probes", "instances",
-    "is_guest", "guests", "trace_id", "guest_ids", "enabled", "limits",
+    "is_guest", "guests", "trace_id", "guest_ids", "enabled", "limits", "sidecar",
 )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_same_rows(recording: Path, tmp_path: Path) -> None:
             assert column in NOT_TOLD.get(kind, set()) or one["name"][row] == "ftrace:function"
         for about in ("kernel", "clock", "clock_global", "cpus", "comms", "counts", "losses",
                       "losses_known", "symbols", "probes", "unusable", "limits", "first_ns",
-                      "last_ns", "guests", "instances"):  # fmt: skip
+                      "last_ns", "guests", "instances", "sidecar"):  # fmt: skip
             assert getattr(original, about) == getattr(copy, about), about
 
 
