@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fputrace.events import ABSENT, KINDS, EventFormat, Kind
 from fputrace.findings import (
@@ -28,6 +27,9 @@ from fputrace.lanes import Marked
 from fputrace.pricing import LEGACY, STANDARD, Pricing
 from fputrace.replay.layout import REF, Out, Ref
 from fputrace.timeline import Fact, Span
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WITNESSES = 3
 """Occurrences kept of each finding, the earliest ones."""

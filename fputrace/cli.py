@@ -93,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     no_stdout = _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["analyze"]:
+        _look_ahead(words[1:])
     parser = build_parser(words[0] if words and words[0] in VERBS else None)
     if set(words) in _ABOUT:
         from fputrace.about import about
@@ -171,6 +173,18 @@ def command_line(words: Sequence[str]) -> str:
         elif not (word.startswith("-o") and not sign):
             kept.append(option + sign + (os.path.basename(value) if value[:1] == "/" else value))
     return shlex.join(["fputrace", *kept])
+
+
+def _look_ahead(words: Sequence[str]) -> None:
+    """Begin with the first of these that is a long text, while they are still being understood.
+
+    It need not be the TRACE: who opens another file gives the look up.
+    """
+    path = next((word for word in words if word[:1] != "-" and os.path.isfile(word)), None)
+    if path is not None:
+        from fputrace.parsers import textahead
+
+        textahead.begin(path)
 
 
 def _open_closed_streams() -> bool:

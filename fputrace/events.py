@@ -310,8 +310,7 @@ class FormatField(NamedTuple):
     dynamic: str  # "", "data_loc" or "rel_loc"
 
 
-@dataclass(frozen=True)
-class EventFormat:
+class EventFormat(NamedTuple):
     """An event's format as the recording itself describes it (``events/*/*/format``)."""
 
     system: str
@@ -372,8 +371,7 @@ UNREAD = "a text that can be read"
 """What an event of a text lacks whose lines are there, but cut, or printed without fields."""
 
 
-@dataclass(frozen=True)
-class ProbeDefinition:
+class ProbeDefinition(NamedTuple):
     """What a probe was made to be: its function, entry or return, and each argument's fetch.
 
     ``fetches``: argument -> ``%di``, ``+16(%di)``, ``$arg1``: the kernel's words, without a type.

@@ -249,8 +249,7 @@ class TraceFacts(NamedTuple):
     bad_flags: int
 
 
-@dataclass(frozen=True)
-class TraceRule:
+class TraceRule(NamedTuple):
     """A rule about the recording: says a sentence and how often, or nothing."""
 
     code: str
@@ -291,8 +290,7 @@ class Witness:
     chain: Chain | None = None
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Estimated price: bytes moved and ns spent, with where the price comes from."""
 
     bytes: int
@@ -335,8 +333,7 @@ class Fix(NamedTuple):
     """It leaves a part of the bug; a later one mends that."""
 
 
-@dataclass(frozen=True)
-class KnownBug:
+class KnownBug(NamedTuple):
     """A bug that Linux shipped (``docs/bugs/<id>.md``); ``fputrace.knownbugs`` has them all.
 
     ``commit``: the first bad one, "" where it was the design, which ``subject`` then names.

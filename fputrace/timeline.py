@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
@@ -110,8 +109,7 @@ class Fact(IntFlag):
     UNTOLD = 1 << 62  # beside others: the switch that should show what is missing shows nothing
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """The state before each row of a block (docs/model.md); undefined on marks.
 
     All arrays have the block's length.  ``cur``: int32 pid, -1 unknown.  ``win``: int8, 0 none,

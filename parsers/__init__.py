@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.errors import UsageError
 
@@ -34,8 +33,7 @@ HEAD_BYTES = 4096
 """How much of a file a format may look at to know it."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How to open a recording.
 
     ``instance``: the ring buffer to read, None for the top one; ``reader``: who reads it;
@@ -51,8 +49,7 @@ class Options:
     most: int | None = None
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A format: its name, whether a file beginning so is of it, and how to open one.
 
     ``sure`` is False where other files begin so too: they are asked for before.  ``open`` gets a
@@ -65,8 +62,7 @@ class Format:
     sure: bool = True
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """A recording that is a folder: its name, whether a folder is one, and how to open it.
 
     ``open`` gets the folder and the name for messages.

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.errors import FormatError
 from fputrace.parsers.unpack import Budget, Window
+
+if TYPE_CHECKING:
+    import zipfile
 
 MOST_MEMBERS = 200_000
 """Files of an archive; tracefs with all events of a distribution's kernel has 20,000."""
@@ -31,8 +33,7 @@ _LONG_NAME = 1 << 16  # bytes of a GNU long name or a pax header
 _DIRECTORY = 1 << 24  # bytes of a zip's directory
 _END_BYTES = 66_000  # of a zip that may hold the end of its directory
 _PIECE = 1 << 18
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
+_ZIP_ERRORS = (  # and zipfile.BadZipFile
     zlib.error,
     EOFError,
     NotImplementedError,
@@ -239,6 +240,8 @@ def _skip(stream: Window, size: int) -> None:
 
 
 def _zip(fd: int, extraction: Extraction, budget: Budget) -> None:
+    import zipfile
+
     try:
         with os.fdopen(os.dup(fd), "rb") as stream:
             _check_directory(stream.fileno(), budget)
@@ -246,7 +249,7 @@ def _zip(fd: int, extraction: Extraction, budget: Budget) -> None:
                 for info in archive.infolist():
                     extraction.count()
                     _zip_member(archive, info, extraction, budget)
-    except _ZIP_ERRORS as error:
+    except (zipfile.BadZipFile, *_ZIP_ERRORS) as error:
         raise FormatError(
             f"the zip archive is damaged: {error}",
             path=budget.path,
@@ -260,6 +263,8 @@ def _zip_member(
     kind = info.external_attr >> 28
     if info.is_dir():
         return
+    import zipfile
+
     if kind not in (0, 0o10):  # S_IFREG >> 12; 0 where the packer knew no Unix modes
         extraction.leave_out(info.filename, "no regular file")
     elif info.flag_bits & 1:

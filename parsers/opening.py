@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from fputrace.errors import FormatError, ReadError, TraceError, UsageError, what_to_do
@@ -45,8 +44,7 @@ EVENT_LINE = re.compile(
 """Found in ftrace's and perf's texts, and in no other."""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What ``open_trace`` was asked for."""
 
     options: Options
@@ -319,7 +317,7 @@ def _open_folder(
         inner = os.path.join(shown, found.shown) if found.name else shown
     else:
         inner = f"{shown}: {found.shown}" if found.name else shown
-    inside = replace(asked, options=replace(asked.options, member=rest))
+    inside = asked._replace(options=asked.options._replace(member=rest))
     if found.folder is None:
         trace = _open_input(_file(path), inner, inside, outer, depth)
         if outer is not None:

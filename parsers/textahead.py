@@ -1,8 +1,8 @@
 """A look through a long text that begins while the rest of the program is still being loaded.
 
 Loading takes a tenth of a second on one core, a look through half a gigabyte as long on the other.
-Only who runs the program knows that early what will be read: a verb calls :func:`begin`, and the
-text reader takes what it finds, if it is of the same file.
+Only who runs the program knows that early what will be read: the command line calls :func:`begin`,
+and the text reader takes what it finds, if it is of the same file.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ the leftmost place where all of it matches: no comm has room for a whole ``-PID 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 LARGEST_PREFIX = 512
@@ -38,8 +37,7 @@ _TIME = rb"(?P<secs>\d{1,10})\.(?P<frac>\d{9}|\d{6}):(?=\s|$)"
 _TICKS = rb"(?P<secs>\d{1,18})(?P<frac>):(?=\s|$)"
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How a program prints the beginning of a line.
 
     ``bracket``: the CPU stands in ``[]``; ``dash``: comm and pid are joined by ``-``; ``ticks``:

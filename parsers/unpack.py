@@ -19,7 +19,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fputrace.errors import FormatError, ReadError, TraceError
 from fputrace.parsers.compression import zstd_module
@@ -242,8 +242,7 @@ def _lz4(path: str) -> Engine:
     return _Limited(LZ4FrameDecompressor())
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A form of compression: how it begins, its engine, and what may stand behind a stream.
 
     ``feed``: bytes that the engine is given at once.  ``tail``: what follows is "ignored", or a

@@ -42,6 +42,14 @@ def test_no_file_says_nothing(folder: Path) -> None:
     assert find() == Config()
 
 
+def test_a_pyproject_of_somebody_else_need_not_be_right(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[project\n")
+    assert find() == Config()
+    (folder / "pyproject.toml").write_text("[project\n[tool.fputrace]\n")
+    with pytest.raises(UsageError, match="is no TOML"):
+        find()
+
+
 @pytest.mark.parametrize(
     ("name", "head"), [("fputrace.toml", ""), ("pyproject.toml", "[tool.fputrace]\n")]
 )

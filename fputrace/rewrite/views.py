@@ -233,7 +233,7 @@ def renamed(trace: Trace, names: Names) -> Trace:
         view.sidecar = replace(
             trace.sidecar,
             probes={
-                key: replace(probe, fetches=_without_addresses(probe.fetches))
+                key: probe._replace(fetches=_without_addresses(probe.fetches))
                 for key, probe in trace.sidecar.probes.items()
             },
         )

@@ -91,10 +91,6 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Findings of every TRACE, with their proof."""
-    from fputrace.parsers import textahead
-
-    if args.traces:
-        textahead.begin(args.traces[0])
     from fputrace import baseline
     from fputrace.analysis import exit_status
     from fputrace.reports import TELL_UNREAD, Options, render

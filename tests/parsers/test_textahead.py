@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fputrace.cli import main
 from fputrace.parsers import textahead, textindex
 from fputrace.parsers.textlook import Look
 from tests.conftest import SAMPLES
@@ -80,6 +81,28 @@ def test_only_files_of_trace_text_are_looked_at(tmp_path: Path) -> None:
     for path in (binary, prose, pipe, tmp_path, tmp_path / "none", "-", "\0"):
         textahead.begin(str(path))
         assert textahead._Begun.look is None
+
+
+def test_the_command_line_begins_with_the_first_file_it_names(
+    lossy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, begun = tmp_path / "report.json", []
+    monkeypatch.setattr(textahead, "begin", begun.append)
+    words = ["--format", "json", "-q", "-o", str(report), str(tmp_path / "none")]
+    assert main(["analyze", *words, str(lossy)]) == 2
+    assert main(["info", "-q", str(lossy)]) == 0
+    assert begun == [str(lossy)]
+
+
+def test_a_look_at_what_is_no_trace_of_this_command_does_no_harm(
+    lossy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, other = tmp_path / "alone.json", tmp_path / "other.json"
+    words = ["analyze", "-q", "--format", "json", str(lossy), "-o"]
+    status = main([*words, str(alone)])
+    other.write_bytes(TEXT.read_bytes())
+    assert main(["analyze", "-o", str(other), *words[1:-1]]) == status
+    assert other.read_text().replace("other.json", "alone.json") == alone.read_text()
 
 
 def test_a_full_log_ends_a_look_where_reading_goes_on(
