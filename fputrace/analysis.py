@@ -41,9 +41,10 @@ from fputrace.pricefile import pricing_of
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay
 from fputrace.replay.layout import Before
+from fputrace.replay.spans import SpanBuilder
 from fputrace.rules import PAGES, RULES, TRACE_RULES
 from fputrace.tasks import StayBuilder
-from fputrace.timeline import Fact, SpanBuilder, Timeline
+from fputrace.timeline import Fact, Timeline
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -341,8 +342,8 @@ def _timeline(
             start = 0
             while start < len(block):
                 start += len(machine.part(block, start))
-            state = machine.facts(block)[:, [Before.CUR, Before.OWN_PID, Before.IMAGE]]
-            yield builder.add(block.ts, block.cpu, block.kind, block.op[:, 2], state)
+            mask = block.op[:, 2]
+            yield builder.add(block.ts, block.cpu, block.kind, mask, machine.facts(block))
         yield builder.finish()
 
     def stays() -> Iterator[NDArray[np.int64]]:

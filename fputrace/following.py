@@ -17,7 +17,6 @@ from fputrace.pricing import Pricing
 from fputrace.replay import Replay, costs, judge, ledger, lives, probed, sections, swaps, view
 from fputrace.replay.layout import (
     REF,
-    Before,
     CostCpu,
     CostSum,
     CostTask,
@@ -35,7 +34,8 @@ from fputrace.replay.layout import (
 )
 from fputrace.replay.model import TABLES
 from fputrace.replay.roles import Roles
-from fputrace.timeline import Fact, SpanBuilder, Spans
+from fputrace.replay.spans import Excerpts
+from fputrace.timeline import Fact, Spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -450,7 +450,8 @@ class Pass:
     def _fill(self) -> None:
         """Spans for the witnesses found in the latest block, once it is known to count."""
         if self._latest is not None and self.collector.unfilled:
-            self.collector.fill(_around(self._latest, self.machine.facts(self._latest)))
+            facts = self.machine.facts(self._latest)
+            self.collector.fill(_around(Excerpts(self._latest, facts, self.machine.cpu_rows)))
 
     def _last_seen(self, what: str) -> NDArray[np.int64]:
         """Time at which each CPU last showed a kind of event, int64[cpus]; 0 never."""
@@ -499,47 +500,20 @@ class Pass:
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
 
 
-def _around(block: EventBlock, facts: NDArray[np.int64]) -> Callable[[int, int], Spans]:
+def _around(excerpts: Excerpts) -> Callable[[int, int], Spans]:
     """Spans of the block just replayed, for the witnesses found in it.
 
     Of a block that shows hundreds of spans for each of a few witnesses, only the rows near them are
-    looked at: a span that began, or ended, far away is cut at some row of its CPU out there.
+    looked at.
     """
-    cpus = int(np.count_nonzero(np.bincount(block.cpu)))
 
     def around(first: int, last: int) -> Spans:
         margin = max(1000, (last - first) // 10)
-        start, stop = first - margin, last + margin
-        low = max(0, int(np.searchsorted(block.ts, start)) - _ROWS_BESIDE)
-        high = int(np.searchsorted(block.ts, stop, side="right")) + _ROWS_BESIDE
-        before = _last_of_each(block.cpu[:low], cpus)
-        behind = len(block) - 1 - _last_of_each(block.cpu[high:][::-1], cpus)
-        rows = np.concatenate([before, np.arange(low, min(high, len(block))), behind[::-1]])
-        columns = (Before.CUR, Before.OWN_PID, Before.IMAGE)
-        state = np.stack([facts[rows, column] for column in columns], axis=1)
-        builder = SpanBuilder()
-        spans = builder.add(block.ts[rows], block.cpu[rows], block.kind[rows], None, state)
-        spans = np.concatenate([spans, builder.finish()])
-        near = spans[(spans[:, 2] > start) & (spans[:, 1] < stop)]
-        return Spans(near[np.argsort(near[:, 1], kind="stable")[-_SPANS_A_WITNESS:]])
+        return Spans(
+            excerpts.between(first - margin, last + margin, _ROWS_BESIDE, _SPANS_A_WITNESS)
+        )
 
     return around
-
-
-def _last_of_each(cpu: NDArray[np.int32], cpus: int) -> NDArray[np.int64]:
-    """The row in which each of so many CPUs stands last, in order."""
-    found = np.zeros(0, dtype=np.int64)
-    rows = 512
-    while len(found) < cpus and len(cpu):
-        # Most CPUs were there a moment ago.
-        start = max(0, len(cpu) - rows)
-        last = np.full(int(cpu[start:].max()) + 1, -1)
-        last[cpu[start:]] = np.arange(start, len(cpu))
-        found = np.sort(last[last >= 0])
-        if not start:
-            break
-        rows *= 8
-    return found
 
 
 def _longer(table: NDArray[np.int64], rows: int) -> NDArray[np.int64]:

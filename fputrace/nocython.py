@@ -29,6 +29,7 @@ LOOPS = (
     "fputrace.replay.swaps",
     "fputrace.replay.costs",
     "fputrace.replay.ledger",
+    "fputrace.replay.spanloop",
 )
 """The modules with hot loops: the ext-modules of pyproject.toml."""
 

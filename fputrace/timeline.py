@@ -7,7 +7,6 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 from fputrace.events import Kind
-from fputrace.pricing import bytes_in_use
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -138,8 +137,6 @@ class Facts(NamedTuple):
 IMAGES = ("unknown", "user", "guest", "kernel", "init")
 """Names of ``Facts.image`` values."""
 
-_USER_INFERRED = 5
-
 CERTAINTIES = ("unknown", "inferred", "known")
 
 SPAN_COLUMNS = (
@@ -154,107 +151,11 @@ regs_activated and regs_deactivated moved, by their ``xfeatures`` (see ``fputrac
     _CPU, _START, _END, _PID, _OWNER, _IMAGE, _CERTAINTY, _BY, _SAVED, _BYTES,
 ) = range(len(SPAN_COLUMNS))  # fmt: skip
 
-_STATE = slice(_PID, _IMAGE + 1)
-
-
-class SpanBuilder:
-    """Facts in, spans out, block by block; keeps one open span per CPU."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, NDArray[np.int64]] = {}
-
-    def add(
-        self,
-        ts: NDArray[np.int64],
-        cpu: NDArray[np.int32],
-        kind: NDArray[np.uint8],
-        mask: NDArray[np.int64] | None,
-        state: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """Spans that ended in these rows.
-
-        ``state``: int64[n, 3], the pid that ran, the owner's pid and the image *before* each row;
-        ``mask``: the third operand, which is ``xfeatures`` where the kind has it; None when nobody
-        asks for ``bytes``.  Returns int64[m, 10], see ``SPAN_COLUMNS``.
-        """
-        import numpy as np
-
-        if not len(ts):
-            return _no_spans()
-        # By radix, which numpy does for 16 bits.
-        few = int(cpu.max()) < 1 << 15
-        order = np.argsort(cpu.astype(np.int16) if few else cpu, kind="stable")
-        here, times = cpu[order], ts[order]
-        columns = [state[:, column][order] for column in range(3)]
-        edges = here[1:] != here[:-1]
-        changed = edges.copy()
-        for column in columns:
-            changed |= column[1:] != column[:-1]
-        first = np.concatenate([[0], np.flatnonzero(changed) + 1])
-        last = np.concatenate([first[1:], [len(order)]]) - 1
-        table = np.zeros((len(first), len(SPAN_COLUMNS)), dtype=np.int64)
-        table[:, _CPU] = here[first]
-        # The state before row i held since row i - 1 of the same CPU.
-        table[1:, _START] = times[first[1:] - 1]
-        table[:, _END] = times[last]
-        for number, column in enumerate(columns, _PID):
-            table[:, number] = column[first]
-        # The event that ended a span is the last row it was seen before.
-        table[:, _BY] = kind[order[last]]
-        saves = kind == Kind.REGS_DEACTIVATED
-        table[:, _SAVED] = np.logical_or.reduceat(saves[order], first)
-        if mask is not None:
-            moved = np.zeros(len(ts), dtype=np.int64)
-            # ABSENT is negative: a format without xfeatures moves nobody knows how much.
-            told = np.flatnonzero(((kind == Kind.REGS_ACTIVATED) | saves) & (mask >= 0))
-            moved[told] = bytes_in_use(mask[told])
-            table[:, _BYTES] = np.add.reduceat(moved[order], first)
-        done = []
-        begins = np.searchsorted(first, np.flatnonzero(edges) + 1).tolist()
-        for begin, end in zip([0, *begins], [*begins, len(first)], strict=True):
-            one = table[begin]
-            kept = self._open.get(int(one[_CPU]))
-            if kept is None:
-                one[_START] = times[first[begin]]
-            elif (kept[_STATE] == one[_STATE]).all():
-                one[_START] = kept[_START]
-                one[_SAVED] |= kept[_SAVED]
-                one[_BYTES] += kept[_BYTES]
-            else:
-                one[_START] = kept[_END]
-                done.append(kept[None, :])
-            self._open[int(one[_CPU])] = table[end - 1].copy()
-            done.append(table[begin : end - 1])
-        return _certain(np.concatenate(done))
-
-    def finish(self) -> NDArray[np.int64]:
-        """The spans still open, ended at their CPU's last event."""
-        import numpy as np
-
-        if not self._open:
-            return _no_spans()
-        out = _certain(np.stack(list(self._open.values())))
-        self._open.clear()
-        out[:, _BY] = 0
-        return out
-
 
 def _no_spans() -> NDArray[np.int64]:
     import numpy as np
 
     return np.zeros((0, len(SPAN_COLUMNS)), dtype=np.int64)
-
-
-def _certain(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fill in ``certainty`` and drop spans without length."""
-    import numpy as np
-
-    inferred = table[:, _IMAGE] == _USER_INFERRED
-    table[inferred, _IMAGE] = IMAGES.index("user")
-    inferred |= table[:, _OWNER] != table[:, _PID]
-    unknown = (table[:, _IMAGE] == 0) | (table[:, _PID] < 0)
-    table[:, _CERTAINTY] = np.where(unknown, 0, np.where(inferred, 1, 2))
-    return table[table[:, _END] > table[:, _START]]
 
 
 def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fputrace
-from fputrace.events import ABSENT, Kind
+from fputrace.events import ABSENT, EventBlock, Kind
 from fputrace.findings import Analysis, Finding, Severity, Verdict, Witness, WitnessEvent
 from fputrace.lanes import LaneCounter, LaneGrid, Marked
 from fputrace.moment import Moment
 from fputrace.pricing import bytes_in_use
-from fputrace.replay import replay
-from fputrace.replay.layout import Image
+from fputrace.replay import MAX_CPU, replay, spanloop
+from fputrace.replay.layout import Before, Image, OpenSpan
+from fputrace.replay.spans import Excerpts, SpanBuilder
 from fputrace.timeline import (
     CERTAINTIES,
     IMAGES,
     SPAN_COLUMNS,
     Span,
-    SpanBuilder,
     Timeline,
 )
 from tests.conftest import SAMPLE_CASES, SAMPLES
+from tests.tools.plain import plain
 
 Table = NDArray[np.int64]
 WIDTHS = (1, 2, 7, 80, 333, 5000)
@@ -282,11 +284,19 @@ def test_shares_add_up_to_the_spans(case: str, width: int) -> None:
 # ----- made
 
 
+def test_columns_of_an_open_span_are_those_of_a_table() -> None:
+    names = {number: name for name, number in vars(OpenSpan).items() if name.isupper()}
+    assert [names[number] for number in range(OpenSpan.LIVE)] == [
+        {"start_ns": "START", "end_ns": "END", "ended_by": "BY"}.get(name, name.upper())
+        for name in SPAN_COLUMNS
+    ]
+
+
 PIDS = st.sampled_from([-1, 0, 5, 6])
 ROWS = st.lists(
     st.tuples(
         st.integers(0, 3),  # ns since the row before
-        st.integers(0, 2),  # cpu
+        st.sampled_from([0, 1, 2, 300, MAX_CPU]),
         st.sampled_from(
             [Kind.REGS_ACTIVATED, Kind.REGS_DEACTIVATED, Kind.KVM_FPU, Kind.SCHED_SWITCH, Kind.LOSS]
         ),
@@ -300,33 +310,54 @@ ROWS = st.lists(
 Rows = list[tuple[int, int, Kind, int, int, int, int]]
 
 
-def fed(rows: Rows, cuts: Sequence[int]) -> list[tuple[int, ...]]:
+def block_of(rows: Rows) -> tuple[EventBlock, Table]:
+    """The rows as a block, and what was known before each of them."""
+    count = len(rows)
+    op = np.full((count, 4), ABSENT, np.int64)
+    op[:, 2] = [row[3] for row in rows]
+    block = EventBlock(
+        ts=np.cumsum([row[0] for row in rows], dtype=np.int64),
+        cpu=np.array([row[1] for row in rows], np.int32),
+        pid=np.zeros(count, np.int32),
+        kind=np.array([row[2] for row in rows], np.uint8),
+        flags=np.zeros(count, np.uint16),
+        event=np.zeros(count, np.int32),
+        op=op,
+        names=["x"],
+        fields_of=lambda _row: {},
+    )
+    facts = np.full((count, Before.WIDTH), 99, np.int64)
+    for column, field in ((Before.CUR, 4), (Before.OWN_PID, 5), (Before.IMAGE, 6)):
+        facts[:, column] = [row[field] for row in rows]
+    return block, facts
+
+
+def fed(rows: Rows, cuts: Sequence[int], loop: ModuleType = spanloop) -> list[tuple[int, ...]]:
     """Spans of the rows, fed in pieces, as tuples by CPU and time."""
-    ts = np.cumsum([row[0] for row in rows], dtype=np.int64)
-    cpu = np.array([row[1] for row in rows], np.int32)
-    kind = np.array([row[2] for row in rows], np.uint8)
-    mask = np.array([row[3] for row in rows], np.int64)
-    state = np.array([row[4:] for row in rows], np.int64).reshape(len(rows), 3)
-    builder = SpanBuilder()
+    block, facts = block_of(rows)
+    builder = SpanBuilder(module=loop)
     borders = [0, *sorted(min(c, len(rows)) for c in cuts), len(rows)]
+    mask = block.op[:, 2]
     tables = [
-        builder.add(ts[a:b], cpu[a:b], kind[a:b], mask[a:b], state[a:b])
+        builder.add(block.ts[a:b], block.cpu[a:b], block.kind[a:b], mask[a:b], facts[a:b])
         for a, b in itertools.pairwise(borders)
     ]
     tables.append(builder.finish())
     assert len(builder.finish()) == 0
+    for table in tables:
+        assert table.tolist() == sorted(table.tolist())
     return sorted(tuple(row) for table in tables for row in table.tolist())
 
 
-def plainly(rows: Rows) -> list[tuple[int, ...]]:
-    """The same, one row after the other."""
+def plainly(rows: Rows, chosen: Collection[int] | None = None) -> list[tuple[int, ...]]:
+    """The same, one row after the other; of some rows, by number."""
     done: list[tuple[int, ...]] = []
-    for cpu in range(3):
+    for cpu in {row[1] for row in rows}:
         ts = 0
         span: list[int] | None = None
-        for step, where, kind, mask, *state in rows:
+        for number, (step, where, kind, mask, *state) in enumerate(rows):
             ts += step
-            if where != cpu:
+            if where != cpu or (chosen is not None and number not in chosen):
                 continue
             if span is None or span[3:6] != state:
                 start = span[2] if span else ts
@@ -352,10 +383,55 @@ def plainly(rows: Rows) -> list[tuple[int, ...]]:
     return sorted(out)
 
 
+PLAIN = plain(spanloop)
+
+
 @settings(deadline=None)  # two cores, shared
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_spans_do_not_depend_on_the_pieces_they_are_fed_in(rows: Rows, cuts: list[int]) -> None:
     assert fed(rows, cuts) == fed(rows, []) == plainly(rows)
+    assert fed(rows, cuts, PLAIN) == plainly(rows)
+
+
+@settings(deadline=None)
+@given(
+    rows=ROWS,
+    times=st.lists(st.tuples(st.integers(-5, 130), st.integers(0, 30)), min_size=1, max_size=3),
+    beside=st.integers(0, 5),
+    most=st.integers(1, 12),
+)
+def test_an_excerpt_is_of_the_rows_near_a_time(
+    rows: Rows, times: list[tuple[int, int]], beside: int, most: int
+) -> None:
+    block, facts = block_of(rows)
+    cpus = block.cpu.tolist()
+    made = [
+        Excerpts(block, facts, max(cpus, default=0) + 1, module=loop) for loop in (spanloop, PLAIN)
+    ]
+    for after, length in times:
+        before = after + length
+        near = {n for n, ts in enumerate(block.ts.tolist()) if after <= ts <= before}
+        low = max(0, min(near, default=int(np.sum(block.ts < after))) - beside)
+        high = max(near, default=int(np.sum(block.ts < after)) - 1) + 1 + beside
+        chosen = set(range(low, min(high, len(rows))))
+        for cpu in set(cpus):
+            mine = [n for n, other in enumerate(cpus) if other == cpu]
+            chosen |= set([n for n in mine if n < low][-1:] + [n for n in mine if n >= high][:1])
+        spans = [row for row in plainly(rows, chosen) if row[2] > after and row[1] < before]
+        spans.sort(key=lambda row: (row[1], row[0]))
+        for excerpts in made:
+            found = excerpts.between(after, before, beside, most)
+            assert [tuple(row) for row in found.tolist()] == [
+                (*row[:9], 0) for row in spans[-most:]
+            ]
+
+
+def test_an_excerpt_at_the_ends_of_64_bits() -> None:
+    block, facts = block_of([(0, 0, Kind.KVM_FPU, 0, 5, 5, 1)] * 4)
+    block.ts[:] = [-(1 << 63), -5, 5, (1 << 63) - 1]
+    excerpts = Excerpts(block, facts, 1)
+    assert excerpts.between(-(1 << 63) - 7, -(1 << 62), 0, 9)[:, 1:3].tolist() == [[-(1 << 63), -5]]
+    assert excerpts.between(6, 1 << 63, 0, 9)[:, 1:3].tolist() == [[5, (1 << 63) - 1]]
 
 
 def span(cpu: int, start: int, end: int, pid: int, owner: int, image: str, by: Kind) -> Table:

@@ -18,6 +18,7 @@ from fputrace.replay import (
     probed,
     proofs,
     sections,
+    spanloop,
     swaps,
 )
 from fputrace.replay.layout import Before, Cpu, Own, Task, Win
@@ -67,6 +68,7 @@ def _check_built() -> None:
         or lives.widths() != (layout.LivesTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
         or swaps.widths() != (layout.SwapTask.WIDTH, Before.WIDTH, layout.Out.WIDTH)
         or costs.widths() != tuple(int(table.WIDTH) for table in counted)
+        or spanloop.widths() != (layout.OpenSpan.WIDTH, Before.WIDTH)
         or ledger.widths() != (layout.CostTask.WIDTH, layout.CostSum.WIDTH)
     ):
         raise FputraceError(

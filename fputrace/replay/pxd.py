@@ -30,6 +30,7 @@ MODULES = (
     "ledger",
     "reader",
     "proofs",
+    "spanloop",
 )
 IMPORTED = ("ledger", "reader", "proofs")
 """Those whose class another loop calls without Python in between: declared in the ``.pxd``."""
