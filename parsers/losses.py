@@ -6,6 +6,7 @@ page tells.  Every hole becomes one row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from fputrace.parsers.streams import Chunk
 
 NOTES = 8  # sentences about damage that a pass writes; the rest is counted
 _NEVER = (1 << 63) - 1
+
+Report = tuple[int, int, int, int, int, int, int, int]
+"""One report of the walk, see :mod:`fputrace.parsers.layout`."""
 
 WHY = {
     layout.WHY_TIME: "the time does not fit its neighbours",
@@ -56,41 +60,37 @@ class LossBook:
         self.overruns = overruns
         self.damaged = 0
 
-    def report(self, cpu: CpuLosses, report: list[int], ts: Any, op: Any) -> None:
-        """One report of the walk (see :mod:`fputrace.parsers.layout`); completes its LOSS row.
+    def report(self, cpu: CpuLosses, reports: Sequence[Report], ts: Any, op: Any) -> None:
+        """What the walk has reported of one CPU; completes the LOSS rows.
 
-        `ts` and `op` are the columns the row is in, already in the trace's time.
+        `ts` and `op` are the columns the rows are in, already in the trace's time.
         """
-        row, lost, count, lost_at, bad, bad_at, why, before = report
-        number = cpu.place.cpu
+        number, place = cpu.place.cpu, cpu.place.place
         losses = self.trace.losses
-        after_ns = before_ns = None
-        if row >= 0:
-            if before != layout.BEFORE_NOTHING:
-                before_ns = int(ts[row + 1])
-            if before:
-                after_ns = int(ts[row])
-            op[row * 4 + 1] = -1 if after_ns is None else after_ns
-        if lost:
-            if count < 0:
-                cpu.uncounted.append(len(losses))
-            else:
+        for row, lost, count, lost_at, bad, bad_at, why, before in reports:
+            after_ns = before_ns = None
+            if row >= 0:
+                if before != layout.BEFORE_NOTHING:
+                    before_ns = ts[row + 1]
+                if before:
+                    after_ns = ts[row]
+                op[row * 4 + 1] = -1 if after_ns is None else after_ns
+            if lost and count >= 0:
                 cpu.counted += count
-            losses.append(
-                Loss(
-                    number,
-                    after_ns,
-                    before_ns,
-                    None if count < 0 else count,
-                    cpu.place.place(lost_at),
-                )
-            )
-        if bad:
-            hole = cpu.holes.pop(bad_at, None) if why == layout.WHY_CHUNK else None
-            reason = hole.reason if hole else WHY[why]
-            where = f"{self.damaged_at(cpu, hole, bad_at)}: {reason}"
-            losses.append(Loss(number, after_ns, before_ns, None, where, severity="damaged"))
-            self.note(cpu, hole, bad_at, reason)
+                losses.append(Loss(number, after_ns, before_ns, count, place(lost_at)))
+            elif lost:
+                self.uncounted(cpu, Loss(number, after_ns, before_ns, None, place(lost_at)))
+            if bad:
+                hole = cpu.holes.pop(bad_at, None) if why == layout.WHY_CHUNK else None
+                reason = hole.reason if hole else WHY[why]
+                where = f"{self.damaged_at(cpu, hole, bad_at)}: {reason}"
+                losses.append(Loss(number, after_ns, before_ns, None, where, severity="damaged"))
+                self.note(cpu, hole, bad_at, reason)
+
+    def uncounted(self, cpu: CpuLosses, loss: Loss) -> None:
+        """Enter a loss that nobody counted."""
+        cpu.uncounted.append(len(self.trace.losses))
+        self.trace.losses.append(loss)
 
     def damaged_at(self, cpu: CpuLosses, _hole: Chunk | None, at: int) -> str:
         """Where damage begins; `_hole` is what stands for it, where it is no page."""

@@ -361,10 +361,10 @@ class Pass:
     def _report(self, cpu: Cpu) -> None:
         """Enter the holes the walk has found, and a clock that went back."""
         state = cpu.state_view
-        count = state[layout.REPORTS] * layout.REPORT
-        reports = self.reports[:count].tolist()
-        for i in range(0, count, layout.REPORT):
-            self.book.report(cpu.losses, reports[i : i + layout.REPORT], self.ts, self.op)
+        if state[layout.REPORTS]:
+            numbers = iter(self.reports[: state[layout.REPORTS] * layout.REPORT].tolist())
+            reports = list(zip(*[numbers] * layout.REPORT, strict=True))
+            self.book.report(cpu.losses, reports, self.ts, self.op)
         if cpu.done and state[layout.BACK]:
             self.book.went_back(cpu.losses, state[layout.BACK], state[layout.BACK_AT])
             state[layout.BACK] = 0

@@ -164,20 +164,14 @@ class _Book(LossBook):
         self.noted: set[int] = set()
         self.throttles: dict[tuple[int | None, str], int] = {}
 
-    def report(self, cpu: CpuLosses, report: list[int], ts: Any, op: Any) -> None:
+    def uncounted(self, cpu: CpuLosses, loss: Loss) -> None:
         """As the base; what one THROTTLE has lost between many events is one row."""
         losses = self.trace.losses
-        before = len(losses)
-        super().report(cpu, report, ts, op)
-        if report[2] >= 0 and not report[4]:
-            return
-        for number in range(before, len(losses)):
-            loss = losses[number]
-            if loss.count is None and loss.severity == "lost":
-                known = self.throttles.setdefault((loss.cpu, loss.where), number)
-                if known != number:
-                    losses[known] = losses[known]._replace(before_ns=loss.before_ns)
-                    del losses[number]
+        known = self.throttles.setdefault((loss.cpu, loss.where), len(losses))
+        if known == len(losses):
+            super().uncounted(cpu, loss)
+        else:
+            losses[known] = losses[known]._replace(before_ns=loss.before_ns)
 
     def damaged_at(self, cpu: CpuLosses, hole: Chunk | None, at: int) -> str:
         """The record that cannot be read."""

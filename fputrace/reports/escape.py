@@ -67,13 +67,13 @@ def _indented(value: Any, line: str) -> str:
     if isinstance(value, dict):
         parts = [f"{_encoder(', ')(key)}: {_indented(one, inner)}" for key, one in value.items()]
         return "{" + inner + f",{inner}".join(parts) + line + "}"
-    objects = set(map(type, value)) == {dict} and all(value)
-    if objects and not _nested(chain.from_iterable(map(dict.values, value))):
-        # No string has a line break in it any more, so these stand between objects only.
-        deeper = inner + " "
-        text = _encoder(f",{deeper}")(value)[2:-2]
-        text = text.replace(f"}},{deeper}{{", f"{inner}}},{inner}{{{deeper}")
-        return "[" + inner + "{" + deeper + text + inner + "}" + line + "]"
+    alike = set(map(type, value)) == {dict} and len(set(map(tuple, value))) == 1
+    if alike and value[0] and not _nested(chain.from_iterable(map(dict.values, value))):
+        # No string has a line break in it any more: what stands between them is one value.
+        texts = _encoder("\n")(list(chain.from_iterable(map(dict.values, value))))[1:-1].split("\n")
+        pairs = [_encoder(", ")(key).replace("%", "%%") + ": %s" for key in value[0]]
+        one = "{" + inner + " " + f",{inner} ".join(pairs) + inner + "}"
+        return "[" + inner + f",{inner}".join([one] * len(value)) % tuple(texts) + line + "]"
     return "[" + inner + f",{inner}".join(_indented(one, inner) for one in value) + line + "]"
 
 
