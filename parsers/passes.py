@@ -200,10 +200,11 @@ class Pass:
     def _finish_block(self, out: list[Any], rows: int) -> EventBlock:
         trace = self.trace
         ts, cpu, pid, kind, flags, event, op, raw = out
-        for index in np.flatnonzero(self.counts[1 : len(trace.event_names) + 1]).tolist():
+        counts = self.counts[: len(trace.event_names) + 1]
+        for index in np.flatnonzero(counts[1:]).tolist():
             name = trace.event_names[index]
-            trace.counts[name] = trace.counts.get(name, 0) + int(self.counts[index + 1])
-        self.counts[:] = 0
+            trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
+        counts[:] = 0
         if trace.first_ns is None:
             trace.first_ns = int(ts[0])
         trace.last_ns = int(ts[rows - 1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fputrace.errors import FormatError, TraceError
 from fputrace.events import EventBlock, EventFormat, Loss, Trace

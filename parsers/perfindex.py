@@ -462,13 +462,13 @@ class Index:
             view(sizes),
         )
         firsts = groups[at.FIRST :: at.GROUP]
-        there = np.flatnonzero(firsts[1:] > firsts[:-1]).tolist()
+        there = np.flatnonzero(firsts[1:] > firsts[:-1])
         if first:
-            for slot in there:
+            rows = groups.reshape(-1, at.GROUP)[there].tolist()
+            for slot, row in zip(there.tolist(), rows, strict=True):
                 self.numbers[slot].append(number)
-                row = groups[slot * at.GROUP :]
-                self.behind[slot] += int(row[at.EARLIEST]) < self._latest[slot]
-                self._latest[slot] = max(self._latest[slot], int(row[at.LATEST_SEEN]))
+                self.behind[slot] += row[at.EARLIEST] < self._latest[slot]
+                self._latest[slot] = max(self._latest[slot], row[at.LATEST_SEEN])
         return Granule(number, place, data, times, ats, sizes, groups, length, len(there))
 
     def _listen(self, data: memoryview, places: memoryview) -> None:

@@ -124,6 +124,23 @@ def test_a_cpu_that_is_not_there(tmp_path: Path) -> None:
     assert {loss.cpu for loss in mine.trace.losses} == {0, 1}
 
 
+def test_damage_while_throttled(tmp_path: Path) -> None:
+    w = PerfWriter(cpus=1)
+    w.event(0, 100, 1, "kvm_fpu", load=1)
+    w.throttle(0, 150, "sched_switch")
+    for ts in (200, 300, 400, 500):
+        w.event(0, ts, 1, "kvm_fpu", load=1)
+    cpu, record = w.records[4]
+    w.records[4] = (cpu, record[:56] + struct.pack("<I", 5000) + record[60:])
+    mine = read(tmp_path / "perf.data", w.to_bytes())
+    assert mine is not None
+    assert [row.ts for row in mine.rows] == [100, 200, 300, 500]
+    assert [(*loss[:4], loss.severity) for loss in mine.trace.losses] == [
+        (0, 100, None, None, "lost"),
+        (0, 300, 500, None, "damaged"),
+    ]
+
+
 @pytest.mark.parametrize("time", [0, 1 << 40, (1 << 63) + 5, 1 << 62])
 def test_a_wild_time(tmp_path: Path, time: int) -> None:
     w = PerfWriter(cpus=1)

@@ -134,7 +134,11 @@ _LEAVES = (
 @given(
     st.recursive(
         _LEAVES,
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.text(), inner, max_size=4)
+            | st.lists(st.fixed_dictionaries({"%s": inner, "b": inner}), max_size=4)
+        ),
         max_leaves=30,
     )
 )
