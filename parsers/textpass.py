@@ -155,11 +155,13 @@ class Pass:
 
     def _learn(self, prefix: Prefix, named: Named, event: Event, args: bytes) -> None:
         """Let the walk read the next such line itself."""
-        self.memo[layout.TAILS] = 0
         programs = self.plan.programs
+        before = programs.learned
         programs.learn_flags(prefix.flags, flags_number(prefix.flags))
         text = args.decode("utf-8", "backslashreplace").strip()
         programs.learn(named, event, self.table.number(event), text)
+        if programs.learned != before:
+            self.memo[layout.TAILS] = 0
 
     def _row(self, prefix: Prefix, event: Event, raw: int) -> None:
         state, rows = self.state, self.rows

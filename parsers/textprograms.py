@@ -41,6 +41,8 @@ class Programs:
         self._tables: dict[tuple[str, str], int] = {}
         self._known: dict[bytes, list[tuple[int, _Steps, int]]] = {}
         self._slots: dict[bytes, int] = {}
+        self.learned = 0
+        """How often what the walk does with a line's end has changed."""
         self.views = [
             layout.view(table)
             for table in (self._pool, self._names, self._flags, self._steps, self._words)
@@ -149,6 +151,11 @@ class Programs:
             steps.append(step)
         if steps[-1][0] != layout.OP_REST:
             steps.append((layout.OP_END, 0, 0, 0))
+            free = [
+                i for i, step in enumerate(steps) if step[0] in (layout.OP_FREE, layout.OP_NAMED)
+            ]
+            if free and steps[free[-1]][0] == layout.OP_FREE:
+                steps[free[-1]] = (layout.OP_FREE, 0, 1, 0)
         return steps
 
     def _field_step(
@@ -228,6 +235,7 @@ class Programs:
             ABSENT if value is None else value,
         )
         table[0] = count + 1
+        self.learned += 1
 
     # The tables themselves
 
@@ -289,3 +297,4 @@ class Programs:
         if slot is not None:
             row = self._names[slot * layout.NAME : (slot + 1) * layout.NAME]
             row[:] = (place, len(name), number, program)
+            self.learned += 1

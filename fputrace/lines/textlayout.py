@@ -106,7 +106,7 @@ STEP = 4
     OP_HEX,  # slot
     OP_NUMBER,  # slot; hexadecimal with 0x, decimal without
     OP_WORD,  # up to a blank
-    OP_FREE,  # up to the literal in the next step
+    OP_FREE,  # -; 1: the last one; up to the literal in the next step
     OP_TOKEN,  # slot, table of words; letters, digits, _ | and +
     OP_NAMED,  # slot, table of words; up to the literal in the next step
     OP_SET,  # slot, value

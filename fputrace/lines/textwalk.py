@@ -88,6 +88,7 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
 
 PADDING = cython.declare(cython.longlong, textlayout.PADDING)
 LONGEST_NAME = cython.declare(cython.longlong, 256)
+MOST_TRIES = cython.declare(cython.longlong, 64)  # of ends of free texts; then it is asked
 # Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
 WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
@@ -265,7 +266,9 @@ def _match(
 ) -> cython.longlong:
     """Run the program at step `at` on the text at `p`; the end of the line, or -1.
 
-    What it stops at is never behind the newline: literals hold none.
+    What it stops at is never behind the newline: literals hold none.  A free text ends where what
+    follows can be read up to the next one, or the last time that the line has what follows it, as
+    in :mod:`fputrace.parsers.shapes`.
     """
     code: cython.longlong
     slot: cython.longlong
@@ -275,13 +278,14 @@ def _match(
     negative: cython.longlong
     low: cython.longlong
     i: cython.longlong = at * STEP
+    free: cython.longlong = -1  # the free text that may be longer
+    stop: cython.longlong = 0  # where it ends as far as was tried
+    tries: cython.longlong = 0
     while True:
         code = programs[i]
         slot = programs[i + 1]
         if code == OP_LITERAL:
-            if not _same(d, p, pool, slot, programs[i + 2]):
-                return -1
-            p += programs[i + 2]
+            p = p + programs[i + 2] if _same(d, p, pool, slot, programs[i + 2]) else -1
         elif code == OP_DEC or (code == OP_NUMBER and not (d[p] == 48 and d[p + 1] == 120)):
             if code == OP_DEC and programs[i + 3]:
                 p = _skip_blanks(d, p)
@@ -296,9 +300,11 @@ def _match(
             while _digit(d, p) and p - start < 18:
                 value = value * 10 + (d[p] - 48)
                 p += 1
-            if p == start or _digit(d, p):
+            if _digit(d, p) or (p == start and _blank(d, p)):
                 return -1
-            if slot >= 0:
+            if p == start:
+                p = -1
+            elif slot >= 0:
                 op[row + slot] = -value if negative else value
         elif code == OP_HEX or code == OP_NUMBER:
             if d[p] == 48 and d[p + 1] == 120:
@@ -327,10 +333,17 @@ def _match(
             if slot >= 0:
                 op[row + slot] = value
         elif code == OP_FREE:
-            p = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
+            start = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
+            p = start
+            free = -1 if programs[i + 2] else i
+            while free < 0 and start >= 0:
+                p = start
+                start = _find(d, p + 1, pool, programs[i + STEP + 1], programs[i + STEP + 2])
             if p < 0:
                 return -1
+            stop = p
         elif code == OP_NAMED:
+            free = -1
             start = p
             p = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
             if p < 0:
@@ -367,6 +380,16 @@ def _match(
             while d[p] == 32:
                 p += 1
             return p if d[p] == 10 else -1
+        if p < 0:
+            # Surely not what is meant here; where plain Python might read more, it was asked.
+            if free < 0 or tries == MOST_TRIES:
+                return -1
+            tries += 1
+            i = free
+            p = _find(d, stop + 1, pool, programs[i + STEP + 1], programs[i + STEP + 2])
+            if p < 0:
+                return -1
+            stop = p
         i += STEP
 
 

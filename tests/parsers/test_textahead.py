@@ -86,7 +86,8 @@ def test_only_files_of_trace_text_are_looked_at(tmp_path: Path) -> None:
 def test_the_command_line_begins_with_the_first_file_it_names(
     lossy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report, begun = tmp_path / "report.json", []
+    report = tmp_path / "report.json"
+    begun: list[str] = []
     monkeypatch.setattr(textahead, "begin", begun.append)
     words = ["--format", "json", "-q", "-o", str(report), str(tmp_path / "none")]
     assert main(["analyze", *words, str(lossy)]) == 2

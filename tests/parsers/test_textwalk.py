@@ -236,6 +236,66 @@ def test_what_is_written_is_read(
     assert stamps[60:] == [event.ns for event in placed]
 
 
+KERNELS_SWITCH = (
+    "prev_comm={} prev_pid=5 prev_prio=120 prev_state=R ==> next_comm={} next_pid=6 next_prio=120{}"
+)
+PIECES = st.lists(
+    st.sampled_from(
+        [":", "a", "1", ":1", ": 1", ":-1", ":12345678901234567890", " [2]", ":1 [2]", " R ==> ",
+         "R", " Q ==> ", ":1 [2] R ==> b", "[", " ", " prev_pid=1", " prev_pid=1 prev_prio=2", "=",
+         "é", " next_pid=", ":1" * 70]
+    ),
+    max_size=6,
+).map("".join)  # fmt: skip
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(names=st.lists(st.tuples(PIECES, PIECES, PIECES), min_size=1, max_size=20))
+def test_a_name_ends_where_plain_python_ends_it(
+    names: list[tuple[str, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [("sh", "a", ""), ("kworker/0:1", "b", ""), *names]
+    texts = [
+        form.format(*three)
+        for three in named
+        for form in ("{}:5 [120] R ==> {}:6 [120]{}", KERNELS_SWITCH)
+    ]
+    events = [
+        text.TextEvent(0, 5 * 10**9 + i * 7000, 5, "sh", "sched_switch", args)
+        for i, args in enumerate([*texts, *texts])
+    ]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+def test_names_with_colons_are_asked_about_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what teaches nothing new does not make the walk forget."""
+    asked = []
+    ask = textpass.Pass._ask
+
+    def noted(self: textpass.Pass) -> None:
+        asked.append(self.plan.programs.learned)
+        ask(self)
+
+    monkeypatch.setattr(textpass.Pass, "_ask", noted)
+    switches = ["kworker/0:1:7 [120] W ==> sh:9 [120]", "sh:9 [120] R ==> kworker/u8:3-ev:44 [120]"]
+    unread = "sh:9 [120] R ==> nobody"
+    events = [
+        text.TextEvent(0, 5 * 10**9 + i * 7000, 9, "sh", "sched_switch", args)
+        for i, args in enumerate([*switches * 200, *[unread, *switches] * 20])
+    ]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
+    everything(path)
+    assert len(asked) <= 2 + 20
+    assert asked[2:] == [asked[2]] * len(asked[2:])
+
+
 @pytest.mark.parametrize("digits", [6, 9])
 @pytest.mark.parametrize("flags", [False, True])
 def test_lines_that_are_almost_those_before(
