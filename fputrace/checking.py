@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import pairwise
+from operator import and_, or_
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -72,6 +75,8 @@ _FILTERED = (
 )
 _WITH_OTHERS = Fact.RAW_FIRST | Fact.UNTOLD
 """Facts that mean something beside others only."""
+
+_BAD_FLAG = int(Fact.BAD_FLAG)
 
 
 @dataclass
@@ -225,7 +230,7 @@ class Collector:
         """Code -> where its findings occurred."""
         self._unfilled: list[tuple[Hits, int]] = []
         self.bad_flags = 0
-        self.wanted = int(Fact.BAD_FLAG)
+        self.wanted = _BAD_FLAG
         for rule in self._rules:
             self.wanted |= self._asked(rule)
 
@@ -253,18 +258,19 @@ class Collector:
         has_mask = (kind >= Kind.REGS_ACTIVATED) & (kind <= Kind.XSTATE_CHECK_FAILED)
         saved = np.where(out[:, Out.SAVE + Ref.KIND] != 0, out[:, Out.SAVE + Ref.OP2], LEGACY)
         rows = Rows(out[:, Out.FACTS], np.where(has_mask, own, saved))
-        self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
         present = int(np.bitwise_or.reduce(rows.facts))
+        if present & _BAD_FLAG:
+            self.bad_flags += int(rows.show(Fact.BAD_FLAG).sum())
         for rule, facts in zip(self._rules, self._facts, strict=True):
             if not present & facts:
                 continue
             checks = [
                 rule.check(rows, code) for code in self._candidates if code in rule.generations
             ]
-            confirmed = np.logical_and.reduce([c.confirmed for c in checks])
+            confirmed = reduce(and_, [c.confirmed for c in checks])
             if len(checks) < len(self._candidates):
                 confirmed = np.zeros_like(confirmed)
-            taken = np.logical_or.reduce([c.confirmed | c.possible for c in checks])
+            taken = reduce(or_, [c.confirmed | c.possible for c in checks])
             self._take(rule, out, confirmed, True, shown)
             self._take(rule, out, taken & ~confirmed, False, shown)
             if rule.price is not None:
@@ -318,9 +324,10 @@ class Collector:
         # One group per task (and, while it waits, per CPU and kind); in one sorted pass.
         split = np.where(awaited < 0, -1, cpu * len(kinds) + awaited)
         order = np.lexsort((split, serial))
-        edge = np.flatnonzero((np.diff(serial[order]) != 0) | (np.diff(split[order]) != 0))
-        for group in np.split(order, edge + 1):
-            group.sort()
+        tasks, splits = serial[order], split[order]
+        edges = np.flatnonzero((tasks[1:] != tasks[:-1]) | (splits[1:] != splits[:-1])) + 1
+        for begin, end in pairwise([0, *edges.tolist(), len(order)]):
+            group = np.sort(order[begin:end])
             part = rows[group]
             one = part[0]
             number = int(one[Out.SERIAL])

@@ -70,6 +70,7 @@ class Check(NamedTuple):
 
 
 _NOTHING = Fact(0)
+_NO_PROOF = Fact.BY_NAME | Fact.UNTOLD
 
 
 def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) -> Check:
@@ -78,7 +79,7 @@ def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) 
     Where only an event's name says which function its probe sits on, or a filter may have left out
     what is missing, nothing is proof.
     """
-    proof = rows.show(confirmed) & ~rows.show(Fact.BY_NAME | Fact.UNTOLD)
+    proof = rows.show(confirmed) & ~rows.show(_NO_PROOF)
     return Check(proof, rows.show(confirmed | possible) & ~proof)
 
 
