@@ -166,6 +166,19 @@ def id_places(attrs: list[Attr]) -> tuple[int, int]:
     return places.pop() if len(places) == 1 else (-1, 0)
 
 
+def trailer_of(attrs: list[Attr]) -> tuple[int, int]:
+    """Bytes behind records other than samples, and where in them the time is, from the end.
+
+    0: nowhere.
+    """
+    attr = next((a for a in attrs if a.flag(SAMPLE_ID_ALL)), None)
+    if attr is None:
+        return 0, 0
+    trailer = [bit for bit in TRAILER if attr.sample_type & bit]
+    from_end = 8 * (len(trailer) - trailer.index(TIME)) if TIME in trailer else 0
+    return 8 * len(trailer), from_end
+
+
 def _hash_table(recording: Recording) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Pairs (id, row of the layouts) as `scan` looks them up; of a guest's event, GUEST."""
     known: dict[int, int] = {}
@@ -216,6 +229,7 @@ class Index:
         big = recording.container.big
         table = _hash_table(recording)
         id_at, id_from_end = id_places(recording.attrs)
+        self._trailer = trailer_of(recording.attrs)
         self.geometry = view(
             np.array(
                 [
@@ -474,7 +488,7 @@ class Index:
     def _listen(self, data: memoryview, places: memoryview) -> None:
         """COMM, FORK and LOST_SAMPLES of a granule."""
         order, told = self.recording.order, self.told
-        trailers = self._trailer()
+        trailers = self._trailer
         for here in places.tolist():
             kind, misc, size = struct.unpack_from(order + "IHH", data, here)
             end = here + size
@@ -495,15 +509,6 @@ class Index:
                     place = end - self.geometry[at.ID_FROM_END]
                     (number,) = struct.unpack_from(order + "q", data, place)
                 told.lost_samples[number] = told.lost_samples.get(number, 0) + lost
-
-    def _trailer(self) -> tuple[int, int]:
-        """Bytes of the trailer, and where in it the time is, from the end (0: nowhere)."""
-        attr = next((a for a in self.recording.attrs if a.flag(SAMPLE_ID_ALL)), None)
-        if attr is None:
-            return 0, 0
-        trailer = [bit for bit in TRAILER if attr.sample_type & bit]
-        from_end = 8 * (len(trailer) - trailer.index(TIME)) if TIME in trailer else 0
-        return 8 * len(trailer), from_end
 
     def _time(self, data: memoryview, end: int, trailers: tuple[int, int]) -> int:
         if not trailers[1]:
