@@ -475,14 +475,13 @@ class Pass:
 
     def _family(self, block: EventBlock) -> None:
         """Who forked whom, and who became a program of its own."""
-        # Compared with a Kind, numpy makes integers of eight bytes of the column first.
-        forks = np.flatnonzero(block.kind == int(Kind.SCHED_PROCESS_FORK))
+        forks = _rows_of(block, Kind.SCHED_PROCESS_FORK)
         for child, parent in zip(
             block.op[forks, 1].tolist(), block.pid[forks].tolist(), strict=True
         ):
             self.parents[child] = parent
             self._execs.discard(child)
-        execs = np.flatnonzero(block.kind == int(Kind.SCHED_PROCESS_EXEC))
+        execs = _rows_of(block, Kind.SCHED_PROCESS_EXEC)
         self._execs.update(block.op[execs, 0].tolist())
 
     def vm_of(self, pid: int) -> tuple[int | None, str | None]:
@@ -498,6 +497,14 @@ class Pass:
         if tgid is None:
             return None, None
         return tgid, f"{self.trace.comms.get(tgid, '<...>')} ({tgid})"
+
+
+def _rows_of(block: EventBlock, kind: Kind) -> NDArray[np.intp]:
+    """Where a kind of event stands that most blocks have none of."""
+    if kind not in block.kind.tobytes():  # a few microseconds
+        return np.zeros(0, dtype=np.intp)
+    # Compared with a Kind, numpy makes integers of eight bytes of the column first.
+    return np.flatnonzero(block.kind == int(kind))
 
 
 def _around(excerpts: Excerpts) -> Callable[[int, int], Spans]:

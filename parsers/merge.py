@@ -77,6 +77,19 @@ def heapify(
     return 0
 
 
+@cython.wraparound(False)
+def tally(event: cython.const[cython.int][::1], counts: cython.longlong[::1]) -> None:
+    """Add to ``counts[i + 1]`` how many rows are of event i; -1 is none.
+
+    Raises IndexError for a number that ``counts`` has no place for.
+    """
+    i: cython.Py_ssize_t
+    rows: cython.Py_ssize_t = len(event)
+    with cython.nogil:
+        for i in range(rows):
+            counts[event[i] + 1] += 1
+
+
 def merge(
     heap: cython.longlong[::1],
     count: cython.longlong[::1],

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
+from fputrace.lines.textlayout import view
+from fputrace.parsers import merge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,10 +202,11 @@ def blocks_of(
 
 
 def _count(trace: Trace, rows: Columns) -> None:
-    counts = np.bincount(rows.event + 1, minlength=1)
-    for index in np.flatnonzero(counts[1:]):
-        name = trace.event_names[index]
-        trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
+    counts = np.zeros(len(trace.event_names) + 1, dtype=np.int64)
+    merge.tally(view(np.ascontiguousarray(rows.event)), view(counts))
+    for name, count in zip(trace.event_names, counts[1:].tolist(), strict=True):
+        if count:
+            trace.counts[name] = trace.counts.get(name, 0) + count
     if trace.first_ns is None:
         trace.first_ns = int(rows.ts[0])
     trace.last_ns = int(rows.ts[-1])

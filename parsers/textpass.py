@@ -135,7 +135,7 @@ class Pass:
         count = int(self.state[layout.CHANGES]) * layout.CHANGE
         noted = self.changes[:count].tolist()
         for pid, place, length in zip(noted[::3], noted[1::3], noted[2::3], strict=True):
-            self._comm(pid, bytes(self.chunks.data[place : place + length]))
+            self._name(pid, bytes(self.chunks.data[place : place + length]))
         self.state[layout.CHANGES] = 0
 
     def _ask(self) -> None:
@@ -172,7 +172,9 @@ class Pass:
             state[layout.BACK] += 1
             ts = int(state[layout.TIME])
         state[layout.TIME] = ts
-        self._comm(prefix.pid, prefix.comm)
+        self._name(prefix.pid, prefix.comm)
+        # The walk tells the next name that it reads, also the one it knew.
+        self.comms[(prefix.pid & layout.COMM_SLOTS - 1) * layout.COMM] = -2
         if event.broken:
             self._lose(ts, prefix.cpu, event, raw)
             return
@@ -202,7 +204,7 @@ class Pass:
             where = f"{self.plan.where(number)}: {event.key} in a text that cannot be read"
             self.trace.losses.append(Loss(cpu, ts, ts, None, where, severity="damaged"))
 
-    def _comm(self, pid: int, comm: bytes) -> None:
+    def _name(self, pid: int, comm: bytes) -> None:
         if self.table.header.any:
             return  # the head of a converted text has them all
         if pid <= 0 or not comm or comm == b"<...>" or comm == b":%d" % pid:
@@ -211,7 +213,6 @@ class Pass:
         if not self.plan.form.bracket and self.trace.comms.get(pid, "").startswith(text):
             return  # cut to eight bytes
         self.trace.comms[pid] = text
-        self.comms[(pid & layout.COMM_SLOTS - 1) * layout.COMM] = -2
 
     def _finish(self) -> None:
         trace, state = self.trace, self.state
