@@ -13,10 +13,10 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
+from fputrace.parsers import layout
 
-# Compiled, they are C constants of the .pxd beside this file.
-if not cython.compiled:
-    from fputrace.parsers.layout import ALL_DONE, BLOCK_FULL
+BLOCK_FULL = cython.declare(cython.longlong, layout.BLOCK_FULL)
+ALL_DONE = cython.declare(cython.longlong, layout.ALL_DONE)
 
 
 @cython.cfunc

@@ -15,52 +15,48 @@ try:
 except ImportError:
     from fputrace import nocython as cython
 
-from fputrace.parsers import layout
+from fputrace.parsers import layout, perflayout
 
-# Compiled, they are C constants of the .pxd beside this file.
-if not cython.compiled:
-    from fputrace.parsers.perflayout import (
-        ASKED,
-        AT,
-        BAD,
-        BIG,
-        BROKEN,
-        CHAIN,
-        COUNT,
-        CPU_AT,
-        CPU_FROM_END,
-        DISORDER,
-        EARLIEST,
-        FAST,
-        FIRST,
-        FULL,
-        GROUP,
-        GUESTS,
-        ID_AT,
-        ID_FROM_END,
-        ID_MASK,
-        LARGEST_RAW,
-        LATEST_SEEN,
-        LAYOUT,
-        LOST,
-        NEED,
-        NEW_CPU,
-        PLAIN,
-        READ_AT,
-        READ_FORMAT,
-        SPECIALS,
-        STOP,
-        STRAY,
-        STRAYS,
-        THROTTLE,
-        TIME_AT,
-        TRAILER,
-        UNTHROTTLE,
-        WANTED,
-        WINDOW_END,
-    )
-
+BIG = cython.declare(cython.longlong, perflayout.BIG)
+FAST = cython.declare(cython.longlong, perflayout.FAST)
+ID_AT = cython.declare(cython.longlong, perflayout.ID_AT)
+ID_FROM_END = cython.declare(cython.longlong, perflayout.ID_FROM_END)
+ID_MASK = cython.declare(cython.longlong, perflayout.ID_MASK)
+NEED = cython.declare(cython.longlong, perflayout.NEED)
+TIME_AT = cython.declare(cython.longlong, perflayout.TIME_AT)
+CPU_AT = cython.declare(cython.longlong, perflayout.CPU_AT)
+READ_AT = cython.declare(cython.longlong, perflayout.READ_AT)
+READ_FORMAT = cython.declare(cython.longlong, perflayout.READ_FORMAT)
+CHAIN = cython.declare(cython.longlong, perflayout.CHAIN)
+CPU_FROM_END = cython.declare(cython.longlong, perflayout.CPU_FROM_END)
+TRAILER = cython.declare(cython.longlong, perflayout.TRAILER)
+WANTED = cython.declare(cython.longlong, perflayout.WANTED)
+PLAIN = cython.declare(cython.longlong, perflayout.PLAIN)
+LAYOUT = cython.declare(cython.longlong, perflayout.LAYOUT)
+AT = cython.declare(cython.longlong, perflayout.AT)
+COUNT = cython.declare(cython.longlong, perflayout.COUNT)
+ASKED = cython.declare(cython.longlong, perflayout.ASKED)
+SPECIALS = cython.declare(cython.longlong, perflayout.SPECIALS)
+GUESTS = cython.declare(cython.longlong, perflayout.GUESTS)
+STRAYS = cython.declare(cython.longlong, perflayout.STRAYS)
+WINDOW_END = cython.declare(cython.longlong, perflayout.WINDOW_END)
+BROKEN = cython.declare(cython.longlong, perflayout.BROKEN)
+NEW_CPU = cython.declare(cython.longlong, perflayout.NEW_CPU)
+FULL = cython.declare(cython.longlong, perflayout.FULL)
+STOP = cython.declare(cython.longlong, perflayout.STOP)
+STRAY = cython.declare(cython.longlong, perflayout.STRAY)
+LOST = cython.declare(cython.longlong, perflayout.LOST)
+THROTTLE = cython.declare(cython.longlong, perflayout.THROTTLE)
+UNTHROTTLE = cython.declare(cython.longlong, perflayout.UNTHROTTLE)
+BAD = cython.declare(cython.longlong, perflayout.BAD)
+FIRST = cython.declare(cython.longlong, perflayout.FIRST)
+EARLIEST = cython.declare(cython.longlong, perflayout.EARLIEST)
+LATEST_SEEN = cython.declare(cython.longlong, perflayout.LATEST_SEEN)
+DISORDER = cython.declare(cython.longlong, perflayout.DISORDER)
+GROUP = cython.declare(cython.longlong, perflayout.GROUP)
+LARGEST_RAW = cython.declare(cython.longlong, perflayout.LARGEST_RAW)
 LATEST = cython.declare(cython.longlong, layout.LATEST)
+
 # Cython makes Python integers of literals that are wider than 32 bits.
 WORD = cython.declare(cython.longlong, 1 << 32)
 LOW_WORD = cython.declare(cython.longlong, (1 << 32) - 1)

@@ -25,82 +25,80 @@ if cython.compiled:
 
 from fputrace import events
 from fputrace.events import Kind
-from fputrace.parsers import layout
+from fputrace.parsers import layout, perflayout
 
-# Compiled, they are C constants of the .pxd beside this file.
-if not cython.compiled:
-    from fputrace.parsers.layout import (
-        ASK,
-        ASKED,
-        BACK,
-        BACK_AT,
-        BAD,
-        BAD_AT,
-        BAD_WHY,
-        BASE,
-        BIG,
-        CHANGE,
-        CHANGES,
-        COMM_OFF,
-        COMM_OFF2,
-        COMM_PID,
-        COMM_PID2,
-        COMM_SIZE,
-        COMMIT_OFF,
-        COMMS,
-        COUNT_OFF,
-        DATA_OFF,
-        END,
-        ENTRY,
-        FLAGS_OFF,
-        HEAD,
-        IP_OFF,
-        IP_SIZE,
-        KIND,
-        LAST,
-        LENGTH,
-        LIMIT,
-        LONG,
-        LOST,
-        LOST_AT,
-        LOST_COUNT,
-        NEED,
-        NEED_CHUNK,
-        NEXT,
-        OPERAND,
-        PAGE,
-        PAGE_SIZE,
-        PEEK,
-        PEEK2,
-        PID_OFF,
-        REPORT,
-        REPORTS,
-        REPORTS_FULL,
-        ROW,
-        ROWS_FULL,
-        SEEN,
-        SLACK,
-        SUSPECT,
-        SWAP,
-        TABLE,
-        THROTTLED,
-        THROTTLED_AT,
-        TIME,
-        TIME_OFF,
-        TYPE_OFF,
-        TYPE_SIZE,
-        WHERE,
-        WHY_LENGTH,
-        WHY_RECORD,
-        WHY_SAMPLE,
-        WHY_SHORT,
-        WHY_TIME,
-        WHY_WILD,
-    )
-    from fputrace.parsers.perflayout import LOST as LOST_RECORD
-    from fputrace.parsers.perflayout import THROTTLE, UNTHROTTLE, WILD
-
+# C constants of what `layout` names.
+NEED_CHUNK = cython.declare(cython.longlong, layout.NEED_CHUNK)
+ROWS_FULL = cython.declare(cython.longlong, layout.ROWS_FULL)
+ASK = cython.declare(cython.longlong, layout.ASK)
+REPORTS_FULL = cython.declare(cython.longlong, layout.REPORTS_FULL)
+PAGE = cython.declare(cython.longlong, layout.PAGE)
+NEXT = cython.declare(cython.longlong, layout.NEXT)
+END = cython.declare(cython.longlong, layout.END)
+TIME = cython.declare(cython.longlong, layout.TIME)
+LAST = cython.declare(cython.longlong, layout.LAST)
+LIMIT = cython.declare(cython.longlong, layout.LIMIT)
+PEEK = cython.declare(cython.longlong, layout.PEEK)
+PEEK2 = cython.declare(cython.longlong, layout.PEEK2)
+SUSPECT = cython.declare(cython.longlong, layout.SUSPECT)
+ENTRY = cython.declare(cython.longlong, layout.ENTRY)
+THROTTLED = cython.declare(cython.longlong, layout.THROTTLED)
+THROTTLED_AT = cython.declare(cython.longlong, layout.THROTTLED_AT)
+LOST = cython.declare(cython.longlong, layout.LOST)
+LOST_COUNT = cython.declare(cython.longlong, layout.LOST_COUNT)
+LOST_AT = cython.declare(cython.longlong, layout.LOST_AT)
+BAD = cython.declare(cython.longlong, layout.BAD)
+BAD_AT = cython.declare(cython.longlong, layout.BAD_AT)
+BAD_WHY = cython.declare(cython.longlong, layout.BAD_WHY)
+SEEN = cython.declare(cython.longlong, layout.SEEN)
+BACK = cython.declare(cython.longlong, layout.BACK)
+BACK_AT = cython.declare(cython.longlong, layout.BACK_AT)
+BASE = cython.declare(cython.longlong, layout.BASE)
+ASKED = cython.declare(cython.longlong, layout.ASKED)
+WHERE = cython.declare(cython.longlong, layout.WHERE)
+LENGTH = cython.declare(cython.longlong, layout.LENGTH)
+ROW = cython.declare(cython.longlong, layout.ROW)
+REPORTS = cython.declare(cython.longlong, layout.REPORTS)
+CHANGES = cython.declare(cython.longlong, layout.CHANGES)
+PAGE_SIZE = cython.declare(cython.longlong, layout.PAGE_SIZE)
+TIME_OFF = cython.declare(cython.longlong, layout.TIME_OFF)
+COMMIT_OFF = cython.declare(cython.longlong, layout.COMMIT_OFF)
+LONG = cython.declare(cython.longlong, layout.LONG)
+DATA_OFF = cython.declare(cython.longlong, layout.DATA_OFF)
+SWAP = cython.declare(cython.longlong, layout.SWAP)
+BIG = cython.declare(cython.longlong, layout.BIG)
+TYPE_OFF = cython.declare(cython.longlong, layout.TYPE_OFF)
+PID_OFF = cython.declare(cython.longlong, layout.PID_OFF)
+FLAGS_OFF = cython.declare(cython.longlong, layout.FLAGS_OFF)
+COUNT_OFF = cython.declare(cython.longlong, layout.COUNT_OFF)
+HEAD = cython.declare(cython.longlong, layout.HEAD)
+SLACK = cython.declare(cython.longlong, layout.SLACK)
+TYPE_SIZE = cython.declare(cython.longlong, layout.TYPE_SIZE)
+KIND = cython.declare(cython.longlong, layout.KIND)
+NEED = cython.declare(cython.longlong, layout.NEED)
+IP_OFF = cython.declare(cython.longlong, layout.IP_OFF)
+IP_SIZE = cython.declare(cython.longlong, layout.IP_SIZE)
+COMM_PID = cython.declare(cython.longlong, layout.COMM_PID)
+COMM_OFF = cython.declare(cython.longlong, layout.COMM_OFF)
+COMM_SIZE = cython.declare(cython.longlong, layout.COMM_SIZE)
+COMM_PID2 = cython.declare(cython.longlong, layout.COMM_PID2)
+COMM_OFF2 = cython.declare(cython.longlong, layout.COMM_OFF2)
+OPERAND = cython.declare(cython.longlong, layout.OPERAND)
+TABLE = cython.declare(cython.longlong, layout.TABLE)
+WHY_TIME = cython.declare(cython.longlong, layout.WHY_TIME)
+WHY_LENGTH = cython.declare(cython.longlong, layout.WHY_LENGTH)
+WHY_RECORD = cython.declare(cython.longlong, layout.WHY_RECORD)
+WHY_SHORT = cython.declare(cython.longlong, layout.WHY_SHORT)
+WHY_SAMPLE = cython.declare(cython.longlong, layout.WHY_SAMPLE)
+WHY_WILD = cython.declare(cython.longlong, layout.WHY_WILD)
+LOST_RECORD = cython.declare(cython.longlong, perflayout.LOST)
+THROTTLE = cython.declare(cython.longlong, perflayout.THROTTLE)
+UNTHROTTLE = cython.declare(cython.longlong, perflayout.UNTHROTTLE)
+WILD = cython.declare(cython.longlong, perflayout.WILD)
+REPORT = cython.declare(cython.longlong, layout.REPORT)
+CHANGE = cython.declare(cython.longlong, layout.CHANGE)
 LATEST = cython.declare(cython.longlong, layout.LATEST)
+COMMS = cython.declare(cython.longlong, layout.COMMS)
 LOSS = cython.declare(cython.uchar, int(Kind.LOSS))
 LOSS_END = cython.declare(cython.uchar, int(Kind.LOSS_END))
 ABSENT = cython.declare(cython.longlong, events.ABSENT)

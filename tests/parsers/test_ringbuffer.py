@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fputrace.events import Kind, Trace
-from fputrace.parsers import merge, open_trace, passes, perfloop, ringbuffer
+from fputrace.parsers import merge, open_trace, passes, ringbuffer
 from tests.conftest import SAMPLES
 from tests.parsers.rows import Pass, read_all
 from tests.tools.plain import plain
@@ -27,15 +27,6 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch, loop: ModuleType, cython: bool) 
         if not cython:
             patch.setitem(sys.modules, "cython", None)
         return plain(loop)
-
-
-@pytest.mark.parametrize("loop", [ringbuffer, merge, perfloop])
-def test_constants_of_the_c_compiler(loop: ModuleType) -> None:
-    known = vars(plain(loop))
-    lines = Path(str(loop.__file__)).with_name(f"{loop.__name__.rpartition('.')[2]}.pxd")
-    pairs = [line.split(" = ") for line in lines.read_text().splitlines() if " = " in line]
-    assert pairs
-    assert {name.strip(): int(value) for name, value in pairs}.items() <= known.items()
 
 
 def columns(path: Path) -> tuple[list[bytes], dict[str, Any]]:
