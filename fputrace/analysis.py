@@ -32,7 +32,7 @@ from fputrace.findings import (
     TraceRule,
     Verdict,
 )
-from fputrace.following import Pass
+from fputrace.following import Known, Pass
 from fputrace.generation import Decision, decide
 from fputrace.knownbugs import match
 from fputrace.lanes import Marked
@@ -149,12 +149,14 @@ def _chosen(code: str, select: Sequence[str] | None, ignore: Sequence[str] | Non
 
 def _run(
     trace: Trace,
-    make: Callable[[tuple[str, ...]], Pass],
+    make: Callable[[tuple[str, ...], Known], Pass],
     kernel: str | None,
     generation: str | None,
     progress: Progress | None,
 ) -> tuple[Decision, Pass]:
     """Replay under what formats and release say; again when the events say otherwise.
+
+    Or when they tell of a probe that only its name says on which function it sits.
 
     A first look after one block spares most wrong starts; reading goes on meanwhile, and that block
     is replayed again.  What a whole pass says is tried once more at most, so that this ends
@@ -162,7 +164,8 @@ def _run(
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
     passes = _PASSES
-    current = make(decision.candidates)
+    known = Known.of(trace)
+    current = make(decision.candidates, known)
     looked = False
     while True:
         for block in ahead(trace.blocks()):
@@ -171,7 +174,7 @@ def _run(
                 early = decide(trace, current.seen, kernel=kernel, generation=generation)
                 if early.candidates != decision.candidates:
                     decision = early
-                    current = make(decision.candidates)
+                    current = make(decision.candidates, known)
                     current.feed(block)
                     passes -= 1
             looked = True
@@ -180,12 +183,13 @@ def _run(
         current.finish()
         passes -= 1
         final = decide(trace, current.seen, kernel=kernel, generation=generation)
-        if final.candidates == decision.candidates:
+        now = Known.of(trace)
+        if final.candidates == decision.candidates and now.by_name == known.by_name:
             return final, current
         if not passes:
             return decision, current
-        decision = final
-        current = make(decision.candidates)
+        decision, known = final, now
+        current = make(decision.candidates, known)
 
 
 def _conclude(

@@ -7,7 +7,7 @@ to the rules: one for what tracepoints show, one more for what probes add, once 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,29 @@ _GONE = 4096  # tasks remembered that are gone: a block has no more
 _BIRTHS = 256  # forks whose child has not been seen yet
 _IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/trace_events.h)
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
+
+
+class Known(NamedTuple):
+    """What a trace tells before a pass, while which its reader adds to what it tells.
+
+    ``exits``: kvm_userspace_exit is recorded, without which nothing tells that KVM_RUN went on;
+    ``execs``: sched_process_exec is; ``by_name``: of some probe only its event's name says on which
+    function it sits.
+    """
+
+    exits: bool
+    execs: bool
+    by_name: bool
+
+    @classmethod
+    def of(cls, trace: Trace) -> Known:
+        """As it is now, when nobody reads the trace."""
+        exits = "kvm:kvm_userspace_exit"
+        return cls(
+            bool(trace.counts.get(exits)) or exits in trace.formats,
+            "sched:sched_process_exec" in trace.formats,
+            any(how == "name" for _function, how in trace.probes.values()),
+        )
 
 
 class Follower:
@@ -119,7 +142,7 @@ class Judged(Follower):
             model.eager,
             any(TABLES[code].reload_after_entry for code in candidates),
             model.out_save_flag,
-            _exits(owner.trace),
+            owner.known.exits,
         )
 
     def told(self, kind: str) -> NDArray[np.int64]:
@@ -143,7 +166,7 @@ class Followed(Follower):
         super().__init__((machine.cpu_rows, ProbedCpu.WIDTH), (machine.task_rows, ProbedTask.WIDTH))
         self.trace = owner.trace
         self.roles = Roles(owner.trace)
-        self.by_name = False
+        self.by_name = owner.known.by_name
         self.in_interrupts = False
         self.loop = probed.Probed(
             view(self.cpus),
@@ -155,7 +178,7 @@ class Followed(Follower):
             TABLES[candidates[0]].eager,
             bool(_PARKS & set(candidates)),
             any(TABLES[code].reload_after_entry for code in candidates),
-            "sched:sched_process_exec" in owner.trace.formats,
+            owner.known.execs,
         )
 
     def learn(self, block: EventBlock, start: int, facts: NDArray[np.int64]) -> None:
@@ -163,7 +186,6 @@ class Followed(Follower):
         self.roles.learn(block, start, facts, len(self.trace.event_names))
         section = (block.kind == Kind.PROBE_KFPU_BEGIN) | (block.kind == Kind.PROBE_SAVE)
         self.in_interrupts |= bool((block.flags[section] & _IN_INTERRUPT).any())
-        self.by_name = any(how == "name" for _function, how in self.trace.probes.values())
         self.loop.know(view(self.roles.table), self.by_name)
 
 
@@ -231,12 +253,6 @@ class Lived(Follower):
         )
 
 
-def _exits(trace: Trace) -> bool:
-    """Whether kvm_userspace_exit was recorded: without it nothing tells that KVM_RUN went on."""
-    exit_ = "kvm:kvm_userspace_exit"
-    return bool(trace.counts.get(exit_)) or exit_ in trace.formats
-
-
 class Swapped(Follower):
     """KVM_RUNs as a whole (:mod:`fputrace.replay.swaps`)."""
 
@@ -298,7 +314,7 @@ class Counted(Follower):
             TABLES[first].eager,
             first in _RAW,
             first in _POINTER,
-            _exits(owner.trace),
+            owner.known.exits,
         )
 
     def make_room(self) -> None:
@@ -315,6 +331,7 @@ class Pass:
         self,
         trace: Trace,
         candidates: Sequence[str],
+        known: Known,
         rules: Sequence[Rule],
         pricing: Pricing,
         counting: bool = False,
@@ -322,6 +339,7 @@ class Pass:
     ) -> None:
         self.trace = trace
         self.candidates = tuple(candidates)
+        self.known = known
         self.collector = Collector(rules, candidates, pricing, window)
         self.parents: dict[int, int] = {}
         self._execs: set[int] = set()

@@ -139,7 +139,7 @@ def by_formats(trace: Trace) -> list[Struck]:
         )
 
     fpu: set[str] = set()
-    for key in trace.formats:
+    for key in tuple(trace.formats):  # a reader may add some meanwhile
         if key.startswith("x86_fpu:"):
             fpu |= fields(key)
     if "fpregs_active" in fpu:

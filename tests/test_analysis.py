@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fputrace
+from fputrace import analysis
 from fputrace.analysis import exit_status, filter_view
 from fputrace.coverage import record_command, trace_cmd_command
 from fputrace.errors import TraceError, UsageError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.findings import Analysis, Coverage, Severity, Status, Verdict
+from fputrace.following import Pass
 from fputrace.parsers import open_trace
 from fputrace.rules import RULES, TRACE_RULES
 from tests.conftest import SAMPLES
@@ -563,3 +566,28 @@ def test_times_of_a_finding_are_those_of_its_events(tmp_path: Path) -> None:
     assert times == sorted(times)
     blocks = list(analysis.trace.blocks())
     assert set(times) <= set(np.concatenate([block.ts for block in blocks]).tolist())
+
+
+@pytest.mark.parametrize(
+    ("place", "passes"), [("save_fpregs_to_fpstate+0x0/0x90", 1), ("ffffffff81234560", 2)]
+)
+def test_a_probe_that_only_its_name_tells_counts_from_the_first_event_on(
+    place: str, passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is absent before it was first hit proves no more than behind it."""
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_text().splitlines(keepends=True)[:3000]
+    task = lines[-1].partition(": ")[0] + ": "
+    path = tmp_path / "trace.txt"
+    path.write_text("".join([*lines, f"{task}p_save_fpregs_to_fpstate: ({place})\n"]))
+    made: list[bool] = []
+
+    class Noted(Pass):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self.known.by_name)
+
+    monkeypatch.setattr(analysis, "Pass", Noted)
+    monkeypatch.setattr(analysis, "_FIRST_LOOK", 1 << 20)
+    with fputrace.analyze(path, generation="G5").trace as trace:
+        assert [key for key in trace.probes if "save_fpregs" in key]
+    assert made == [False, True][:passes]
