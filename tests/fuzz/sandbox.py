@@ -23,6 +23,9 @@ MEBI = 1 << 20
 RESIDENT_MIB = 512
 """What a process may have in memory at once while it looks at one input."""
 
+MOST_JOBS = 5000
+"""What one process does; a leak shows long before, memory in small pieces only after many more."""
+
 PATIENCE = 4
 """Seconds by the clock for each second of CPU time allowed: other work may want the machine."""
 
@@ -93,7 +96,7 @@ def run(
 
     A job fails when ``check`` raises, takes more than ``seconds`` of CPU time, asks for more than
     ``mebibytes`` on top of what the process has, has more than RESIDENT_MIB resident, or kills its
-    process; a new worker then goes on.
+    process; a new worker then goes on, as after MOST_JOBS.
     """
     rest = iter(jobs)
     with tempfile.TemporaryDirectory() as name:
@@ -140,6 +143,7 @@ class _Worker(Generic[Job]):
         self.deadline = 0.0
         self._process = context.Process(target=self._serve, args=(self.pipe, there))
         self._process.start()
+        self._done = 0
         there.close()
 
     def take(self, jobs: Iterator[Job]) -> bool:
@@ -166,7 +170,8 @@ class _Worker(Generic[Job]):
                 why, peak = f"died: exit code {self._process.exitcode}", 0
         if not why and peak > RESIDENT_MIB * MEBI:
             why = f"had {peak / MEBI:.0f} MiB resident"
-        if why:
+        self._done += 1
+        if why or self._done == MOST_JOBS:
             self.stop()
             self._begin()
         return Outcome(self._job, why, took, peak)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz import sandbox
 from tests.fuzz.__main__ import cuts, fuzz, jobs, mutant_of
 from tests.fuzz.forms import FORMS
 from tests.fuzz.sandbox import run_all
@@ -67,3 +69,17 @@ def test_the_sandbox_notices(tmp_path: Path) -> None:
     whys = ["KeyError", "exit code", "MemoryError", "MiB resident", "longer than 1 s"]
     for failure, why in zip(failures, whys, strict=True):
         assert why in failure.why
+
+
+def test_a_process_does_so_many_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MOST_JOBS", 3)
+    done = tmp_path / "done"
+
+    def note(job: int, _folder: Path) -> None:
+        with done.open("a") as file:
+            print(job, os.getpid(), file=file)
+
+    assert [one.job for one in sandbox.run(range(8), note, 1, seconds=5)] == list(range(8))
+    served = [line.split() for line in done.read_text().splitlines()]
+    assert [int(job) for job, _ in served] == list(range(8))
+    assert [len(list(jobs)) for _, jobs in groupby(served, lambda line: line[1])] == [3, 3, 2]
