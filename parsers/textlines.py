@@ -114,14 +114,14 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
     cpu, pid, secs, frac = int(hit["cpu"]), int(hit["pid"]), int(hit["secs"]), hit["frac"]
     if cpu > LARGEST_CPU or pid > LARGEST_PID or (frac and secs > LARGEST_SECONDS):
         return None
-    if form.ticks and hit.end() - hit.end("flags" if hit["flags"] else "cpu") < LEAST_TICKS:
+    flags = hit["flags"] if "flags" in form.pattern.groupindex else None
+    if form.ticks and hit.end() - hit.end("flags" if flags else "cpu") < LEAST_TICKS:
         return None
     ts = secs * 1_000_000_000 + int(frac) * (1 if len(frac) == 9 else 1000) if frac else secs
     if ts >= 1 << 63:  # a time before zero, which trace-cmd prints without its sign
         ts -= 1 << 64
         if ts < -(1 << 62):
             return None
-    flags = hit["flags"] if form.pattern.groupindex.get("flags") else None
     comm = line[: hit.start()].strip()
     buffer = b""
     if len(comm) > COMM_BYTES:

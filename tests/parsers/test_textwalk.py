@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,8 @@ from fputrace.events import Kind
 from fputrace.lines import textchunk, textlayout, textmemo, textprefix, textscan, textwalk
 from fputrace.parsers import textindex, textlook, textpass
 from fputrace.parsers.text import open_text
+from fputrace.parsers.textlines import FORMS as FORMS_OF_LINES
+from fputrace.parsers.textlines import Form
 from tests.conftest import SAMPLES
 from tests.parsers.test_ringbuffer import uncompiled
 from tests.tools import text_of, trace_cmd
@@ -234,6 +237,22 @@ def test_what_is_written_is_read(
     stamps = [ts for part, pids in zip(told["ts"], told["pid"], strict=True)
               for ts, pid in zip(part, pids, strict=True) if pid != -1]  # fmt: skip
     assert stamps[60:] == [event.ns for event in placed]
+
+
+@pytest.mark.parametrize("form", FORMS_OF_LINES, ids=lambda form: f"{form.name}-{form.ticks}")
+def test_every_form_of_line(form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, name = ("sh-163", "kvm_fpu") if form.dash else ("sh  163", "kvm:kvm_fpu")
+    cpu = " [001]" if form.bracket else " 1d..2." if form.dash else " 1"
+    times = [5_000_000_000 + 7000 * i for i in range(300)]
+    stamps = [f"{ns:>14}" if form.ticks else f"{ns // 10**9}.{ns % 10**9:09}" for ns in times]
+    path = tmp_path / "trace.txt"
+    path.write_text("".join(f"{task}{cpu} {stamp}: {name}: load\n" for stamp in stamps))
+    told = everything(path)
+    assert_same(told, in_plain_python(path, monkeypatch))
+    events = [pid != -1 for pid in told["pid"][0]]  # the others are marks
+    assert [*compress(told["ts"][0], events)] == times
+    assert {*compress(told["cpu"][0], events)} == {1}
+    assert {*compress(told["pid"][0], events)} == {163}
 
 
 KERNELS_SWITCH = (
