@@ -20,7 +20,10 @@ from fputrace.parsers.words import plugin_state_number, state_number, symbol_num
 
 _MOST_PROGRAMS = 24  # of one name
 
-_TOKEN = re.compile(rb"[A-Za-z0-9_|+]+")
+_TOKEN = re.compile(rb"[A-Za-z|+]{1,32}(?![A-Za-z0-9_|+])")  # a word as shapes.py reads it
+_LOOSE = frozenset({"comm", "rest", "word"})
+"""Types that hold anything at all: a row with one takes texts of rows before it as well."""
+
 _NUMBER = re.compile(r"(?:0x[0-9a-fA-F]{1,16}|-?[0-9]{1,18})$")
 _ASSIGNED = re.compile(r" ?([A-Za-z_][A-Za-z0-9_]{0,63}=)(\S+)")
 _Steps = list[tuple[int, int, int, int]]
@@ -115,8 +118,9 @@ class Programs:
             return
         rows = shapes_of(f"{shape.system}:{name.rstrip(b':').decode().rpartition(':')[2]}")
         order = rows.index(shape)
-        # What ends in anything at all would also take what an earlier row reads further.
-        wanted = rows[: order + 1] if ":rest}" in shape.template else (shape,)
+        # What holds anything at all would also take what an earlier row reads otherwise.
+        loose = any(part.type in _LOOSE for part in parts_of(shape.template))
+        wanted = rows[: order + 1] if loose else (shape,)
         programs = []
         for row in wanted:
             steps = self._steps_of(row, spec)

@@ -89,6 +89,7 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
 PADDING = cython.declare(cython.longlong, textlayout.PADDING)
 LONGEST_NAME = cython.declare(cython.longlong, 256)
 MOST_TRIES = cython.declare(cython.longlong, 64)  # of ends of free texts; then it is asked
+UNSURE = cython.declare(cython.longlong, -2)  # of a program: plain Python might read it so
 # Eight bytes at once, where the first is the lowest; constants wider than 32 bits need a name.
 ABSENT = cython.declare(cython.longlong, events.ABSENT)
 WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little")
@@ -154,6 +155,15 @@ def _same(
 def _blank(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
     """Whether this byte is what ``bytes.strip`` takes for white space."""
     return d[at] == 32 or (d[at] >= 9 and d[at] <= 13)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _odd(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.bint:
+    """Whether what ``str.strip`` takes for white space, but no blank, may begin with this byte."""
+    return (d[at] >= 28 and d[at] <= 31) or d[at] >= 128
 
 
 @cython.cfunc
@@ -264,11 +274,12 @@ def _match(
     op: cython.pointer[cython.longlong],
     row: cython.longlong,
 ) -> cython.longlong:
-    """Run the program at step `at` on the text at `p`; the end of the line, or -1.
+    """Run the program at step `at` on the text at `p`; the end of the line, -1, or UNSURE.
 
-    What it stops at is never behind the newline: literals hold none.  A free text ends where what
-    follows can be read up to the next one, or the last time that the line has what follows it, as
-    in :mod:`fputrace.parsers.shapes`.
+    -1: plain Python does not read it so either, and a later program may be meant.  What it stops at
+    is never behind the newline: literals hold none.  A free text ends where what follows can be
+    read up to the next one, or the last time that the line has what follows it, as in
+    :mod:`fputrace.parsers.shapes`.
     """
     code: cython.longlong
     slot: cython.longlong
@@ -292,7 +303,7 @@ def _match(
             negative = code == OP_DEC and programs[i + 2]
             if d[p] == 45:
                 if negative:
-                    return -1
+                    return UNSURE
                 negative = 1
                 p += 1
             start = p
@@ -301,7 +312,7 @@ def _match(
                 value = value * 10 + (d[p] - 48)
                 p += 1
             if _digit(d, p) or (p == start and _blank(d, p)):
-                return -1
+                return UNSURE
             if p == start:
                 p = -1
             elif slot >= 0:
@@ -327,7 +338,7 @@ def _match(
                 p += 1
                 digit = _nibble(d[p])
             if p == start or digit < 16:
-                return -1
+                return UNSURE
             if not cython.compiled and value >> 63:
                 value -= 1 << 64
             if slot >= 0:
@@ -343,14 +354,15 @@ def _match(
                 return -1
             stop = p
         elif code == OP_NAMED:
-            free = -1
             start = p
             p = _find(d, p, pool, programs[i + STEP + 1], programs[i + STEP + 2])
             if p < 0:
                 return -1
+            free = i
+            stop = p
             value = _word(d, start, p - start, programs[i + 2], words, pool)
             if value < 0:
-                return -1
+                return UNSURE
             if slot >= 0:
                 op[row + slot] = words[value]
         elif code == OP_TOKEN:
@@ -362,33 +374,48 @@ def _match(
             ):
                 p += 1
             value = _word(d, start, p - start, programs[i + 2], words, pool)
-            if value < 0:
-                return -1
-            if slot >= 0:
-                op[row + slot] = words[value]
+            if value >= 0:
+                if slot >= 0:
+                    op[row + slot] = words[value]
+            elif p == start or _digit(d, start) or d[start] == 95:
+                p = -1  # words are letters
+            else:
+                return UNSURE
         elif code == OP_WORD:
             start = p
             while not _blank(d, p):
+                if _odd(d, p):
+                    return UNSURE
                 p += 1
             if p == start:
-                return -1
+                p = -1
         elif code == OP_SET:
             op[row + slot] = programs[i + 2]
         elif code == OP_REST:
+            if d[p - 1] == 32:
+                # Blanks at the end of a line are no text, so that the literal may end there.
+                p = _skip_blanks(d, p)
+                if _blank(d, p) or _odd(d, p):
+                    return UNSURE
             return newline(d, p, end)
         else:
-            while d[p] == 32:
-                p += 1
-            return p if d[p] == 10 else -1
+            p = _skip_blanks(d, p)
+            if d[p] == 10:
+                return p
+            if _blank(d, p) or _odd(d, p):
+                return UNSURE
+            p = -1
         if p < 0:
-            # Surely not what is meant here; where plain Python might read more, it was asked.
-            if free < 0 or tries == MOST_TRIES:
+            # Surely not what is meant here.
+            if free < 0:
                 return -1
-            tries += 1
             i = free
             p = _find(d, stop + 1, pool, programs[i + STEP + 1], programs[i + STEP + 2])
             if p < 0:
                 return -1
+            if tries == MOST_TRIES or programs[i] == OP_NAMED:
+                return UNSURE
+            tries += 1
             stop = p
         i += STEP
 
@@ -541,7 +568,7 @@ def _event(
         s[P_SLOT] = -1  # its arguments do not matter, so they are not kept
         return newline(d, q, end)
     p = _match(d, q, end, program + 1, programs, pool, words, op, row)
-    while p < 0 and programs[program * STEP + 1] >= 0:
+    while p == -1 and programs[program * STEP + 1] >= 0:
         program = programs[program * STEP + 1]
         for i in range(4):
             op[row + i] = ABSENT

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fputrace.events import Kind
+from fputrace.events import ABSENT, Kind
 from fputrace.lines import textchunk, textlayout, textmemo, textprefix, textscan, textwalk
 from fputrace.parsers import textindex, textlook, textpass
+from fputrace.parsers.shapes import Part, Shape, parts_of, shapes_of
 from fputrace.parsers.text import open_text
 from fputrace.parsers.textlines import FORMS as FORMS_OF_LINES
 from fputrace.parsers.textlines import Form
@@ -288,6 +289,86 @@ def test_a_name_ends_where_plain_python_ends_it(
     path = tmp_path / "trace.txt"
     path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
     assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+# What each type of a row may hold, and what it may not.
+FIELDS = {
+    "dec": ["5", "120", "-1", "007", " 6", "1234567890123456789", "x", ""],
+    "neg": ["4", "-4"],
+    "hex": ["ff", "0", "ffffffff81000000", "10000000000000000", "0x1", "g"],
+    "ptr": ["0xffff888000000000", "(null)", "(efault)", "x"],
+    "word": ["KVM_EXIT_IO", "restart", "0x7f", "a\xa0b", "a b"],
+    "state": ["R", "S", "Q", "R5", "x" * 33, "120"],
+    "plugin_state": ["R", "W", "Q", "R5", "x" * 33],
+}
+FREE_TEXTS = [
+    "sh", "kworker/0:1", "a: [] R5 ==> x", ":6 [6] R5 ==> ", "a prev_pid=5", " prev_pid=x" * 70,
+    "X prev_pid=1 prev_prio=2 prev_state=3 next_comm=Y", "", "é", "a\xa0", "rip 0x1 rip 0x2", "io",
+]  # fmt: skip
+
+
+def texts_of(name: str) -> st.SearchStrategy[tuple[str, str]]:
+    """The event with the text of one of its rows, or nearly so."""
+
+    def piece(shape: Shape, part: Part) -> st.SearchStrategy[str]:
+        if not part.type:
+            return st.just(part.text)
+        words = [*shape.symbols.get(part.text, {})][:5]
+        return st.sampled_from(FIELDS.get(part.type) or words or FREE_TEXTS)
+
+    def row(shape: Shape) -> st.SearchStrategy[str]:
+        return st.tuples(*(piece(shape, part) for part in parts_of(shape.template))).map("".join)
+
+    behind = st.sampled_from(["", "", "", " ", "\r", "\xa0", " x", "\x1c"])
+    rows = st.sampled_from(shapes_of(name)).flatmap(row)
+    return st.tuples(rows, behind).map(lambda texts: (name, "".join(texts)))
+
+
+# Of each the usual text: an event that can be read in no line is read in none.
+USUAL = {
+    "sched_switch": text.switch_args(("sh", 5, "R"), ("b", 6)),
+    "sched_process_fork": "comm=sh pid=5 child_comm=sh child_pid=6",
+    "kvm_userspace_exit": "reason KVM_EXIT_IO (2)",
+    "kvm_exit": "vcpu 0 reason MSR_WRITE rip 0x1 info 1 2",
+    "page_fault_user": "address=a ip=b error_code=0x6",
+    "x86_fpu_dropped": text.fpu_args("ffff888000000000", 1),
+    "suspend_resume": "s[1] begin",
+    "sys_enter_read": "fd: 0x3",
+}
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    named=st.sampled_from(sorted(USUAL)).flatmap(
+        lambda name: st.lists(texts_of(name), min_size=1, max_size=20)
+    )
+)
+def test_rows_of_an_event_are_told_apart(
+    named: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its rows the walk has learned so far."""
+    usual = (named[0][0], USUAL[named[0][0]])
+    events = [
+        text.TextEvent(0, 5 * 10**9 + i * 7000, 5, "sh", name, args)
+        for i, (name, args) in enumerate([usual, *named, *named])
+    ]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+def test_an_exit_with_an_error_is_none_with_a_reason(tmp_path: Path) -> None:
+    exits = ["reason KVM_EXIT_IO (2)", "reason restart (4)", "reason error (22)"]
+    events = [
+        text.TextEvent(0, 5 * 10**9 + i * 7000, 5, "sh", "kvm_userspace_exit", args)
+        for i, args in enumerate([*exits, *exits])
+    ]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
+    ops = [row[:2] for block in everything(path)["op"] for row in block][:6]
+    assert ops == [[2, 0], [ABSENT, -4], [ABSENT, -22]] * 2
 
 
 def test_names_with_colons_are_asked_about_once(
