@@ -342,5 +342,11 @@ class EventTable:
         known = self.trace.probes.get(event.key)
         if known is None:
             self.trace.probes[event.key] = (function, evidence)
-        elif function not in known[0].split(", "):
-            self.trace.probes[event.key] = (f"{known[0]}, {function}", evidence)
+            return
+        functions, how = known
+        if function not in functions.split(", "):
+            functions = f"{functions}, {function}"
+        elif self.header.any:
+            return  # the head of a converted text says how it is known
+        # One record that only its event's name tells is enough: none proves more than it.
+        self.trace.probes[event.key] = (functions, "name" if "name" in (how, evidence) else how)

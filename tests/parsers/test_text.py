@@ -199,6 +199,17 @@ def test_functions_and_probes(tmp_path: Path) -> None:
         assert trace.probes["ftrace:function"] == ("kernel_fpu_end", "name")
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [2, 1], [1, 2]])
+def test_a_probe_is_known_no_better_than_its_least_record(order: list[int], tmp_path: Path) -> None:
+    """Two of one name: where one address has no symbol, a name is all there is."""
+    task = TextEvent(0, 2 * 10**9, 7, "sh", "p_save_fpregs_to_fpstate", "")
+    symbols = ["save_fpregs_to_fpstate+0x0/0x90", "ffffffff81234560", "copy_fpregs_to_fpstate+0x0"]
+    lines = [ftrace(task._replace(args=f"({symbols[one]})")) for one in order]
+    with open_lines([*LINES, *lines], tmp_path) as trace:
+        list(trace.blocks())
+        assert trace.probes["p_save_fpregs_to_fpstate"][1] == "name"
+
+
 def test_only_one_buffer_is_read(tmp_path: Path) -> None:
     lines = [report(event) for event in LOAD]
     other = [report(event, buffer="inst1:   ") for event in LOAD]
