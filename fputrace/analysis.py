@@ -156,7 +156,8 @@ def _run(
 ) -> tuple[Decision, Pass]:
     """Replay under what formats and release say; again when the events say otherwise.
 
-    Or when they tell of a probe that only its name says on which function it sits.
+    Or when they tell of a probe that only its name says on which function it sits, or of returns to
+    the VMM that nothing told of before.
 
     A first look after one block spares most wrong starts; reading goes on meanwhile, and that block
     is replayed again.  What a whole pass says is tried once more at most, so that this ends
@@ -169,6 +170,10 @@ def _run(
     looked = False
     while True:
         for block in ahead(trace.blocks()):
+            told = known if looked else known.told_by(block)
+            if told != known:
+                known = told
+                current = make(decision.candidates, known)
             current.feed(block)
             if not looked and len(block) >= _FIRST_LOOK:
                 early = decide(trace, current.seen, kernel=kernel, generation=generation)
@@ -184,7 +189,8 @@ def _run(
         passes -= 1
         final = decide(trace, current.seen, kernel=kernel, generation=generation)
         now = Known.of(trace)
-        if final.candidates == decision.candidates and now.by_name == known.by_name:
+        same = (now.exits, now.by_name) == (known.exits, known.by_name)
+        if final.candidates == decision.candidates and same:
             return final, current
         if not passes:
             return decision, current

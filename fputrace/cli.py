@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fputrace import __version__
@@ -182,9 +183,11 @@ def _look_ahead(words: Sequence[str]) -> None:
     """
     path = next((word for word in words if word[:1] != "-" and os.path.isfile(word)), None)
     if path is not None:
-        from fputrace.parsers import textahead
+        # Memory or a thread that cannot be had now: who reads it asks for it again, and says so.
+        with suppress(ImportError, MemoryError, OSError, RuntimeError):
+            from fputrace.parsers import textahead
 
-        textahead.begin(path)
+            textahead.begin(path)
 
 
 def _open_closed_streams() -> bool:

@@ -80,6 +80,13 @@ class Known(NamedTuple):
             any(how == "name" for _function, how in trace.probes.values()),
         )
 
+    def told_by(self, block: EventBlock) -> Known:
+        """And what its first block shows: a text tells its events as they come."""
+        return self._replace(
+            exits=self.exits or len(_rows_of(block, Kind.KVM_USERSPACE_EXIT)) > 0,
+            execs=self.execs or len(_rows_of(block, Kind.SCHED_PROCESS_EXEC)) > 0,
+        )
+
 
 class Follower:
     """A loop over events and facts with its tables: a row a CPU, a row a task, rows for rules."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from fputrace.coverage import record_command, trace_cmd_command
 from fputrace.errors import TraceError, UsageError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.findings import Analysis, Coverage, Severity, Status, Verdict
-from fputrace.following import Pass
+from fputrace.following import Known, Pass
 from fputrace.parsers import open_trace
 from fputrace.rules import RULES, TRACE_RULES
 from tests.conftest import SAMPLES
@@ -579,15 +578,38 @@ def test_a_probe_that_only_its_name_tells_counts_from_the_first_event_on(
     task = lines[-1].partition(": ")[0] + ": "
     path = tmp_path / "trace.txt"
     path.write_text("".join([*lines, f"{task}p_save_fpregs_to_fpstate: ({place})\n"]))
-    made: list[bool] = []
-
-    class Noted(Pass):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            made.append(self.known.by_name)
-
-    monkeypatch.setattr(analysis, "Pass", Noted)
+    made = finished(monkeypatch)
     monkeypatch.setattr(analysis, "_FIRST_LOOK", 1 << 20)
     with fputrace.analyze(path, generation="G5").trace as trace:
         assert [key for key in trace.probes if "save_fpregs" in key]
-    assert made == [False, True][:passes]
+    assert [known.by_name for known in made] == [False, True][:passes]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_returns_to_the_vmm_count_from_the_first_event_on(
+    late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text tells that they are recorded where the first one stands, maybe far behind."""
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_text().splitlines(keepends=True)[:3000]
+    assert "kvm_userspace_exit" not in "".join(lines[:1000])
+    assert "kvm_userspace_exit" in "".join(lines)
+    path = tmp_path / "trace.txt"
+    path.write_text("".join(lines))
+    if late:  # none in the first block
+        monkeypatch.setattr(Known, "told_by", lambda self, _block: self)
+    made = finished(monkeypatch)
+    fputrace.analyze(path, generation="G5").trace.close()
+    assert [known.exits for known in made] == ([False, True] if late else [True])
+
+
+def finished(monkeypatch: pytest.MonkeyPatch) -> list[Known]:
+    """What each whole pass of an analysis knew before it."""
+    made: list[Known] = []
+
+    class Noted(Pass):
+        def finish(self) -> None:
+            super().finish()
+            made.append(self.known)
+
+    monkeypatch.setattr(analysis, "Pass", Noted)
+    return made

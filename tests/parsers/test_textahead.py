@@ -118,3 +118,17 @@ def test_a_full_log_ends_a_look_where_reading_goes_on(
     assert len(seen) > 2
     assert told["ts"] == alone["ts"]
     assert [loss.after_ns for loss in told["losses"]] == [loss.after_ns for loss in alone["losses"]]
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, OSError, RuntimeError])
+def test_who_reads_the_trace_says_what_a_look_ahead_lacked(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python's own status for what nobody catches would mean findings."""
+
+    def fails(_path: str) -> None:
+        raise error("can't start new thread")
+
+    monkeypatch.setattr(textahead, "begin", fails)
+    assert main(["analyze", "-q", str(TEXT)]) == 0
+    assert capsys.readouterr().err == ""
