@@ -160,8 +160,8 @@ def _run(
     the VMM that nothing told of before.
 
     A first look after one block spares most wrong starts; reading goes on meanwhile, and that block
-    is replayed again.  What a whole pass says is tried once more at most, so that this ends
-    whatever the trace holds.
+    is replayed again.  It rests on what the reader has told by then, so it counts as no pass: what
+    whole passes say decides, and there are few of them, so that this ends whatever the trace holds.
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
     passes = _PASSES
@@ -181,7 +181,6 @@ def _run(
                     decision = early
                     current = make(decision.candidates, known)
                     current.feed(block)
-                    passes -= 1
             looked = True
             if progress is not None:
                 progress(trace)
