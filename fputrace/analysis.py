@@ -160,10 +160,12 @@ def _run(
     the VMM that nothing told of before.
 
     A first look after one block spares most wrong starts; reading goes on meanwhile, and that block
-    is replayed again.  It rests on what the reader has told by then, so it counts as no pass: what
-    whole passes say decides, and there are few of them, so that this ends whatever the trace holds.
+    is replayed again.  It goes by what the block itself tells, however much more the reader has
+    told by then, and counts as no pass: of those there are few, so that this ends whatever the
+    trace holds.
     """
     decision = decide(trace, {}, kernel=kernel, generation=generation)
+    formats = dict(trace.formats)
     passes = _PASSES
     known = Known.of(trace)
     current = make(decision.candidates, known)
@@ -176,7 +178,13 @@ def _run(
                 current = make(decision.candidates, known)
             current.feed(block)
             if not looked and len(block) >= _FIRST_LOOK:
-                early = decide(trace, current.seen, kernel=kernel, generation=generation)
+                own = (
+                    trace.event_names[number] for number in np.unique(block.event) if number >= 0
+                )
+                formats |= {key: trace.formats[key] for key in own if key in trace.formats}
+                early = decide(
+                    trace, current.seen, kernel=kernel, generation=generation, formats=formats
+                )
                 if early.candidates != decision.candidates:
                     decision = early
                     current = make(decision.candidates, known)

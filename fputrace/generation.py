@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fputrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from fputrace.events import Trace
+    from fputrace.events import EventFormat, Trace
 
 GENERATIONS = ("G0", "G1", "G2", "G2x", "G3", "G4a", "G4x", "G4b", "G4c", "G4d", "G5", "G6")
 """Ascending; docs/generations.md tells what each is."""
@@ -123,23 +123,24 @@ def _except(*kept: str) -> frozenset[str]:
     return frozenset(GENERATIONS) - frozenset(kept)
 
 
-def by_formats(trace: Trace) -> list[Struck]:
-    """What the event formats and symbols of a recording contradict."""
+def by_formats(trace: Trace, formats: Mapping[str, EventFormat] | None = None) -> list[Struck]:
+    """What the event formats and symbols of a recording contradict; ``formats`` as for decide()."""
+    formats = trace.formats if formats is None else formats
     out: list[Struck] = []
 
     def fields(key: str) -> set[str]:
-        found = trace.formats.get(key)
+        found = formats.get(key)
         return {f.name for f in found.fields} if found else set()
 
     def lacks(key: str, name: str) -> bool:
         """Whether the kernel's event has no such field: a text need not show all there are."""
-        found = trace.formats.get(key)
+        found = formats.get(key)
         return (
             found is not None and found.complete and bool(found.fields) and name not in fields(key)
         )
 
     fpu: set[str] = set()
-    for key in tuple(trace.formats):  # a reader may add some meanwhile
+    for key in formats:
         if key.startswith("x86_fpu:"):
             fpu |= fields(key)
     if "fpregs_active" in fpu:
@@ -251,20 +252,22 @@ def decide(
     *,
     kernel: str | None = None,
     generation: str | None = None,
+    formats: Mapping[str, EventFormat] | None = None,
 ) -> Decision:
     """Decide a trace's generation from its formats, what was seen in it, and its release.
 
-    ``kernel`` stands for the recording's own release; ``generation`` forces the answer.  Raises
-    UsageError for an unknown code, or one that the formats contradict.
+    ``kernel`` stands for the recording's own release; ``generation`` forces the answer;
+    ``formats`` for the trace's, while a reader adds to those.  Raises UsageError for an unknown
+    code, or one that the formats contradict.
     """
-    formats = by_formats(trace)
+    contradicted = by_formats(trace, formats)
     if generation is not None:
         if generation not in GENERATIONS:
             raise UsageError(
                 f"--generation: there is no generation {generation!r}",
                 hint="Generations: " + ", ".join(GENERATIONS) + ".",
             )
-        against = [s.why for s in formats if generation in s.codes and s.why]
+        against = [s.why for s in contradicted if generation in s.codes and s.why]
         if against:
             raise UsageError(
                 f"--generation {generation} contradicts the formats in {trace.path}: {against[0]}",
@@ -277,7 +280,7 @@ def decide(
     release = kernel or trace.kernel
     known = read_release(release) if release else None
     named = known.code if known is not None and known.bound == "exact" else ""
-    for struck in [*formats, *by_sequences(seen)]:
+    for struck in [*contradicted, *by_sequences(seen)]:
         if struck.weak and named in struck.codes:
             continue
         remaining = [g for g in left if g not in struck.codes]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fputrace
 from fputrace import analysis
+from fputrace.ahead import ahead
 from fputrace.analysis import exit_status, filter_view
 from fputrace.coverage import record_command, trace_cmd_command
 from fputrace.errors import TraceError, UsageError
 from fputrace.events import EventBlock, Kind, Trace
 from fputrace.findings import Analysis, Coverage, Severity, Status, Verdict
 from fputrace.following import Known, Pass
-from fputrace.parsers import open_trace
+from fputrace.parsers import open_trace, textpass
 from fputrace.rules import RULES, TRACE_RULES
 from tests.conftest import SAMPLES
 from tests.rules.scenario import HOG, OTHER, VCPU, Story, accused, of, row, tell
@@ -613,3 +615,34 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> list[Known]:
 
     monkeypatch.setattr(analysis, "Pass", Noted)
     return made
+
+
+def test_how_far_the_reader_is_ahead_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first events of KVM stand behind the first block of the text."""
+    lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_text().splitlines(keepends=True)
+    events = [line for line in lines if "] " in line]
+    first = [line for line in events[:-9000] if " sched_" in line][:1100]
+    path = tmp_path / "trace.txt"
+    path.write_text("".join([*first, *events[-9000:]]))
+    monkeypatch.setattr(textpass, "BLOCK_ROWS", 1024)
+    made: list[tuple[object, ...]] = []
+
+    class Noted(Pass):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append((self.candidates, self.known))
+
+    monkeypatch.setattr(analysis, "Pass", Noted)
+
+    def told(read: Callable[[Iterator[EventBlock]], Iterator[EventBlock]]) -> list[object]:
+        made.clear()
+        monkeypatch.setattr(analysis, "ahead", read)
+        result = fputrace.analyze(path)
+        result.trace.close()
+        return [*made, result.generation, findings_of(result)]
+
+    threaded = told(ahead)
+    assert told(iter) == threaded
+    assert told(lambda blocks: iter(list(blocks))) == threaded
