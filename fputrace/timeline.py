@@ -147,9 +147,13 @@ into ``IMAGES`` and ``CERTAINTIES``; ``ended_by`` is the Kind of the event that 
 when nothing did; ``saved`` is 1 when a regs_deactivated lies in it; ``bytes`` is what its
 regs_activated and regs_deactivated moved, by their ``xfeatures`` (see ``fputrace.pricing``)."""
 
-(
-    _CPU, _START, _END, _PID, _OWNER, _IMAGE, _CERTAINTY, _BY, _SAVED, _BYTES,
-) = range(len(SPAN_COLUMNS))  # fmt: skip
+
+class Col:
+    """``SPAN_COLUMNS`` by number."""
+
+    (
+        CPU, START, END, PID, OWNER, IMAGE, CERTAINTY, BY, SAVED, BYTES,
+    ) = range(len(SPAN_COLUMNS))  # fmt: skip
 
 
 def _no_spans() -> NDArray[np.int64]:
@@ -162,7 +166,7 @@ def as_spans(table: NDArray[np.int64]) -> tuple[Span, ...]:
     """A span table as values."""
     return tuple(
         Span(cpu, start, end, pid, owner, IMAGES[image], CERTAINTIES[certainty])
-        for cpu, start, end, pid, owner, image, certainty in table[:, : _CERTAINTY + 1].tolist()
+        for cpu, start, end, pid, owner, image, certainty in table[:, : Col.CERTAINTY + 1].tolist()
     )
 
 
@@ -259,16 +263,16 @@ def moves(
     for table in tables:
         if not len(table):
             continue
-        np.add.at(spent, table[:, _IMAGE], table[:, _END] - table[:, _START])
+        np.add.at(spent, table[:, Col.IMAGE], table[:, Col.END] - table[:, Col.START])
         rows = np.concatenate([last, table])
-        rows = rows[np.argsort(rows[:, _CPU], kind="stable")]
-        new = np.diff(rows[:, _CPU]) != 0
+        rows = rows[np.argsort(rows[:, Col.CPU], kind="stable")]
+        new = np.diff(rows[:, Col.CPU]) != 0
         last = rows[np.append(new, True)]
         earlier, later = rows[:-1][~new], rows[1:][~new]
-        pair = earlier[:, _IMAGE] * images + later[:, _IMAGE]
+        pair = earlier[:, Col.IMAGE] * images + later[:, Col.IMAGE]
         np.add.at(sums[:, 0], pair, 1)
-        np.add.at(sums[:, 1], pair, earlier[:, _BYTES])
-        np.add.at(sums[:, 2], pair, earlier[:, _END] - earlier[:, _START])
+        np.add.at(sums[:, 1], pair, earlier[:, Col.BYTES])
+        np.add.at(sums[:, 2], pair, earlier[:, Col.END] - earlier[:, Col.START])
     return {
         (IMAGES[pair // images], IMAGES[pair % images]): (count, moved, ns)
         for pair, (count, moved, ns) in enumerate(sums.tolist())
@@ -323,9 +327,9 @@ class Timeline:
         high = (1 << 62) if end_ns is None else end_ns
         wanted = None if cpus is None else np.fromiter(cpus, dtype=np.int64)
         for table in self._tables():
-            keep = (table[:, _END] > low) & (table[:, _START] < high)
+            keep = (table[:, Col.END] > low) & (table[:, Col.START] < high)
             if wanted is not None:
-                keep &= np.isin(table[:, _CPU], wanted)
+                keep &= np.isin(table[:, Col.CPU], wanted)
             yield table[keep]
 
     def spans(
@@ -347,8 +351,8 @@ class Timeline:
 
         table = np.concatenate([_no_spans(), *self.tables(start_ns, end_ns, cpus)])
         frame = pd.DataFrame(table, columns=list(SPAN_COLUMNS)).astype({"saved": bool})
-        frame["image"] = [IMAGES[i] for i in table[:, _IMAGE]]
-        frame["certainty"] = [CERTAINTIES[i] for i in table[:, _CERTAINTY]]
+        frame["image"] = [IMAGES[i] for i in table[:, Col.IMAGE]]
+        frame["certainty"] = [CERTAINTIES[i] for i in table[:, Col.CERTAINTY]]
         return frame.sort_values(["cpu", "start_ns"], ignore_index=True)
 
     def task_tables(
@@ -393,7 +397,7 @@ class Timeline:
         else:
             wanted = self.tables(start_ns, end_ns, None)
             for table in wanted if finding is None else self._evidence(finding):
-                by, saved = table[:, _BY].tolist(), table[:, _SAVED].tolist()
+                by, saved = table[:, Col.BY].tolist(), table[:, Col.SAVED].tolist()
                 rows += zip(as_spans(table), by, saved, strict=True)
         rows.sort(key=lambda row: (row[0].start_ns, row[0].cpu))
         events = [event for one in finding.witnesses for event in one.events] if finding else []
@@ -433,10 +437,12 @@ class Timeline:
             keep = np.zeros(len(table), dtype=bool)
             for witness in finding.witnesses:
                 times = [event.ns for event in witness.events]
-                during = (table[:, _END] >= min(times)) & (table[:, _START] <= max(times))
+                during = (table[:, Col.END] >= min(times)) & (table[:, Col.START] <= max(times))
                 cpus = [event.cpu for event in witness.events]
                 pids = [event.pid for event in witness.events if event.pid > 0]
-                keep |= during & (np.isin(table[:, _CPU], cpus) | np.isin(table[:, _PID], pids))
+                keep |= during & (
+                    np.isin(table[:, Col.CPU], cpus) | np.isin(table[:, Col.PID], pids)
+                )
             yield table[keep]
 
     def summary_graph(self) -> nx.MultiDiGraph[str]:
@@ -476,7 +482,7 @@ class Timeline:
 
         counter = LaneCounter(start_ns, end_ns, width, chosen, owners)
         for table in self.tables(start_ns, end_ns, chosen):
-            counter.add(table[:, [_CPU, _START, _END, _OWNER, _IMAGE]])
+            counter.add(table[:, [Col.CPU, Col.START, Col.END, Col.OWNER, Col.IMAGE]])
         return counter.grid(self.marks())
 
     def plot(

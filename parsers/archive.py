@@ -260,11 +260,11 @@ def _zip(fd: int, extraction: Extraction, budget: Budget) -> None:
 def _zip_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, extraction: Extraction, budget: Budget
 ) -> None:
+    import zipfile
+
     kind = info.external_attr >> 28
     if info.is_dir():
         return
-    import zipfile
-
     if kind not in (0, 0o10):  # S_IFREG >> 12; 0 where the packer knew no Unix modes
         extraction.leave_out(info.filename, "no regular file")
     elif info.flag_bits & 1:

@@ -56,7 +56,6 @@ DISORDER = cython.declare(cython.longlong, perflayout.DISORDER)
 GROUP = cython.declare(cython.longlong, perflayout.GROUP)
 LARGEST_RAW = cython.declare(cython.longlong, perflayout.LARGEST_RAW)
 LATEST = cython.declare(cython.longlong, layout.LATEST)
-
 # Cython makes Python integers of literals that are wider than 32 bits.
 WORD = cython.declare(cython.longlong, 1 << 32)
 LOW_WORD = cython.declare(cython.longlong, (1 << 32) - 1)

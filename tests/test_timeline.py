@@ -23,12 +23,13 @@ from fputrace.lanes import LaneCounter, LaneGrid, Marked
 from fputrace.moment import Moment
 from fputrace.pricing import bytes_in_use
 from fputrace.replay import MAX_CPU, replay, spanloop
-from fputrace.replay.layout import Before, Image, OpenSpan
+from fputrace.replay.layout import Before, Image
 from fputrace.replay.spans import Excerpts, SpanBuilder
 from fputrace.timeline import (
     CERTAINTIES,
     IMAGES,
     SPAN_COLUMNS,
+    Col,
     Span,
     Timeline,
 )
@@ -284,9 +285,9 @@ def test_shares_add_up_to_the_spans(case: str, width: int) -> None:
 # ----- made
 
 
-def test_columns_of_an_open_span_are_those_of_a_table() -> None:
-    names = {number: name for name, number in vars(OpenSpan).items() if name.isupper()}
-    assert [names[number] for number in range(OpenSpan.LIVE)] == [
+def test_columns_of_a_span_table_by_number() -> None:
+    names = {number: name for name, number in vars(Col).items() if name.isupper()}
+    assert [names[number] for number in range(len(SPAN_COLUMNS))] == [
         {"start_ns": "START", "end_ns": "END", "ended_by": "BY"}.get(name, name.upper())
         for name in SPAN_COLUMNS
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 from fputrace.pricing import STICKY_BITS
-from fputrace.timeline import CERTAINTIES, SPAN_COLUMNS, Fact
+from fputrace.timeline import CERTAINTIES, SPAN_COLUMNS, Col, Fact
 
 PID_MAX = 4 * 1024 * 1024
 """PID_MAX_LIMIT of a 64-bit kernel (include/linux/threads.h); a pid beyond it is nobody."""
@@ -98,12 +98,9 @@ class Before:
     WIDTH = 16
 
 
-class OpenSpan:
+class OpenSpan(Col):
     """Columns of a CPU's open span: those of a span table, and whether there is one."""
 
-    (
-        CPU, START, END, PID, OWNER, IMAGE, CERTAINTY, BY, SAVED, BYTES,
-    ) = range(len(SPAN_COLUMNS))  # fmt: skip
     LIVE = len(SPAN_COLUMNS)  # 0 none, 1 open, 2 open and it gets no more rows
     WIDTH = LIVE + 1
 

@@ -1,7 +1,5 @@
 # Written by python -m fputrace.replay.pxd from the .py beside it.
 cdef enum:
-    FAR_FUTURE = 4611686018427387904
-    FAR_PAST = -4611686018427387904
     INFERRED = 1
     KNOWN = 2
     B_CUR = 0

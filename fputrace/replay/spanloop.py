@@ -17,8 +17,6 @@ from fputrace.replay.layout import Before, Image, OpenSpan
 
 # Compiled, these come from the .pxd beside this file, as C (fputrace/replay/pxd.py).
 if not cython.compiled:
-    FAR_FUTURE = layout.FAR_FUTURE
-    FAR_PAST = layout.FAR_PAST
     INFERRED = layout.INFERRED
     KNOWN = layout.KNOWN
     B_CUR = int(Before.CUR)
@@ -61,13 +59,13 @@ class SpanLoop:
     cpus: cython.longlong[:, ::1]
     done: cython.longlong[:, ::1]
     ndone: cython.Py_ssize_t
+    limited: cython.bint
     after: cython.longlong
     before: cython.longlong
 
     def __init__(self, cpus: cython.longlong[:, ::1], done: cython.longlong[:, ::1]) -> None:
         self.grow(cpus, done)
-        self.after = FAR_PAST
-        self.before = FAR_FUTURE
+        self.limited = False
 
     def grow(self, cpus: cython.longlong[:, ::1], done: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the open spans copied by the caller)."""
@@ -126,6 +124,7 @@ class SpanLoop:
         i: cython.Py_ssize_t = low
         left: cython.Py_ssize_t = count
         self.ndone = 0
+        self.limited = True
         self.after = after
         self.before = before
         with cython.nogil:
@@ -174,7 +173,9 @@ class SpanLoop:
         image: cython.longlong = self.cpus[c, S_IMAGE]
         if self.cpus[c, S_END] <= self.cpus[c, S_START]:
             return
-        if self.cpus[c, S_END] <= self.after or self.cpus[c, S_START] >= self.before:
+        if self.limited and (
+            self.cpus[c, S_END] <= self.after or self.cpus[c, S_START] >= self.before
+        ):
             return
         self.ndone += 1
         for j in range(S_LIVE):
