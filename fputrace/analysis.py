@@ -49,7 +49,7 @@ from fputrace.timeline import Fact, Timeline
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fputrace.events import Trace
+    from fputrace.events import EventBlock, Trace
     from fputrace.moment import Moment
 
 Progress = Callable[["Trace"], None]
@@ -172,24 +172,24 @@ def _run(
     looked = False
     while True:
         for block in ahead(trace.blocks()):
-            told = known if looked else known.told_by(block)
-            if told != known:
-                known = told
-                current = make(decision.candidates, known)
-            current.feed(block)
-            if not looked and len(block) >= _FIRST_LOOK:
-                own = (
-                    trace.event_names[number] for number in np.unique(block.event) if number >= 0
-                )
-                formats |= {key: trace.formats[key] for key in own if key in trace.formats}
+            if looked:
+                current.feed(block)
+            else:
+                shown = _shown(trace, block)
+                told = known.told_by(trace, shown)
+                if told != known:
+                    known = told
+                    current = make(decision.candidates, known)
+                current.feed(block)
+                formats |= {key: trace.formats[key] for key in shown & trace.formats.keys()}
                 early = decide(
                     trace, current.seen, kernel=kernel, generation=generation, formats=formats
                 )
-                if early.candidates != decision.candidates:
+                if early.candidates != decision.candidates and len(block) >= _FIRST_LOOK:
                     decision = early
                     current = make(decision.candidates, known)
                     current.feed(block)
-            looked = True
+                looked = True
             if progress is not None:
                 progress(trace)
         current.finish()
@@ -203,6 +203,11 @@ def _run(
             return decision, current
         decision, known = final, now
         current = make(decision.candidates, known)
+
+
+def _shown(trace: Trace, block: EventBlock) -> set[str]:
+    """The events of a block, by name."""
+    return {trace.event_names[number] for number in np.unique(block.event).tolist() if number >= 0}
 
 
 def _conclude(

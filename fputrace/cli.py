@@ -31,6 +31,7 @@ _TOP_EPILOG = f"""examples:
 {STATUS_TABLE}
 """
 
+_LONG = 1 << 25  # bytes of a file that it is worth while to begin with early
 _ABOUT = ({"--version", "--verbose"}, {"--version", "-v"})
 
 
@@ -181,13 +182,19 @@ def _look_ahead(words: Sequence[str]) -> None:
 
     It need not be the TRACE: who opens another file gives the look up.
     """
-    path = next((word for word in words if word[:1] != "-" and os.path.isfile(word)), None)
+    path = next((word for word in words if word[:1] != "-" and _is_long(word)), None)
     if path is not None:
-        # Memory or a thread that cannot be had now: who reads it asks for it again, and says so.
-        with suppress(ImportError, MemoryError, OSError, RuntimeError):
+        with suppress(ImportError, MemoryError):  # the verb says what is missing
             from fputrace.parsers import textahead
 
             textahead.begin(path)
+
+
+def _is_long(path: str) -> bool:
+    try:
+        return os.path.isfile(path) and os.path.getsize(path) >= _LONG
+    except OSError:
+        return False
 
 
 def _open_closed_streams() -> bool:

@@ -6,7 +6,7 @@ to the rules: one for what tracepoints show, one more for what probes add, once 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -52,6 +52,8 @@ _RAW = frozenset({"G4a", "G4x", "G4b"})  # KVM's swap saves whatever TIF_NEED_FP
 _POINTER = frozenset({"G5", "G6"})  # fpu->fpstate is the guest's while it is loaded
 _NO_UNLOAD = Fact.LOAD_TWICE | Fact.USER_LOADED  # rest on a kvm_fpu unload that is absent
 _NO_LOAD = Fact.UNLOAD_TWICE | Fact.ENTRY_NOT_LOADED
+_EXITS = "kvm:kvm_userspace_exit"
+_EXECS = "sched:sched_process_exec"
 _GONE = 4096  # tasks remembered that are gone: a block has no more
 _BIRTHS = 256  # forks whose child has not been seen yet
 _IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/trace_events.h)
@@ -73,18 +75,22 @@ class Known(NamedTuple):
     @classmethod
     def of(cls, trace: Trace) -> Known:
         """As it is now, when nobody reads the trace."""
-        exits = "kvm:kvm_userspace_exit"
         return cls(
-            bool(trace.counts.get(exits)) or exits in trace.formats,
-            "sched:sched_process_exec" in trace.formats,
+            bool(trace.counts.get(_EXITS)) or _EXITS in trace.formats,
+            _EXECS in trace.formats,
             any(how == "name" for _function, how in trace.probes.values()),
         )
 
-    def told_by(self, block: EventBlock) -> Known:
-        """And what its first block shows: a text tells its events as they come."""
-        return self._replace(
-            exits=self.exits or len(_rows_of(block, Kind.KVM_USERSPACE_EXIT)) > 0,
-            execs=self.execs or len(_rows_of(block, Kind.SCHED_PROCESS_EXEC)) > 0,
+    def told_by(self, trace: Trace, shown: Collection[str]) -> Known:
+        """And what its first block tells, which shows these events: many readers learn as they go.
+
+        However far the reader is ahead, for it has told of these before it gave the block.
+        """
+        by_name = any(how == "name" for name in shown for how in trace.probes.get(name, ())[1:])
+        return Known(
+            self.exits or _EXITS in shown,
+            self.execs or _EXECS in shown,
+            self.by_name or by_name,
         )
 
 

@@ -16,6 +16,7 @@ from fputrace.parsers.compression import engine_for
 from fputrace.parsers.container import Buffer, Container, CpuData
 from fputrace.parsers.losses import CpuLosses, LossBook
 from fputrace.parsers.records import BlockRecords, RecordDecoder
+from fputrace.parsers.rows import note
 from fputrace.parsers.streams import NO_ENTRIES, Chunk, chunk_bytes, chunks, largest_chunk
 from fputrace.parsers.tables import EventTable
 
@@ -201,13 +202,8 @@ class Pass:
         trace = self.trace
         ts, cpu, pid, kind, flags, event, op, raw = out
         counts = self.counts[: len(trace.event_names) + 1]
-        for index in np.flatnonzero(counts[1:]).tolist():
-            name = trace.event_names[index]
-            trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
+        note(trace, counts, ts[:rows])
         counts[:] = 0
-        if trace.first_ns is None:
-            trace.first_ns = int(ts[0])
-        trace.last_ns = int(ts[rows - 1])
         records = self.records(raw[:rows], event[:rows])
         return EventBlock(
             ts[:rows],

@@ -204,9 +204,14 @@ def blocks_of(
 def _count(trace: Trace, rows: Columns) -> None:
     counts = np.zeros(len(trace.event_names) + 1, dtype=np.int64)
     merge.tally(view(np.ascontiguousarray(rows.event)), view(counts))
-    for name, count in zip(trace.event_names, counts[1:].tolist(), strict=True):
-        if count:
-            trace.counts[name] = trace.counts.get(name, 0) + count
+    note(trace, counts, rows.ts)
+
+
+def note(trace: Trace, counts: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
+    """Note a block's times, and its events: ``counts[i + 1]`` of event i."""
+    for index in np.flatnonzero(counts[1:]).tolist():
+        name = trace.event_names[index]
+        trace.counts[name] = trace.counts.get(name, 0) + int(counts[index + 1])
     if trace.first_ns is None:
-        trace.first_ns = int(rows.ts[0])
-    trace.last_ns = int(rows.ts[-1])
+        trace.first_ns = int(ts[0])
+    trace.last_ns = int(ts[-1])

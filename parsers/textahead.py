@@ -14,7 +14,6 @@ from fputrace.parsers.source import Source
 from fputrace.parsers.textlines import Form, form_of
 from fputrace.parsers.textlook import Beside, Look
 
-_LEAST = 1 << 25  # bytes of a file for which it is worth while
 _HEAD = 1 << 14
 
 
@@ -25,10 +24,10 @@ class _Begun:
 
 
 def begin(path: str) -> None:
-    """Begin to look through the file at `path` if it is a long text; never raises."""
+    """Begin to look through the file at `path` if it is a text; never raises."""
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size < _LEAST:
+        if not stat.S_ISREG(status.st_mode):
             return  # a pipe must not be opened twice
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         head = os.pread(fd, _HEAD, 0)
@@ -38,10 +37,14 @@ def begin(path: str) -> None:
     if form is None:
         os.close(fd)
         return
-    source = Source(fd, path)
-    thread = Beside(Look(source, form, quick=True), 0, source.size)
+    try:
+        source = Source(fd, path)
+        thread = Beside(Look(source, form, quick=True), 0, source.size)
+        thread.start()
+    except (OSError, RuntimeError, MemoryError):
+        os.close(fd)  # memory or a thread cannot be had now
+        return
     _Begun.look = thread, form
-    thread.start()
 
 
 def take(source: Source, form: Form) -> Look | None:

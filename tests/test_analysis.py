@@ -570,21 +570,26 @@ def test_times_of_a_finding_are_those_of_its_events(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "passes"), [("save_fpregs_to_fpstate+0x0/0x90", 1), ("ffffffff81234560", 2)]
+    ("place", "rows", "by_name"),
+    [
+        ("save_fpregs_to_fpstate+0x0/0x90", 4096, [False]),
+        ("ffffffff81234560", 1024, [False, True]),
+        ("ffffffff81234560", 4096, [True]),  # the first block tells it
+    ],
 )
 def test_a_probe_that_only_its_name_tells_counts_from_the_first_event_on(
-    place: str, passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, rows: int, by_name: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is absent before it was first hit proves no more than behind it."""
     lines = (SAMPLES / "6.12-pipe-lost" / "trace.txt").read_text().splitlines(keepends=True)[:3000]
     task = lines[-1].partition(": ")[0] + ": "
     path = tmp_path / "trace.txt"
     path.write_text("".join([*lines, f"{task}p_save_fpregs_to_fpstate: ({place})\n"]))
+    monkeypatch.setattr(textpass, "BLOCK_ROWS", rows)
     made = finished(monkeypatch)
-    monkeypatch.setattr(analysis, "_FIRST_LOOK", 1 << 20)
     with fputrace.analyze(path, generation="G5").trace as trace:
         assert [key for key in trace.probes if "save_fpregs" in key]
-    assert [known.by_name for known in made] == [False, True][:passes]
+    assert [known.by_name for known in made] == by_name
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -597,8 +602,7 @@ def test_returns_to_the_vmm_count_from_the_first_event_on(
     assert "kvm_userspace_exit" in "".join(lines)
     path = tmp_path / "trace.txt"
     path.write_text("".join(lines))
-    if late:  # none in the first block
-        monkeypatch.setattr(Known, "told_by", lambda self, _block: self)
+    monkeypatch.setattr(textpass, "BLOCK_ROWS", 512 if late else 4096)
     made = finished(monkeypatch)
     fputrace.analyze(path, generation="G5").trace.close()
     assert [known.exits for known in made] == ([False, True] if late else [True])

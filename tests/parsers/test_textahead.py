@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from fputrace import cli
 from fputrace.cli import main
 from fputrace.parsers import textahead, textindex
-from fputrace.parsers.textlook import Look
+from fputrace.parsers.textlook import Beside, Look
 from tests.conftest import SAMPLES
 from tests.parsers.test_textwalk import assert_same, everything
 
@@ -19,7 +20,7 @@ TEXT = SAMPLES / "6.12-pipe-lost" / "trace.txt"
 
 @pytest.fixture(autouse=True)
 def _short_texts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textahead, "_LEAST", 1)
+    monkeypatch.setattr(cli, "_LONG", 1)
 
 
 def adopted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -120,15 +121,41 @@ def test_a_full_log_ends_a_look_where_reading_goes_on(
     assert [loss.after_ns for loss in told["losses"]] == [loss.after_ns for loss in alone["losses"]]
 
 
-@pytest.mark.parametrize("error", [ImportError, MemoryError, OSError, RuntimeError])
+@pytest.mark.parametrize("error", [MemoryError, OSError, RuntimeError])
 def test_who_reads_the_trace_says_what_a_look_ahead_lacked(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Python's own status for what nobody catches would mean findings."""
 
-    def fails(_path: str) -> None:
+    def fails(_thread: Beside) -> None:
         raise error("can't start new thread")
+
+    monkeypatch.setattr(Beside, "start", fails)
+    held = len(os.listdir("/proc/self/fd"))
+    textahead.begin(str(TEXT))
+    assert textahead._Begun.look is None
+    assert len(os.listdir("/proc/self/fd")) == held
+    monkeypatch.undo()
+    assert main(["analyze", "-q", str(TEXT)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError])
+def test_what_a_look_ahead_cannot_load_is_told_later(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_path: str) -> None:
+        raise error("not there")
 
     monkeypatch.setattr(textahead, "begin", fails)
     assert main(["analyze", "-q", str(TEXT)]) == 0
-    assert capsys.readouterr().err == ""
+
+
+def test_a_short_text_is_not_looked_at_ahead(
+    lossy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(textahead, "begin", begun.append)
+    monkeypatch.setattr(cli, "_LONG", lossy.stat().st_size + 1)
+    main(["analyze", "-q", str(lossy), "-o", str(tmp_path / "report.txt")])
+    assert begun == []
