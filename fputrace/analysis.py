@@ -181,7 +181,7 @@ def _run(
                     known = told
                     current = make(decision.candidates, known)
                 current.feed(block)
-                formats |= {key: trace.formats[key] for key in shown & trace.formats.keys()}
+                formats |= {key: trace.formats[key] for key in shown if key in trace.formats}
                 early = decide(
                     trace, current.seen, kernel=kernel, generation=generation, formats=formats
                 )
