@@ -207,7 +207,9 @@ def _run(
 
 def _shown(trace: Trace, block: EventBlock) -> set[str]:
     """The events of a block, by name."""
-    return {trace.event_names[number] for number in np.unique(block.event).tolist() if number >= 0}
+    # np.unique would import numpy.ma.
+    seen = np.flatnonzero(np.bincount(block.event[block.event >= 0]))
+    return {trace.event_names[number] for number in seen.tolist()}
 
 
 def _conclude(

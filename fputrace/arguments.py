@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fputrace.errors import closest
 from fputrace.reports.escape import clean
@@ -26,6 +28,24 @@ EXIT_STATUSES = (
 
 STATUS_TABLE = "exit status:\n" + "\n".join(f"  {n}  {text}" for n, text in EXIT_STATUSES)
 """The exit statuses as an epilog shows them."""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal; argparse imports all that packs files to find that out."""
+
+    def __init__(self, prog: str, **kind: Any) -> None:
+        super().__init__(prog, **{"width": terminal_columns() - 2, **kind})
+
+
+def terminal_columns() -> int:
+    """How wide the terminal is, as ``shutil.get_terminal_size`` has it."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
 
 
 class Parser(argparse.ArgumentParser):

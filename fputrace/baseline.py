@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fputrace.errors import UsageError
 from fputrace.findings import (
@@ -23,6 +23,7 @@ from fputrace.findings import (
     Verdict,
     fingerprint,
 )
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Finding
@@ -36,7 +37,7 @@ LARGEST = 16 << 20
 """Bytes of a baseline file; more is none."""
 
 
-class Known(NamedTuple):
+class Known(PlainTuple):
     """What is known of a fingerprint: its strongest verdict and its highest rate (1/s)."""
 
     verdict: Verdict

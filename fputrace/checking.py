@@ -7,17 +7,18 @@ the first few are kept as witnesses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import field, replace
+from functools import cache, reduce
 from itertools import pairwise
 from operator import and_, or_
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace.events import ABSENT, KINDS, EventFormat, Kind
 from fputrace.findings import (
     Case,
+    Check,
     Cost,
     Finding,
     Rows,
@@ -27,6 +28,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.lanes import Marked
+from fputrace.plain import PlainTuple, plain
 from fputrace.pricing import LEGACY, STANDARD, Pricing
 from fputrace.replay.layout import REF, Out, Ref
 from fputrace.timeline import Fact, Span
@@ -79,7 +81,7 @@ _WITH_OTHERS = Fact.RAW_FIRST | Fact.UNTOLD
 _BAD_FLAG = int(Fact.BAD_FLAG)
 
 
-@dataclass
+@plain
 class Hits:
     """Occurrences of one rule for one task with one verdict, summed."""
 
@@ -179,7 +181,7 @@ Key = tuple[str, int, bool]  # code, the task's serial, confirmed
 Around = Callable[[int, int], Sequence[Span]]
 
 
-class Shown(NamedTuple):
+class Shown(PlainTuple):
     """Which kinds of event were seen where, by their names in ``Rule.shown_again``.
 
     ``last``: the time at which each CPU last showed it, int64[cpus], 0 never.  ``told``: serials of
@@ -197,6 +199,23 @@ class Shown(NamedTuple):
         at = np.searchsorted(told, serials)
         found: NDArray[np.bool_] = np.append(told, -1)[at] == serials
         return found
+
+
+@cache
+def _taken(
+    check: Callable[[Rows, str], Check],
+    price: Callable[[Rows], NDArray[np.bool_]] | None,
+    facts: Fact,
+    generation: str,
+) -> int:
+    """Those of a rule's facts that alone make it say, or price, something."""
+    single = np.array([int(fact) for fact in facts], dtype=np.int64)
+    rows = Rows(single, np.zeros_like(single))
+    answer = check(rows, generation)
+    taken = answer.confirmed | answer.possible
+    if price is not None:
+        taken |= price(rows)
+    return int(np.bitwise_or.reduce(single[taken], initial=0))
 
 
 class Collector:
@@ -236,16 +255,10 @@ class Collector:
 
     def _asked(self, rule: Rule) -> int:
         """The facts that mean something to a rule in some candidate generation."""
-        single = np.array([int(fact) for fact in rule.facts], dtype=np.int64)
-        rows = Rows(single, np.zeros_like(single))
-        taken = np.zeros(len(single), dtype=bool)
+        asked = 0
         for code in self._candidates:
             if code in rule.generations:
-                answer = rule.check(rows, code)
-                taken |= answer.confirmed | answer.possible
-                if rule.price is not None:
-                    taken |= rule.price(rows)
-        asked = int(np.bitwise_or.reduce(single[taken], initial=0))
+                asked |= _taken(rule.check, rule.price, rule.facts, code)
         return asked | int(rule.facts & _WITH_OTHERS) if asked else 0
 
     def add(self, out: NDArray[np.int64], shown: Shown) -> None:
@@ -520,7 +533,7 @@ def _witness(
     return Witness(at, here, tuple(events), spans, rule.chain and rule.chain(here_only))
 
 
-class Naming(NamedTuple):
+class Naming(PlainTuple):
     """What the recording calls things: tasks, events by number, fields by event."""
 
     comms: Mapping[int, str]

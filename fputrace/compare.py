@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from math import hypot, sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.findings import Severity, Status, Verdict, fingerprint
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Coverage, Finding
@@ -70,7 +71,7 @@ class Change(str, Enum):
     SAME = "same"
 
 
-class Work(NamedTuple):
+class Work(PlainTuple):
     """What a recording's machine did; ``seconds`` is None where its clock counts no ns."""
 
     seconds: float | None
@@ -85,7 +86,7 @@ class Work(NamedTuple):
         return float(dict(zip(UNITS, amounts, strict=True))[unit])
 
 
-class Amount(NamedTuple):
+class Amount(PlainTuple):
     """A sum over a recording, the units of work it is spread over, and how many things it is of."""
 
     total: float
@@ -115,7 +116,7 @@ def direction(old: Amount, new: Amount) -> int:
     return 1 if new.rate > old.rate else -1
 
 
-class Side(NamedTuple):
+class Side(PlainTuple):
     """A rule's findings in one recording: occurrences, how many of them proven, and whose."""
 
     seen: int
@@ -127,7 +128,7 @@ class Side(NamedTuple):
         return {unit: Amount(self.seen, work.of(unit), self.seen).rate for unit in UNITS}
 
 
-class FindingChange(NamedTuple):
+class FindingChange(PlainTuple):
     """One rule in both.  ``unit``: what the rates are compared by, "" where nothing can be.
 
     ``why``: what keeps the change from being sure, or makes it one.  ``known``: sentences on the
@@ -145,7 +146,7 @@ class FindingChange(NamedTuple):
     known: tuple[str, ...]
 
 
-class Measure(NamedTuple):
+class Measure(PlainTuple):
     """A figure of both recordings for each ``unit`` of work; ``change`` as of :func:`direction`."""
 
     group: str
@@ -156,14 +157,14 @@ class Measure(NamedTuple):
     change: int
 
 
-class Remark(NamedTuple):
+class Remark(PlainTuple):
     """Something that keeps two recordings apart.  ``level``: "no", "in part", or "note"."""
 
     level: str
     text: str
 
 
-class Comparison(NamedTuple):
+class Comparison(PlainTuple):
     """OLD against NEW.  ``comparable``: "yes", "in part" or "no", for the reasons in ``remarks``.
 
     ``verdict``, of the findings alone: "same", "better", "worse", "mixed", "untold", or, where

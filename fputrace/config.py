@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fputrace.errors import UsageError, closest
+from fputrace.plain import plain
 
 FILES = ("fputrace.toml", "pyproject.toml")
 """What is looked for in the current folder, the first that says anything."""
@@ -21,7 +22,7 @@ FAIL_ON = ("error", "performance", "never")
 _HINT = "docs/config.md has all options; --no-config does without the file."
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Config:
     """What a file says: ``path`` is "" without one, an option is None when it does not say."""
 

@@ -23,9 +23,11 @@ An operand that this kernel's format lacks, and that the kind does not require, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from fputrace.plain import PlainTuple, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +100,7 @@ class Kind(IntEnum):
     PROBE_PTRACE_WRITE = 83
 
 
-class Operand(NamedTuple):
+class Operand(PlainTuple):
     """One operand: the kernel's field names (newest first), C type, unit, and whether needed."""
 
     fields: tuple[str, ...]
@@ -107,7 +109,7 @@ class Operand(NamedTuple):
     required: bool = True
 
 
-class KindSpec(NamedTuple):
+class KindSpec(PlainTuple):
     """How a kind is recognised in a recording and what its operands are."""
 
     kind: Kind
@@ -280,7 +282,7 @@ PROBED_FUNCTIONS: Mapping[str, Kind] = {
 }
 
 
-class Loss(NamedTuple):
+class Loss(PlainTuple):
     """One place where events of a CPU are missing.
 
     ``after_ns`` / ``before_ns``: time of that CPU's event before and after the hole; None where
@@ -298,7 +300,7 @@ class Loss(NamedTuple):
     severity: str = "lost"
 
 
-class FormatField(NamedTuple):
+class FormatField(PlainTuple):
     """One field of an event's format file: offset and size in bytes, as the file gives them."""
 
     name: str
@@ -310,7 +312,7 @@ class FormatField(NamedTuple):
     dynamic: str  # "", "data_loc" or "rel_loc"
 
 
-class EventFormat(NamedTuple):
+class EventFormat(PlainTuple):
     """An event's format as the recording itself describes it (``events/*/*/format``)."""
 
     system: str
@@ -327,7 +329,7 @@ class EventFormat(NamedTuple):
         return f"{self.system}:{self.name}"
 
 
-@dataclass
+@plain
 class EventBlock:
     """Up to ``BLOCK_ROWS`` rows, see the module.  ``fields_of`` decodes one row completely."""
 
@@ -371,7 +373,7 @@ UNREAD = "a text that can be read"
 """What an event of a text lacks whose lines are there, but cut, or printed without fields."""
 
 
-class ProbeDefinition(NamedTuple):
+class ProbeDefinition(PlainTuple):
     """What a probe was made to be: its function, entry or return, and each argument's fetch.
 
     ``fetches``: argument -> ``%di``, ``+16(%di)``, ``$arg1``: the kernel's words, without a type.
@@ -382,7 +384,7 @@ class ProbeDefinition(NamedTuple):
     fetches: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Sidecar:
     """What a recorder wrote down beside the events.
 
@@ -395,7 +397,7 @@ class Sidecar:
     xsave_sizes: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass
+@plain
 class Trace:
     """An opened recording: what it says about itself, and its events in blocks.
 

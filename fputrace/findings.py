@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from fputrace.plain import PlainTuple, plain
 from fputrace.timeline import Fact
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Status(str, Enum):
     NOT_APPLICABLE = "not-applicable"
 
 
-class Rows(NamedTuple):
+class Rows(PlainTuple):
     """Events the replay found notable, for a rule's ``check``: int64 arrays of equal length.
 
     ``facts``: :class:`~fputrace.timeline.Fact` bits.  ``xfeatures``: of the event itself, or of
@@ -62,7 +63,7 @@ class Rows(NamedTuple):
         return shown
 
 
-class Check(NamedTuple):
+class Check(PlainTuple):
     """A rule's answer: which rows are proof, and which only fit (bool arrays)."""
 
     confirmed: NDArray[np.bool_]
@@ -83,7 +84,7 @@ def verdicts(rows: Rows, confirmed: Fact = _NOTHING, possible: Fact = _NOTHING) 
     return Check(proof, rows.show(confirmed | possible) & ~proof)
 
 
-class Step(NamedTuple):
+class Step(PlainTuple):
     """One step of a proof: which kept event shows it and what it means.
 
     ``event``: "event" (the row itself), "own" (last acquisition on the CPU), "switch" (of the
@@ -100,7 +101,7 @@ class Step(NamedTuple):
     name: str = ""
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Case:
     """What a rule's message may speak of."""
 
@@ -126,7 +127,7 @@ class Case:
         return "one stay on a CPU" if self.count == 1 else f"{self.count} stays on a CPU"
 
 
-class Frame(NamedTuple):
+class Frame(PlainTuple):
     """A function in a chain of calls, ``depth`` calls below the first.
 
     ``event``: the :class:`Step` whose event shows that it ran, "" where that is inferred.
@@ -139,7 +140,7 @@ class Frame(NamedTuple):
     does: str = ""
 
 
-class Buffer(NamedTuple):
+class Buffer(PlainTuple):
     """A place in memory that a fault overwrote: what it ``held``, what it ``gets``, and which later
     step (``reader``) takes that for what it held.
     """
@@ -150,14 +151,14 @@ class Buffer(NamedTuple):
     reader: str
 
 
-class Chain(NamedTuple):
+class Chain(PlainTuple):
     """How the kernel came to do it, as calls, and what was overwritten by that."""
 
     frames: tuple[Frame, ...]
     buffer: Buffer | None = None
 
 
-class Route(NamedTuple):
+class Route(PlainTuple):
     """One way to see what a rule looks for: in which generations, and what must be recorded.
 
     ``needs``: as ``Rule.needs``.  ``shows``: what only this way shows, as part of a sentence: "what
@@ -173,7 +174,7 @@ ANY = ~Fact(0)
 """Every fact, in ``Rule.shown_again``."""
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Rule:
     """One rule: what it asks for and what it says.  Its page is the docstring of its module.
 
@@ -232,7 +233,7 @@ class Rule:
         return self.by_absence or bool(self.shown_again)
 
 
-class TraceFacts(NamedTuple):
+class TraceFacts(PlainTuple):
     """What the rules about the trace itself (FPU901-906) judge."""
 
     trace: Trace
@@ -250,7 +251,7 @@ class TraceFacts(NamedTuple):
     bad_flags: int
 
 
-class TraceRule(NamedTuple):
+class TraceRule(PlainTuple):
     """A rule about the recording: says a sentence and how often, or nothing."""
 
     code: str
@@ -260,7 +261,7 @@ class TraceRule(NamedTuple):
     severity: Severity = Severity.TRACE
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class WitnessEvent:
     """One event of a proof.  ``role`` says what it proves; ``inferred`` marks a step that no event
     shows (then ``name`` is the kernel function that must have run, and ``fields`` is empty).
@@ -278,7 +279,7 @@ class WitnessEvent:
     """``Step.event`` of the step it is."""
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Witness:
     """One occurrence of a finding: when and where, its events in time order, the spans around it of
     every CPU (for the drawing; empty when they were not kept), and the calls behind it.
@@ -291,7 +292,7 @@ class Witness:
     chain: Chain | None = None
 
 
-class Cost(NamedTuple):
+class Cost(PlainTuple):
     """Estimated price: bytes moved and ns spent, with where the price comes from."""
 
     bytes: int
@@ -299,7 +300,7 @@ class Cost(NamedTuple):
     source: str = ""
 
 
-class Releases(NamedTuple):
+class Releases(PlainTuple):
     """Upstream releases ``first``..``last``, both included; 9999 is whatever came last.
 
     ``all_of_them``: False where some of them have a fix and which is not known.
@@ -324,7 +325,7 @@ class Releases(NamedTuple):
         return text if self.all_of_them else f"some of {text}"
 
 
-class Fix(NamedTuple):
+class Fix(PlainTuple):
     """A commit that mends a known bug, "" where only its subject is known, and where it is."""
 
     commit: str
@@ -334,7 +335,7 @@ class Fix(NamedTuple):
     """It leaves a part of the bug; a later one mends that."""
 
 
-class KnownBug(NamedTuple):
+class KnownBug(PlainTuple):
     """A bug that Linux shipped (``docs/bugs/<id>.md``); ``fputrace.knownbugs`` has them all.
 
     ``commit``: the first bad one, "" where it was the design, which ``subject`` then names.
@@ -374,7 +375,7 @@ class KnownBug(NamedTuple):
         )
 
 
-class LooksLike(NamedTuple):
+class LooksLike(PlainTuple):
     """What a finding resembles; ``doubt`` says why it need not be, "" where nothing speaks
     against it.
     """
@@ -403,7 +404,7 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
-@dataclass
+@plain
 class Finding:
     """What one rule says of one task: ``count`` hits with this verdict (design, section 4)."""
 
@@ -428,7 +429,7 @@ class Finding:
     """Bugs that Linux shipped and this may be."""
 
 
-class Fingerprint(NamedTuple):
+class Fingerprint(PlainTuple):
     """What a finding keeps from run to run."""
 
     code: str
@@ -457,7 +458,7 @@ class Findings(list[Finding]):
         return pd.DataFrame(rows, columns=columns)
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Coverage:
     """Whether the trace could answer one rule, what is missing, and why."""
 
@@ -484,7 +485,7 @@ def _need(need: str) -> str:
     return " or ".join([*events, *([f"a probe on {' or '.join(probes)}"] if probes else [])])
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class GenerationResult:
     """The generation a trace was judged by (docs/generations.md)."""
 
@@ -495,7 +496,7 @@ class GenerationResult:
     evidence: tuple[str, ...]
 
 
-class Suppressed(NamedTuple):
+class Suppressed(PlainTuple):
     """Findings of one rule that were left out of a report, and why: never silently.
 
     ``left_out``: the findings themselves, for the formats that show them as what they are.
@@ -508,7 +509,7 @@ class Suppressed(NamedTuple):
     left_out: tuple[Finding, ...] = ()
 
 
-class RuleInfo(NamedTuple):
+class RuleInfo(PlainTuple):
     """What reports tell of a rule; ``page``: its documentation (Markdown), "" of a plugin's."""
 
     code: str
@@ -518,7 +519,7 @@ class RuleInfo(NamedTuple):
     page: str
 
 
-@dataclass
+@plain
 class Analysis:
     """Everything one trace gave: what ``analyze`` prints and ``fputrace.analyze`` returns."""
 

@@ -7,13 +7,14 @@ show of one: the regs_deactivated of a switch, a regs_activated, and the two hal
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace.ahead import ahead
 from fputrace.events import Kind
 from fputrace.homes import homes_of
+from fputrace.plain import PlainTuple
 from fputrace.pricing import bytes_in_use
 from fputrace.replay import Replay
 from fputrace.replay.layout import KVM_LOADED, KVM_OUT, PID_MAX, Before, Win
@@ -42,7 +43,7 @@ _KVM_KINDS = (Kind.KVM_FPU, Kind.KVM_ENTRY, Kind.KVM_EXIT, Kind.KVM_USERSPACE_EX
 _TS, _CPU, _PID, _KIND, _KVM, _LOAD, _FLAG, _MASK = range(8)
 
 
-class Flow(NamedTuple):
+class Flow(PlainTuple):
     """Saves (or restores) of one image between the registers of a CPU and a buffer of a task.
 
     ``where``: the buffer by the kernel's name.  ``moved``: "save" or "restore".  ``image``: "user",
@@ -64,14 +65,14 @@ class Flow(NamedTuple):
     evidence: bool
 
 
-class Flows(NamedTuple):
+class Flows(PlainTuple):
     """All of them, and what is known of the tasks: pid -> ``vcpu_id``."""
 
     flows: tuple[Flow, ...]
     vcpus: Mapping[int, int]
 
 
-class Part(NamedTuple):
+class Part(PlainTuple):
     """What is counted: ``windows`` (ns, ends included; none: everything), CPUs and tasks.
 
     ``either``: of the CPUs or of the tasks, rather than both.  ``evidence``: (ns, CPU) of a proof.

@@ -7,12 +7,13 @@ to the rules: one for what tracepoints show, one more for what probes add, once 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fputrace.checking import Collector, Shown, Window
 from fputrace.events import Kind
+from fputrace.plain import PlainTuple
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay, costs, judge, ledger, lives, probed, sections, swaps, view
 from fputrace.replay.layout import (
@@ -60,7 +61,7 @@ _IN_INTERRUPT = 0x18  # TRACE_FLAG_HARDIRQ and _SOFTIRQ of common_flags (linux/t
 _LONG_SECTION_NS = 50_000  # of kernel FPU use: softirqs or preemption wait as long (FPU303)
 
 
-class Known(NamedTuple):
+class Known(PlainTuple):
     """What a trace tells before a pass, while which its reader adds to what it tells.
 
     ``exits``: kvm_userspace_exit is recorded, without which nothing tells that KVM_RUN went on;

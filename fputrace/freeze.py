@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fputrace.checking import Naming, event_of
 from fputrace.events import Kind, Loss
 from fputrace.homes import homes_of
 from fputrace.moment import CpuMoment, Moment, Place, TaskMoment, Why
+from fputrace.plain import PlainTuple
 from fputrace.replay import Replay
 from fputrace.replay.layout import (
     KVM_LOADED,
@@ -80,7 +81,7 @@ def freeze(
     return _Frozen(about, watch, near, cpus).moment(tasks)
 
 
-class _About(NamedTuple):
+class _About(PlainTuple):
     """What is asked, and of what.  ``ended``: CPUs that ended before the end, and when."""
 
     trace: Trace

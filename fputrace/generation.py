@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.errors import UsageError
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.events import EventFormat, Trace
@@ -41,7 +42,7 @@ DEFERRED = frozenset(GENERATIONS) - EAGER
 Release = tuple[int, int, int]
 
 
-class Range(NamedTuple):
+class Range(PlainTuple):
     """Upstream releases first..last (inclusive) belong to ``code``."""
 
     first: Release
@@ -78,7 +79,7 @@ _RANK: Mapping[str, int] = {
 _RELEASE = re.compile(r"^(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(.*)$", re.DOTALL)
 
 
-class Known(NamedTuple):
+class Known(PlainTuple):
     """What a release string says: the upstream code, and how much it binds."""
 
     code: str
@@ -110,7 +111,7 @@ _ENOUGH = 3
 """Occurrences from which on a sequence other kernels print by chance counts as a habit."""
 
 
-class Struck(NamedTuple):
+class Struck(PlainTuple):
     """One piece of evidence and the generations it contradicts."""
 
     codes: frozenset[str]
@@ -232,7 +233,7 @@ def by_sequences(seen: Mapping[str, int]) -> list[Struck]:
     return out
 
 
-class Decision(NamedTuple):
+class Decision(PlainTuple):
     """Candidates left, whether that is a decision, and the evidence in words."""
 
     candidates: tuple[str, ...]

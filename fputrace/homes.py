@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from fputrace.plain import PlainTuple
 
 
-class Homes(NamedTuple):
+class Homes(PlainTuple):
     """Where images lie in memory, in one generation.
 
     ``own``: a task's; ``parked``: the VMM's while its guest is loaded; ``guest``: the guest's while

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +19,7 @@ NOBODY = 5
 """State of registers that nobody owns (owner NULL), behind the images of ``timeline.IMAGES``."""
 
 
-class LaneCell(NamedTuple):
+class LaneCell(PlainTuple):
     """One cell of a zoomed-out lane.
 
     ``state``: the image the registers of that CPU held for most of the cell's time: "U" user, "G"
@@ -36,7 +38,7 @@ class LaneCell(NamedTuple):
     loss: str = ""
 
 
-class LaneGrid(NamedTuple):
+class LaneGrid(PlainTuple):
     """A window of a trace cut into equal cells: ``cells[i]`` is the lane of ``cpus[i]``.
 
     ``start_ns`` and ``end_ns`` bound the window, in ns of the trace's clock; every lane has the
@@ -49,7 +51,7 @@ class LaneGrid(NamedTuple):
     cells: tuple[tuple[LaneCell, ...], ...]
 
 
-class Marked(NamedTuple):
+class Marked(PlainTuple):
     """Something to show over a lane: a finding's occurrence (with its ``code``) or a hole."""
 
     cpu: int
@@ -157,7 +159,7 @@ class LaneCounter:
         return LaneGrid(self._start, self._end, self._cpus, tuple(lanes))
 
 
-class Pieces(NamedTuple):
+class Pieces(PlainTuple):
     """Spans cut at the borders of cells: columns of equal length, ``length`` in cells."""
 
     cell: NDArray[np.int64]

@@ -7,7 +7,9 @@ Plain values, made by :mod:`fputrace.freeze` and rendered by ``reports/at.py``. 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from fputrace.plain import PlainTuple
 
 
 class NearEvent(Protocol):
@@ -34,7 +36,7 @@ class NearEvent(Protocol):
         """Under the kernel's names."""
 
 
-class Why(NamedTuple):
+class Why(PlainTuple):
     """A reason, one of :data:`REASONS`, with the time or the stretch and the task it speaks of."""
 
     reason: str
@@ -74,7 +76,7 @@ REASONS = {
 """Reason -> what it means."""
 
 
-class CpuMoment(NamedTuple):
+class CpuMoment(PlainTuple):
     """One CPU.
 
     ``pid``: the task that runs, -1 unknown, since ``since_ns`` (None: before the first event that
@@ -102,7 +104,7 @@ class CpuMoment(NamedTuple):
     after: tuple[NearEvent, ...]
 
 
-class Place(NamedTuple):
+class Place(PlainTuple):
     """Where an image is: ``where`` in words, ``cpu`` when that is a CPU's registers.
 
     ``copy``: a CPU whose registers still hold the same, -1 none that is known.
@@ -116,7 +118,7 @@ class Place(NamedTuple):
     copy: int = -1
 
 
-class TaskMoment(NamedTuple):
+class TaskMoment(PlainTuple):
     """One task with FPU state.
 
     ``cpu``: where it runs, -1 nowhere that is known.  ``last_cpu``: `fpu->last_cpu`, -1 INVALID,
@@ -139,7 +141,7 @@ class TaskMoment(NamedTuple):
     """It runs, owns registers or is a vCPU: what is shown unless everything is asked for."""
 
 
-class Moment(NamedTuple):
+class Moment(PlainTuple):
     """The whole machine after the last event at or before ``ns``."""
 
     ns: int

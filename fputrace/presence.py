@@ -8,9 +8,10 @@ or checked in part; ``strict`` wants it checked in full.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.findings import Status, Verdict
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Coverage, Finding
@@ -24,7 +25,7 @@ class Answer(IntEnum):
     NOT_DECIDABLE = 125
 
 
-class Presence(NamedTuple):
+class Presence(PlainTuple):
     """The answer and what it rests on.
 
     ``findings``: of this rule, confirmed before possible, many before few.  ``row``: its coverage.

@@ -5,7 +5,9 @@ Prices are estimates; everything that prints one says "≈" and where it comes f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +72,7 @@ STICKY_BITS = 0xE0 | 3 << 17
 """AVX-512's three components and AMX's two: rarely in use, and large (FPU208)."""
 
 
-class Prices(NamedTuple):
+class Prices(PlainTuple):
     """ns of one operation, ``base + slope * bytes``, with the source of the figures."""
 
     save_ns: float
@@ -100,7 +102,7 @@ TABLES: Mapping[str, Prices] = {
 """Price tables that come with fputrace, by the name ``--prices`` takes."""
 
 
-class Pricing(NamedTuple):
+class Pricing(PlainTuple):
     """What to count by: a price table, and bytes of each component with their source."""
 
     prices: Prices = DEFAULT
@@ -176,7 +178,7 @@ def bytes_in_use(xfeatures: NDArray[np.int64]) -> NDArray[np.int64]:
 # What a trace's saves and restores cost, as plain values for reports (fputrace.costs makes them).
 
 
-class Moved(NamedTuple):
+class Moved(PlainTuple):
     """Saves, or restores, of one cause: how many, and those that nothing needed.
 
     ``inferred``: of ``done``, those no event of their own shows.  Bytes and ns are of ``done``, and
@@ -201,7 +203,7 @@ class Moved(NamedTuple):
         return Moved(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-class WhyCost(NamedTuple):
+class WhyCost(PlainTuple):
     """What one cause cost: how often it came, what it moved, and restores that were skipped."""
 
     why: str
@@ -241,7 +243,7 @@ class WhyCost(NamedTuple):
         )
 
 
-class Moment(NamedTuple):
+class Moment(PlainTuple):
     """A column of an :class:`Example`: what happened, and the events that show it, each
     (ns, CPU, name).
     """
@@ -250,14 +252,14 @@ class Moment(NamedTuple):
     events: tuple[tuple[int, int, str], ...]
 
 
-class Place(NamedTuple):
+class Place(PlainTuple):
     """A row of an :class:`Example`: a place and what it holds after each moment."""
 
     name: str
     holds: tuple[str, ...]
 
 
-class Example(NamedTuple):
+class Example(PlainTuple):
     """Where the images of one vCPU thread were during its first KVM_RUN that was switched out.
 
     ``generation``: by whose rules the places are filled in.
@@ -268,7 +270,7 @@ class Example(NamedTuple):
     places: tuple[Place, ...]
 
 
-class TaskCost(NamedTuple):
+class TaskCost(PlainTuple):
     """What one task's registers cost.
 
     ``share_ppm``: ns in millionths of one core over the trace, None where the clock counts no ns.
@@ -290,7 +292,7 @@ class TaskCost(NamedTuple):
     examples: tuple[Example, ...]
 
 
-class TraceCosts(NamedTuple):
+class TraceCosts(PlainTuple):
     """What saves and restores cost in one trace: vCPU threads first, then by ns.
 
     ``others``: tasks too many to list, together, and ``others_count`` how many.  ``limits``: what

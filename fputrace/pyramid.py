@@ -7,11 +7,12 @@ finer ones, so that one pass over a trace gives every zoom.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace.lanes import NOBODY, Marked, Pieces, cut
+from fputrace.plain import PlainTuple
 from fputrace.timeline import IMAGES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ STEP = 4
 """Cells of one level that make one of the next."""
 
 
-class Level(NamedTuple):
+class Level(PlainTuple):
     """One zoom: the window in ``width`` cells; ``lanes[i]`` are the pieces of CPU number i.
 
     ``length`` of a piece is its share of the cell, 0 to 1; what no piece covers is not known.
@@ -42,7 +43,7 @@ class Level(NamedTuple):
     lanes: tuple[Pieces, ...]
 
 
-class Move(NamedTuple):
+class Move(PlainTuple):
     """How often registers went from one image to another on a CPU: ``Timeline.summary_graph``.
 
     ``bytes`` were moved by saves and restores in the spans before, which were ``ns`` long.
@@ -55,14 +56,14 @@ class Move(NamedTuple):
     ns: int
 
 
-class Vcpu(NamedTuple):
+class Vcpu(PlainTuple):
     """What the trace tells of a vCPU thread: its number and its VM, each None where it does not."""
 
     vcpu: int | None
     vm: str | None
 
 
-class Overview(NamedTuple):
+class Overview(PlainTuple):
     """What a page draws.  Times in ns of the trace's clock; ``levels`` begin with the finest.
 
     ``spans``: int64[n, 7], the first columns of ``SPAN_COLUMNS``, by CPU and time.  They are

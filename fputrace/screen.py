@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from fputrace.plain import PlainTuple
 from fputrace.reports.escape import clean
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def stdout_is_ascii() -> bool:
     return not utf8 or moved
 
 
-class Screen(NamedTuple):
+class Screen(PlainTuple):
     """Where a result goes: ``output`` is a path or None for stdout, ``color`` as ``--color``."""
 
     output: str | None = None

@@ -6,9 +6,11 @@ the task's previous one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ _PID, _START, _END, _LAST, _TIF, _KVM = range(len(STAY_COLUMNS))
 _STATE = slice(_LAST, _KVM + 1)
 
 
-class Stay(NamedTuple):
+class Stay(PlainTuple):
     """A stretch of time in which nothing is known to have changed for a task.
 
     ``last``: ``last_cpu``, -1 invalid, -2 unknown.  ``tif``: TIF_NEED_FPU_LOAD, 1 set, 0 clear, -1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import IntFlag
-from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from fputrace.events import Kind
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fputrace.moment import Moment
 
 
-class Span(NamedTuple):
+class Span(PlainTuple):
     """A stretch of one CPU in which nobody's state moved.
 
     ``pid``: the task that ran (-1 unknown).  ``owner``: the task that last acquired the registers
@@ -108,7 +109,7 @@ class Fact(IntFlag):
     UNTOLD = 1 << 62  # beside others: the switch that should show what is missing shows nothing
 
 
-class Facts(NamedTuple):
+class Facts(PlainTuple):
     """The state before each row of a block (docs/model.md); undefined on marks.
 
     All arrays have the block's length.  ``cur``: int32 pid, -1 unknown.  ``win``: int8, 0 none,

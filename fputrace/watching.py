@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fputrace.events import Kind
 from fputrace.moment import Why
+from fputrace.plain import PlainTuple
 from fputrace.replay.layout import FAR_PAST, KVM_LOADED, REF, Before, Cpu, Ref, Win
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def since_or_none(ns: int) -> int | None:
     return None if ns == FAR_PAST else ns
 
 
-class Last(NamedTuple):
+class Last(PlainTuple):
     """The last event of its kind of a task: when, in whose life, and an operand."""
 
     ns: int

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.errors import UsageError
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.events import Trace
@@ -33,7 +34,7 @@ HEAD_BYTES = 4096
 """How much of a file a format may look at to know it."""
 
 
-class Options(NamedTuple):
+class Options(PlainTuple):
     """How to open a recording.
 
     ``instance``: the ring buffer to read, None for the top one; ``reader``: who reads it;
@@ -49,7 +50,7 @@ class Options(NamedTuple):
     most: int | None = None
 
 
-class Format(NamedTuple):
+class Format(PlainTuple):
     """A format: its name, whether a file beginning so is of it, and how to open one.
 
     ``sure`` is False where other files begin so too: they are asked for before.  ``open`` gets a
@@ -62,7 +63,7 @@ class Format(NamedTuple):
     sure: bool = True
 
 
-class Folder(NamedTuple):
+class Folder(PlainTuple):
     """A recording that is a folder: its name, whether a folder is one, and how to open it.
 
     ``open`` gets the folder and the name for messages.

@@ -13,10 +13,11 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.errors import FormatError
 from fputrace.parsers.unpack import Budget, Window
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     import zipfile
@@ -46,7 +47,7 @@ _ZIP_ERRORS = (  # and zipfile.BadZipFile
 )
 
 
-class Archive(NamedTuple):
+class Archive(PlainTuple):
     """A form of archive: its name, how to know it, and whether it needs seeking."""
 
     name: str

@@ -9,11 +9,12 @@ that neither side holds more than a chunk.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fputrace.errors import UsageError
 from fputrace.metadata import text_of
 from fputrace.parsers.formats import is_integer, is_pointer, is_string
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.events import EventFormat
@@ -44,7 +45,7 @@ def pyarrow() -> Any:
     return module
 
 
-class Column(NamedTuple):
+class Column(PlainTuple):
     """What a field's column holds: its role, and the least and most of its numbers."""
 
     role: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fputrace.parsers.formats import is_integer, is_string
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class _Texts(dict[bytes, str]):
         return text
 
 
-class Part(NamedTuple):
+class Part(PlainTuple):
     """Some of the records: which of the rows asked for, and where in `data` each one is."""
 
     rows: NDArray[np.intp]

@@ -7,8 +7,10 @@ to ns, then DATE and OFFSET.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from fputrace.plain import PlainTuple, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +49,7 @@ def slack_of(clock: str | None) -> int:
     return 0 if clock in steady else STEPPING_CLOCKS_SLACK_NS
 
 
-class Shift(NamedTuple):
+class Shift(PlainTuple):
     """One sample of TIME_SHIFT: guest time, and how to come from there to the host's."""
 
     time: int
@@ -56,7 +58,7 @@ class Shift(NamedTuple):
     fraction: int
 
 
-@dataclass
+@plain
 class Correction:
     """What turns a recorded time into the trace's time, per CPU position in the file."""
 

@@ -8,12 +8,12 @@ Version 6 is one sequence of blocks without lengths around them, version 7 a cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
-from typing import NamedTuple
 
 from fputrace.errors import FormatError
 from fputrace.parsers.source import Cursor, Source
+from fputrace.plain import PlainTuple, plain
 
 MAGIC = b"\x17\x08\x44tracing"
 LARGEST_TEXT = 1 << 26
@@ -29,7 +29,7 @@ HEADER_INFO, FTRACE_EVENTS, EVENT_FORMATS, KALLSYMS, PRINTK, CMDLINES, BUFFER_TE
 LARGEST_SECTION = 31
 
 
-class Option(NamedTuple):
+class Option(PlainTuple):
     """One option: its id, its bytes, and where in the file they are."""
 
     id: int
@@ -37,7 +37,7 @@ class Option(NamedTuple):
     offset: int
 
 
-class CpuData(NamedTuple):
+class CpuData(PlainTuple):
     """Where one CPU's ring-buffer data is in the file, in bytes.
 
     ``path``: the file this data is all of, for messages; "" when it is the recording itself.
@@ -55,7 +55,7 @@ class CpuData(NamedTuple):
         return self.origin(at) if self.origin else f"page at byte {at} of CPU {self.cpu}"
 
 
-@dataclass
+@plain
 class Buffer:
     """One ring buffer: the top one (name "") or an instance."""
 
@@ -67,7 +67,7 @@ class Buffer:
     latency: bool = False
 
 
-@dataclass
+@plain
 class Container:
     """What a trace.dat holds.
 

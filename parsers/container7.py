@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 from fputrace.errors import FormatError, TraceError
 from fputrace.parsers.compression import PIECE, DecompressError, engine_for, pieces
@@ -33,6 +32,7 @@ from fputrace.parsers.container import (
     read_headers,
 )
 from fputrace.parsers.source import Cursor
+from fputrace.plain import PlainTuple
 
 _LARGEST_RATIO = 1024
 """Text does not compress better than this; what claims to is damaged or hostile."""
@@ -43,7 +43,7 @@ _MOST_SECTIONS = 1 << 16  # a recording has 20, and one for each instance
 _STATS = re.compile(rb"^(CPU|entries|read events):\s*(\d{1,9})", re.M)
 
 
-class _Section(NamedTuple):
+class _Section(PlainTuple):
     """A section's id, where its body is, and the body's size once decompressed."""
 
     id: int

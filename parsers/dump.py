@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import field
 
 from fputrace.parsers.latency import LATEST, Line
 from fputrace.parsers.wrapped import Copy
+from fputrace.plain import PlainTuple, plain
 
 
-class Place(NamedTuple):
+class Place(PlainTuple):
     """Where a dump stands in a file: its first and last line, and its events."""
 
     first: int
@@ -18,7 +18,7 @@ class Place(NamedTuple):
     events: int
 
 
-@dataclass
+@plain
 class Dump:
     """A dump as it is being copied."""
 

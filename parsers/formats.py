@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from fputrace.events import (
     KINDS,
@@ -19,6 +18,7 @@ from fputrace.events import (
     KindSpec,
     Operand,
 )
+from fputrace.plain import PlainTuple
 
 LARGEST_RECORD = 1 << 20
 """Fields that end beyond this are junk (a record fits a sub-buffer, which is far smaller)."""
@@ -104,7 +104,7 @@ def is_integer(field: FormatField) -> bool:
     return field.size in (1, 2, 4, 8) and not field.array and not field.dynamic
 
 
-class Common(NamedTuple):
+class Common(PlainTuple):
     """Where the fields that every record begins with are (``struct trace_entry``)."""
 
     type_offset: int = 0
@@ -136,7 +136,7 @@ def choose_common(formats: Iterable[EventFormat]) -> Common:
     return max(votes, key=lambda common: votes[common]) if votes else Common()
 
 
-class Decoder(NamedTuple):
+class Decoder(PlainTuple):
     """How the walk decodes one event: its kind, four operand fields, what a record must have."""
 
     kind: Kind

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fputrace.parsers.container import MOST_CPUS
 from fputrace.parsers.ftraceevents import (
@@ -23,6 +22,7 @@ from fputrace.parsers.ftraceevents import (
 )
 from fputrace.parsers.protobuf import ProtobufError, fields, packed, signed, text
 from fputrace.parsers.rebuild import PageWriter, Spool
+from fputrace.plain import plain
 
 # Of FtraceEventBundle and CompactSched.
 _CPU, _EVENT, _LOST, _COMPACT, _CLOCK, _ERROR, _DESCRIPTOR = 1, 2, 3, 4, 5, 8, 11
@@ -37,7 +37,7 @@ _SWITCH_FIELDS = (
 )
 
 
-@dataclass
+@plain
 class Cpu:
     """One CPU as one data source recorded it.
 
@@ -75,7 +75,7 @@ class Cpu:
         return True
 
 
-@dataclass
+@plain
 class _Switches:
     """CompactSched with its times added up; ``at`` is the next one to be placed.
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from operator import and_
-from typing import NamedTuple
 
 from fputrace.events import KINDS, EventFormat, FormatField
 from fputrace.parsers.protobuf import ProtobufError, fields, text
 from fputrace.parsers.rebuild import LARGEST_RECORD
+from fputrace.plain import PlainTuple
 
 LARGEST_EVENT = 1 << 14
 """Bytes of the largest message of one event that is decoded; the kernel's fit a page."""
@@ -87,7 +87,7 @@ INT, UINT, TEXT = "s64", "u64", "text"
 """What a value is where no KIND says its type."""
 
 
-class FieldShape(NamedTuple):
+class FieldShape(PlainTuple):
     """A field as the recording has it: its name, and INT, UINT or TEXT."""
 
     name: str
@@ -161,7 +161,7 @@ class Shape:
         return self._struct.pack(self.number, flags & 0xFF, 0, pid, *packed) + tail
 
 
-class Event(NamedTuple):
+class Event(PlainTuple):
     """One event: its time in ns, the pid it happened to, and its record."""
 
     ts: int
@@ -170,7 +170,7 @@ class Event(NamedTuple):
     record: bytes
 
 
-class Described(NamedTuple):
+class Described(PlainTuple):
     """What the messages of an event look like: field number -> its name in the kernel.
 
     ``shapes`` are those seen so far, by the numbers of their fields, negative ones of text.

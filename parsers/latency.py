@@ -14,7 +14,8 @@ proportional to its length.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from fputrace.plain import PlainTuple
 
 _TIME = rb"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?+"
 _LEVELS = rb"emerg|alert|crit|err|warn|notice|info|debug"
@@ -71,7 +72,7 @@ LATEST = 10**15
 _FLAG_BITS = ((0x01, "d"), (0x04, "N"))
 
 
-class Line(NamedTuple):
+class Line(PlainTuple):
     """A trace line taken apart.
 
     ``time``: since the start of the buffer, in us, or in the clock's unit when ``raw``; None where

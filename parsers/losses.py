@@ -7,13 +7,14 @@ page tells.  Every hole becomes one row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fputrace.events import Loss, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.container import CpuData
 from fputrace.parsers.streams import Chunk
+from fputrace.plain import plain
 
 NOTES = 8  # sentences about damage that a pass writes; the rest is counted
 _NEVER = (1 << 63) - 1
@@ -32,7 +33,7 @@ WHY = {
 }
 
 
-@dataclass
+@plain
 class CpuLosses:
     """One CPU's losses so far: events counted by its pages, and its holes without a count.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from fputrace.parsers.wrapped import MAX_LINE
+from fputrace.plain import PlainTuple
 
 _TYPE = re.compile(rb"content-type:", re.IGNORECASE)
 _FLOWED = re.compile(rb"\bformat ?= ?\"?flowed\b", re.IGNORECASE)
@@ -20,7 +20,7 @@ _QUOTES = re.compile(rb"(?:> ?+){0,100}+")
 _SIGNATURE = b"-- "
 
 
-class MailLine(NamedTuple):
+class MailLine(PlainTuple):
     """A line without its end, where it begins in the file (from 1), whether it has an end."""
 
     number: int

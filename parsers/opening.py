@@ -14,13 +14,14 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.errors import FormatError, ReadError, TraceError, UsageError, what_to_do
 from fputrace.events import EventBlock, Loss, Trace
 from fputrace.parsers import FOLDERS, FORMATS, HEAD_BYTES, Folder, Format, Options
 from fputrace.parsers.archive import MOST_MEMBERS, archive_of, extract, walk
 from fputrace.parsers.unpack import DEPTH, Budget, Window, peel, pieces_of
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     # With it comes random, for 2 ms; most recordings are plain files.
@@ -44,7 +45,7 @@ EVENT_LINE = re.compile(
 """Found in ftrace's and perf's texts, and in no other."""
 
 
-class Asked(NamedTuple):
+class Asked(PlainTuple):
     """What ``open_trace`` was asked for."""
 
     options: Options
@@ -52,7 +53,7 @@ class Asked(NamedTuple):
     progress: Callable[[Trace], None] | None = None
 
 
-class _Found(NamedTuple):
+class _Found(PlainTuple):
     """A recording below a folder.
 
     ``folder`` is None for a file; ``sure`` is False for a text that may be anything.
@@ -85,11 +86,16 @@ def open_path(path: str, asked: Asked) -> Trace:
 
 def find(head: bytes, path: str) -> Format:
     """The format of a file that begins with `head`; FormatError when it is none."""
+    found = next((known for known in FORMATS if known.sniff(head)), None)
+    if found is not None and found.sure:
+        return found
+    from fputrace.parsers.textlines import begins_plainly
+
+    if found is not None and begins_plainly(head):
+        return found
     from fputrace.parsers.unknown import refuse, refuse_other
 
-    found = next((known for known in FORMATS if known.sniff(head)), None)
-    if found is None or not found.sure:
-        refuse_other(head, path)
+    refuse_other(head, path)
     if found is None:
         raise refuse(head, path)
     return found

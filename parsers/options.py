@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fputrace.errors import FormatError
 from fputrace.events import Trace
@@ -30,6 +30,7 @@ from fputrace.parsers.container import (
     Option,
 )
 from fputrace.parsers.source import Cursor
+from fputrace.plain import plain
 
 _STAT = re.compile(rb"^(overrun|commit overrun|dropped events):\s*(\d{1,18})", re.M)
 _STAT_CPU = re.compile(rb"^CPU:\s*(\d{1,9})", re.M)
@@ -37,7 +38,7 @@ _STAT_BUFFER = re.compile(rb"^Buffer:\s*(\S*)", re.M)
 _CLOCK = re.compile(r"\[([^\]\s]+)\]")
 
 
-@dataclass
+@plain
 class Told:
     """What the options say that no field of :class:`Trace` holds."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fputrace.parsers.records import BlockRecords, RecordDecoder
 from fputrace.parsers.rows import note
 from fputrace.parsers.streams import NO_ENTRIES, Chunk, chunk_bytes, chunks, largest_chunk
 from fputrace.parsers.tables import EventTable
+from fputrace.plain import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def view(array: Any) -> memoryview:
     return memoryview(array)
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Plan:
     """What every pass over a buffer needs, fixed when the trace is opened."""
 

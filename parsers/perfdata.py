@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fputrace.errors import FormatError, TraceError
@@ -32,6 +31,7 @@ from fputrace.parsers.source import Source
 from fputrace.parsers.streams import Chunk
 from fputrace.parsers.symbols import Symbols
 from fputrace.parsers.tables import EventTable
+from fputrace.plain import plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,7 @@ def _opened(recording: Recording) -> Trace:
     return trace
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class PerfPlan(Plan):
     """A plan, and the index that all passes share."""
 

@@ -8,8 +8,7 @@ are is in TRACING_DATA, which is the start of a trace.dat of version 6 under ano
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import field
 
 from fputrace.errors import FormatError, TraceError
 from fputrace.parsers import container as tracedat
@@ -22,6 +21,7 @@ from fputrace.parsers.container import (
     read_headers,
 )
 from fputrace.parsers.source import Cursor, Source
+from fputrace.plain import PlainTuple, plain
 
 MAGIC = b"PERFILE2"
 TRACEPOINT = 2  # enum perf_type_id, PERF_TYPE_TRACEPOINT
@@ -67,7 +67,7 @@ RECORD_HINT = (
 )
 
 
-class Attr(NamedTuple):
+class Attr(PlainTuple):
     """What was asked of the kernel for one event: the fields of perf_event_attr that matter.
 
     ``flags`` has bit 0 for ``disabled`` in either byte order; ``name`` is from EVENT_DESC.
@@ -88,7 +88,7 @@ class Attr(NamedTuple):
         return bool(self.flags >> bit & 1)
 
 
-class Segment(NamedTuple):
+class Segment(PlainTuple):
     """Where records are: bytes `start` to `end` of a source, which should go on to `told`.
 
     `reason` says why they do not, where that is known.
@@ -101,7 +101,7 @@ class Segment(NamedTuple):
     reason: str = ""
 
 
-@dataclass
+@plain
 class Recording:
     """What a perf.data says about itself, and where its records are.
 

@@ -15,8 +15,8 @@ import sys
 import weakref
 from array import array
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from fputrace.parsers.perffile import (
     more_behind,
 )
 from fputrace.parsers.perfpack import records_of
+from fputrace.plain import PlainTuple, plain
 
 GRANULE = 1 << 20
 """Bytes read at once where there are few CPUs."""
@@ -60,7 +61,7 @@ BEFORE_READ = (IDENTIFIER, IP, TID, TIME, ADDR, ID, STREAM_ID, CPU, PERIOD)
 TRAILER = (TID, TIME, ID, STREAM_ID, CPU, IDENTIFIER)
 
 
-class Share(NamedTuple):
+class Share(PlainTuple):
     """What a granule has of one CPU: entries `first` to `stop`, in the order of the file."""
 
     granule: Granule
@@ -71,7 +72,7 @@ class Share(NamedTuple):
     disorder: bool
 
 
-@dataclass
+@plain
 class Granule:
     """Whole records, and what they are (see :mod:`fputrace.parsers.perflayout`)."""
 
@@ -101,7 +102,7 @@ class Granule:
         )
 
 
-class Broken(NamedTuple):
+class Broken(PlainTuple):
     """Where the records of a segment break off, what is wrong, and how many bytes are missing."""
 
     offset: int
@@ -109,7 +110,7 @@ class Broken(NamedTuple):
     missing: int
 
 
-@dataclass
+@plain
 class Told:
     """What records besides the samples tell, each pid's latest.
 

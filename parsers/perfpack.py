@@ -15,7 +15,6 @@ import stat
 import struct
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 from fputrace.errors import FormatError, ReadError, TraceError, what_to_do
@@ -32,6 +31,7 @@ from fputrace.parsers.perffile import (
 )
 from fputrace.parsers.source import Source
 from fputrace.parsers.unpack import Budget
+from fputrace.plain import plain
 
 MOST_FILES = 1 << 14
 """Files of a directory that are read: one for each buffer, so for each CPU."""
@@ -67,7 +67,7 @@ class _Stream:
                 self._engine = None
 
 
-@dataclass
+@plain
 class _Damage:
     """Why a stream could not be unpacked to its end, and how many bytes of the file that leaves."""
 

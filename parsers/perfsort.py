@@ -9,7 +9,7 @@ is limited.  A LOST record of a task's buffer tells nothing of a CPU: it has no 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from fputrace.parsers.perfindex import Index
 from fputrace.parsers.perfrecords import read_raw
 from fputrace.parsers.perfstream import Entry, Stream
 from fputrace.parsers.streams import Chunk
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +33,7 @@ _BATCH = 4096
 _DISORDER = 100  # one granule in so many of a CPU may begin before the one before it ends
 
 
-class Samples(NamedTuple):
+class Samples(PlainTuple):
     """The samples of one CPU in order of time: place and size of the record."""
 
     times: NDArray[np.int64]
@@ -40,7 +41,7 @@ class Samples(NamedTuple):
     sizes: NDArray[np.int32]
 
 
-class Sorted(NamedTuple):
+class Sorted(PlainTuple):
     """What :func:`sort` found: the samples by slot, and what is missing somewhere."""
 
     samples: list[Samples]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,12 +17,13 @@ from fputrace.parsers import perflayout as at
 from fputrace.parsers.passes import view
 from fputrace.parsers.perfindex import Index, Share
 from fputrace.parsers.streams import NO_ENTRIES, Chunk, Entries
+from fputrace.plain import PlainTuple
 
 LARGEST_STEP_NS = 10**9
 """How far a time may lie before its predecessor's and still be right: an interrupt is shorter."""
 
 
-class Entry(NamedTuple):
+class Entry(PlainTuple):
     """A sample (`payload` its RAW) or what is missing (`size` negative), of the granule before.
 
     ``place`` is where in the recording that stands (:mod:`fputrace.parsers.perflayout`).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fputrace.errors import FormatError
 from fputrace.events import Loss, Trace
@@ -20,6 +20,7 @@ from fputrace.parsers.ftracebundles import Bundles
 from fputrace.parsers.protobuf import LEN, ProtobufError, fields, text, varint
 from fputrace.parsers.rebuild import MadePages, Parts, Spool, add_after_passes, open_parts
 from fputrace.parsers.unpack import Budget, Window, pieces_of
+from fputrace.plain import plain
 
 LARGEST_PACKET = 1 << 23
 """Bytes of the largest packet that is read (Perfetto's bundles of events have some 100 KiB)."""
@@ -93,7 +94,7 @@ def open_pftrace(fd: int, path: str, most: int | None = None) -> Trace:
         os.close(fd)
 
 
-@dataclass
+@plain
 class _Machine:
     """What packets say that hold no events."""
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fputrace.errors import FormatError, ReadError
 from fputrace.events import EventBlock, EventFormat, Loss, Trace
@@ -21,6 +21,7 @@ from fputrace.parsers.pages import PagePacker
 from fputrace.parsers.passes import blocks_of
 from fputrace.parsers.source import Source
 from fputrace.parsers.tracedat import trace_of
+from fputrace.plain import plain
 
 _PAGE_BYTES = 4096
 _PIECE = 1 << 20
@@ -29,7 +30,7 @@ LARGEST_RECORD = 3072
 """Bytes of the largest record that is put into a page."""
 
 
-@dataclass
+@plain
 class Parts:
     """What a recording holds, as far as it knows; see the members of ``Container``.
 

@@ -8,20 +8,21 @@ a file often tells of a hole long after the place where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Loss, Trace
 from fputrace.lines.textlayout import view
 from fputrace.parsers import merge
+from fputrace.plain import PlainTuple, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass
+@plain
 class Columns:
     """Rows in order, as :class:`~fputrace.events.EventBlock` has them.
 
@@ -60,14 +61,14 @@ class Columns:
         return len(self.ts)
 
 
-class Seen(NamedTuple):
+class Seen(PlainTuple):
     """An event as the marks know it: its ``raw``, and its time in the trace's unit."""
 
     raw: int
     ts: int
 
 
-class Hole(NamedTuple):
+class Hole(PlainTuple):
     """Events of a CPU missing between two of its events; None where there is none.
 
     ``lost`` events, None when nobody counted them; ``where``: the place in the input that says so.

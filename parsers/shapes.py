@@ -33,7 +33,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.events import KINDS, Kind
 from fputrace.parsers.words import (
@@ -42,9 +42,10 @@ from fputrace.parsers.words import (
     state_number,
     symbol_number,
 )
+from fputrace.plain import PlainTuple
 
 
-class Shape(NamedTuple):
+class Shape(PlainTuple):
     """One text of one event.
 
     ``name``: the event's, or its beginning and ``*``.  ``by``: who prints it ("kernel",
@@ -61,7 +62,7 @@ class Shape(NamedTuple):
     constants: Mapping[str, int] = {}
 
 
-class Part(NamedTuple):
+class Part(PlainTuple):
     """A piece of a template: a literal (``type`` is empty) or a field; ``width`` as written."""
 
     text: str
@@ -75,6 +76,7 @@ FREE = frozenset({"comm", "rest", "sym"})
 _PART = re.compile(r"\{(\w+):([a-z_]+)(\d*)\}")
 
 
+@cache
 def parts_of(template: str) -> tuple[Part, ...]:
     """The literals and fields of a template, in order."""
     parts: list[Part] = []

@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from fputrace.parsers.compression import Decompress, DecompressError
 from fputrace.parsers.container import Container, CpuData
 from fputrace.parsers.source import Source
+from fputrace.plain import PlainTuple
 
 LARGEST_CHUNK = 1 << 24
 """Bytes of the largest compressed chunk this unpacks (trace-cmd writes ten pages a chunk)."""
@@ -31,7 +31,7 @@ CHUNK_BYTES = 1 << 18
 _ALL_CHUNKS = 1 << 24
 
 
-class Entries(NamedTuple):
+class Entries(PlainTuple):
     """Which records a chunk has where it has no pages: the entries `first` to `stop` of these.
 
     See :func:`fputrace.parsers.ringbuffer.walk`.
@@ -50,7 +50,7 @@ NO_ENTRIES = Entries(_NO_TIMES, _NO_SIZES, _NO_SIZES, _NO_TIMES, 0, 0)
 """Of a chunk that has pages."""
 
 
-class Chunk(NamedTuple):
+class Chunk(PlainTuple):
     """Whole pages or entries, or a hole: ``missing`` bytes of this CPU's data that cannot be had.
 
     ``base`` is the first byte's place in this CPU's data and ``consumed`` how many bytes of the

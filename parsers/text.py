@@ -19,7 +19,7 @@ from fputrace.parsers.source import Source
 from fputrace.parsers.textahead import take
 from fputrace.parsers.textevents import EventTable, split_name
 from fputrace.parsers.textindex import Index, look_through
-from fputrace.parsers.textlines import Form, form_of, read_prefix, shown
+from fputrace.parsers.textlines import Form, Prefix, form_of, read_prefix, shown
 from fputrace.parsers.textpass import Pass, Plan
 from fputrace.parsers.textprograms import Programs
 from fputrace.parsers.wrapped import MOST_OTHERS, Unwrapped, refuse_endless, unwrap
@@ -40,6 +40,9 @@ _HINT = (
 # A line of the function_graph tracer: ` 0)   1.234 us    |  schedule();`, `... | vcpu_run() {`.
 _GRAPH = re.compile(rb"^[^\n|]{0,200}\| {0,80}[\w.]{1,100}\(\)( \{|;)", re.MULTILINE)
 
+
+Sampled = tuple[Prefix, bytes]
+"""One of the first events: what its line begins with, and the line."""
 
 UNCOUNTED = (
     "Nothing in this text tells that no line is missing (grep, tail, trace-cmd report -F or --cpu, "
@@ -81,7 +84,9 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     found = look_through(source, form, where, take(source, form))
     if not found.last:
         raise FormatError(
-            f"no line is a whole event: {_EXPECTED}; {_quoted(sample)}", path=path, hint=_HINT
+            f"no line is a whole event: {_EXPECTED}; {_quoted([line for _, line in sample])}",
+            path=path,
+            hint=_HINT,
         )
     trace = Trace(path, (outer.form if outer is not None else "") or _name_of(form, found))
     trace.total_bytes = source.size
@@ -101,10 +106,10 @@ def _open(source: Source, outer: Unwrapped | None, clock: str | None) -> Trace:
     found.header.apply(trace)
     trace.cpus = sorted({*trace.cpus, *found.last})
     if found.header.any:
-        _read_sample(trace, table, form, sample)
+        _read_sample(table, sample)
     else:
         _set_clock(trace, form, clock or found.clock)
-        trace.pointers_hashed = _read_sample(trace, table, form, sample)
+        trace.pointers_hashed = _read_sample(table, sample)
         _tell_limits(trace, form, found, sample)
     holes = _all_holes(trace, found, where, outer)
     _tell_odd(trace, form, found, where)
@@ -128,7 +133,7 @@ def _passes(plan: Plan) -> Callable[[Trace], Iterator[EventBlock]]:
     return lambda trace: Pass(trace, plan).blocks()
 
 
-def _find_form(source: Source) -> tuple[Form, list[bytes]]:
+def _find_form(source: Source) -> tuple[Form, list[Sampled]]:
     """The form most lines have, and the first lines that have it; FormatError when none has any."""
     at = looked = 0
     first: list[bytes] = []
@@ -138,8 +143,8 @@ def _find_form(source: Source) -> tuple[Form, list[bytes]]:
         first = first or lines[:3]
         best = form_of(lines)
         if best is not None:
-            own = (line for line in lines[: 8 * _SAMPLE] if read_prefix(best, line))
-            return best, list(islice(own, _SAMPLE))
+            own = ((read_prefix(best, line), line) for line in lines[: 8 * _SAMPLE])
+            return best, list(islice(((p, line) for p, line in own if p is not None), _SAMPLE))
         if at + len(piece) >= source.size:
             break
         looked += len(lines) + (len(piece) >> 7)
@@ -210,16 +215,17 @@ def _set_clock(trace: Trace, form: Form, clock: str | None) -> None:
         trace.limits.append("Times are integers of a clock whose unit the text does not tell.")
 
 
-def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes]) -> bool:
+def _read_sample(table: EventTable, sample: list[Sampled]) -> bool:
     """Learn the first events and their fields: the generation is asked before the first block.
 
     Returns whether pointers are hashed: %p prints 32 bits then (lib/vsprintf.c), and a kernel's
     addresses are above them.
     """
     pointers: set[int] = set()
-    for line in sample:
-        prefix = read_prefix(form, line)
-        named = split_name(line, prefix.end) if prefix is not None else None
+    # Events say the same again and again.
+    different = {line[prefix.end :]: (prefix, line) for prefix, line in sample}
+    for prefix, line in different.values():
+        named = split_name(line, prefix.end)
         if named is not None and not named.name.startswith("PERF_RECORD_"):
             event = table.settle(table.decode(named, line[named.args :]))
             fpu = event.fields.get("fpu")
@@ -228,14 +234,12 @@ def _read_sample(trace: Trace, table: EventTable, form: Form, sample: list[bytes
     return bool(pointers) and max(pointers) < 1 << 32
 
 
-def _tell_limits(trace: Trace, form: Form, found: Index, sample: list[bytes]) -> None:
-    if not form.ticks:
-        prefixes = [read_prefix(form, line) for line in sample]
-        if all(prefix is None or prefix.ts % 1000 == 0 for prefix in prefixes):
-            trace.limits.append(
-                "Times are in microseconds: events of different CPUs that are closer than that may "
-                "stand in the wrong order."
-            )
+def _tell_limits(trace: Trace, form: Form, found: Index, sample: list[Sampled]) -> None:
+    if not form.ticks and all(prefix.ts % 1000 == 0 for prefix, _ in sample):
+        trace.limits.append(
+            "Times are in microseconds: events of different CPUs that are closer than that may "
+            "stand in the wrong order."
+        )
     if trace.pointers_hashed:
         trace.limits.append("Pointers are hashed: they tell one struct fpu from another, no more.")
     if trace.kernel is None:

@@ -7,7 +7,7 @@ from :data:`~fputrace.events.KINDS`; an event that is none of them keeps the nam
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.events import (
     ABSENT,
@@ -24,6 +24,7 @@ from fputrace.parsers.probes import RETURN, function_in_name
 from fputrace.parsers.shapes import Shape, match_args, parts_of, raw_fields
 from fputrace.parsers.symbols import REACH, base_name
 from fputrace.parsers.textmeta import Header
+from fputrace.plain import PlainTuple
 
 MOST_NAMES = 4096
 """Different names of events; what is more shares one."""
@@ -58,7 +59,7 @@ BY_ADDRESS = (
 """A sentence of ``Trace.limits``: trace-cmd report prints no symbol for a probe's address."""
 
 
-class Named(NamedTuple):
+class Named(PlainTuple):
     """The text of an event split: its name, ``:`` behind it or not, and where arguments begin."""
 
     name: str
@@ -66,7 +67,7 @@ class Named(NamedTuple):
     args: int
 
 
-class Event(NamedTuple):
+class Event(PlainTuple):
     """A decoded event.
 
     ``key`` as in ``Trace.event_names``; ``ops`` as in an EventBlock; ``shape`` the text it was

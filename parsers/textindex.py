@@ -7,7 +7,7 @@ had meanwhile; so all of it is looked through once before the first block.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fputrace.lines import textlayout as layout
 from fputrace.parsers.rows import Hole, Seen
@@ -29,6 +29,7 @@ from fputrace.parsers.textlines import (
 from fputrace.parsers.textlook import CHUNK, Beside, Look, Run, next_line
 from fputrace.parsers.textmeta import Header
 from fputrace.parsers.wrapped import MOST_OTHERS, OTHERS_AN_EVENT, refuse_endless
+from fputrace.plain import plain
 
 STRETCH = 1 << 28
 """Bytes that one of two threads looks through, at most, while the other is at the next so many."""
@@ -47,7 +48,7 @@ _CROWD = 1 << 13  # bytes read for a line that is no event, and others near it
 _MOST_TOLD = 100_000  # lines that may tell something and are looked at in plain Python
 
 
-@dataclass
+@plain
 class Index:
     """What a look through a text found; ``last`` and ``first`` by CPU, in the trace's unit."""
 

@@ -13,7 +13,9 @@ the leftmost place where all of it matches: no comm has room for a whole ``-PID 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from functools import cache
+
+from fputrace.plain import PlainTuple
 
 LARGEST_PREFIX = 512
 """Bytes of a line in which its time must stand; names of instances are the longest before it."""
@@ -37,28 +39,37 @@ _TIME = rb"(?P<secs>\d{1,10})\.(?P<frac>\d{9}|\d{6}):(?=\s|$)"
 _TICKS = rb"(?P<secs>\d{1,18})(?P<frac>):(?=\s|$)"
 
 
-class Form(NamedTuple):
+class Form(PlainTuple):
     """How a program prints the beginning of a line.
 
     ``bracket``: the CPU stands in ``[]``; ``dash``: comm and pid are joined by ``-``; ``ticks``:
-    times are integers of the clock's own unit.
+    times are integers of the clock's own unit; ``beginning``: the regular expression.
     """
 
     name: str
     bracket: bool
     dash: bool
     ticks: bool
-    pattern: re.Pattern[bytes]
+    beginning: bytes
+
+    @property
+    def pattern(self) -> re.Pattern[bytes]:
+        """``beginning``, compiled when it is first needed: most texts have one form."""
+        return _compiled(self.beginning)
+
+
+_compiled = cache(re.compile)
+_TIMED = re.compile(rb"\d:(?:\s|$)")
 
 
 def _forms() -> tuple[Form, ...]:
     forms = []
     for ticks, time in ((False, _TIME), (True, _TICKS)):
         forms += [
-            Form("ftrace text", True, True, ticks, re.compile(_FTRACE + _FLAGS + time)),
-            Form("perf script", True, False, ticks, re.compile(_PERF + _FLAGS + time)),
-            Form("ftrace text, latency", False, True, ticks, re.compile(_LATENCY + _BLANKS + time)),
-            Form("perf script -L", False, False, ticks, re.compile(_PERF_SHORT + _BLANKS + time)),
+            Form("ftrace text", True, True, ticks, _FTRACE + _FLAGS + time),
+            Form("perf script", True, False, ticks, _PERF + _FLAGS + time),
+            Form("ftrace text, latency", False, True, ticks, _LATENCY + _BLANKS + time),
+            Form("perf script -L", False, False, ticks, _PERF_SHORT + _BLANKS + time),
         ]
     return tuple(forms)
 
@@ -67,7 +78,7 @@ FORMS: tuple[Form, ...] = _forms()
 """Every beginning that is known, the usual ones first."""
 
 
-class Prefix(NamedTuple):
+class Prefix(PlainTuple):
     """What stands before an event's name.
 
     ``ts`` in ns, or in ticks; ``comm`` as printed, without blanks around it; ``buffer`` is the
@@ -108,13 +119,16 @@ _AFTER = re.compile(rb"[ \t]*(?:\((?:\+?-?\d{1,18}|-{2,6})\)[ \t]+)?")
 
 def read_prefix(form: Form, line: bytes) -> Prefix | None:
     """The beginning of a line, None when it is of another form."""
-    hit = form.pattern.search(line, 0, LARGEST_PREFIX)
+    if _TIMED.search(line, 0, LARGEST_PREFIX) is None:
+        return None  # no line of any form, and most lines that are none
+    pattern = form.pattern
+    hit = pattern.search(line, 0, LARGEST_PREFIX)
     if hit is None:
         return None
     cpu, pid, secs, frac = int(hit["cpu"]), int(hit["pid"]), int(hit["secs"]), hit["frac"]
     if cpu > LARGEST_CPU or pid > LARGEST_PID or (frac and secs > LARGEST_SECONDS):
         return None
-    flags = hit["flags"] if "flags" in form.pattern.groupindex else None
+    flags = hit["flags"] if "flags" in pattern.groupindex else None
     if form.ticks and hit.end() - hit.end("flags" if flags else "cpu") < LEAST_TICKS:
         return None
     ts = secs * 1_000_000_000 + int(frac) * (1 if len(frac) == 9 else 1000) if frac else secs
@@ -131,6 +145,39 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
     after = _AFTER.match(line, hit.end())
     assert after is not None  # it can be empty
     return Prefix(ts, cpu, pid, comm, buffer, flags or b"", after.end())
+
+
+_USUAL = bytes(b for b in range(128) if chr(b).isalnum()) + b"_./ -"  # characters of a comm
+
+
+def begins_plainly(head: bytes) -> bool:
+    """Whether a file begins with an event as tracefs, trace-cmd or perf print it, and as no other.
+
+    Only comments may stand before it.  Whatever else a text can be, a log or a mail, needs no look
+    then: it would be found to be none.
+    """
+    for line in head.split(b"\n")[:-1]:
+        if b"\x1b" in line or b"#012" in line:
+            return False
+        if not line.startswith(b"#"):
+            return any(_is_plain(form, line.rstrip()) for form in FORMS[:2])
+    return False
+
+
+def _is_plain(form: Form, line: bytes) -> bool:
+    prefix = read_prefix(form, line)
+    if prefix is None or not prefix.comm or prefix.buffer or not line.isascii():
+        return False
+    front = line[: prefix.end].strip()
+    return (
+        prefix.end < len(line)
+        and len(front) < 80
+        and front.count(b":") == 1
+        and b"(" not in front
+        and b" " * 17 not in front
+        and (prefix.comm in (b"<idle>", b"<...>") or not prefix.comm.translate(None, _USUAL))
+        and line.decode("ascii").isprintable()
+    )
 
 
 # Flags
@@ -158,7 +205,7 @@ def flags_number(word: bytes) -> int:
 # Lines that are no events
 
 
-class Lost(NamedTuple):
+class Lost(PlainTuple):
     """A line that tells of losses on a CPU: how many events, None when it does not count them.
 
     ``started``: the CPU's data begins here, what it had before was overwritten.

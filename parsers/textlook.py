@@ -13,13 +13,14 @@ import threading
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.errors import ReadError
 from fputrace.lines import textlayout as layout
 from fputrace.lines import textscan
 from fputrace.parsers.source import Source
 from fputrace.parsers.textlines import Form
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ def next_line(source: Source, at: int) -> int:
     return -1
 
 
-class Run(NamedTuple):
+class Run(PlainTuple):
     """A CPU's first and last event in a segment: places in the file, and times or UNREAD."""
 
     cpu: int
@@ -124,7 +125,7 @@ class Run(NamedTuple):
     last_ts: int
 
 
-class Segment(NamedTuple):
+class Segment(PlainTuple):
     """Lines that are events, and the place of the line behind them; -1 where a look ends."""
 
     behind: int

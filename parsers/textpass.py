@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from fputrace.parsers.textindex import Index
 from fputrace.parsers.textlines import Form, Prefix, flags_number, read_prefix
 from fputrace.parsers.textlook import Chunks, geometry_of
 from fputrace.parsers.textprograms import Programs
+from fputrace.plain import plain
 
 LARGEST_LINE = 1 << 16
 """Bytes of a line that its fields are decoded from."""
@@ -31,7 +31,7 @@ _OTHER_TASKS = (
 )
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Plan:
     """What every pass over a text needs, fixed when it is opened."""
 

@@ -16,7 +16,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fputrace.errors import FormatError, ReadError, UsageError
 from fputrace.events import KINDS, EventFormat, Loss, Sidecar, Trace
@@ -27,6 +26,7 @@ from fputrace.parsers.sidecar import parse_definitions
 from fputrace.parsers.source import Source
 from fputrace.parsers.symbols import find_symbols
 from fputrace.parsers.tracedat import cmdlines
+from fputrace.plain import plain
 
 _SMALL = 1 << 20
 """Bytes of the largest format file and of other texts that are short."""
@@ -169,7 +169,7 @@ class _Folder:
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-@dataclass
+@plain
 class _About:
     """What the folder says whatever form its events have."""
 

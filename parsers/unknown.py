@@ -6,10 +6,10 @@ A row says what the content is and what to do; the first that fits counts.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from fputrace.errors import FormatError
 from fputrace.parsers import FORMATS
+from fputrace.plain import PlainTuple
 
 _RECORD = "Record with trace-cmd record or perf record; fputrace analyze --help shows how."
 _CRASH = (
@@ -19,7 +19,7 @@ _CRASH = (
 _PERF = "Give the perf.data it was made from."
 
 
-class Other(NamedTuple):
+class Other(PlainTuple):
     """Content that is no recording: how it begins, what it is, what to do."""
 
     begins: re.Pattern[bytes]

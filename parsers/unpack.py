@@ -18,11 +18,12 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import field
+from typing import Any, Protocol
 
 from fputrace.errors import FormatError, ReadError, TraceError
 from fputrace.parsers.compression import zstd_module
+from fputrace.plain import PlainTuple, plain
 
 DEPTH = 6
 """Layers of compression and archives that are taken off a recording."""
@@ -48,7 +49,7 @@ _WINDOW = 1 << 27  # bytes of history, as zstd(1) allows without --long
 _XZ_MEMORY = 1 << 28  # xz -9 needs 65 MiB
 
 
-@dataclass
+@plain
 class Budget:
     """How much may be unpacked for one input, and what was wrong on the way.
 
@@ -242,7 +243,7 @@ def _lz4(path: str) -> Engine:
     return _Limited(LZ4FrameDecompressor())
 
 
-class Layer(NamedTuple):
+class Layer(PlainTuple):
     """A form of compression: how it begins, its engine, and what may stand behind a stream.
 
     ``feed``: bytes that the engine is given at once.  ``tail``: what follows is "ignored", or a

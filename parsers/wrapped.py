@@ -11,14 +11,15 @@ import codecs
 import json
 import os
 import re
-import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
 
 from fputrace.errors import FormatError, ReadError
+from fputrace.parsers.textlines import begins_plainly
+from fputrace.plain import plain
 
 MAX_LINE = 8192
 """Bytes of a line that are looked at; ``printk`` itself stops at 1024."""
@@ -72,7 +73,7 @@ class LineMap:
         return copied + self._shift[at] if at >= 0 else copied
 
 
-@dataclass
+@plain
 class Unwrapped:
     """Plain trace text taken out of a file, and what is known of it besides.
 
@@ -98,6 +99,8 @@ class Copy:
     """The file without a name that lines are written to."""
 
     def __init__(self) -> None:
+        import tempfile  # with it comes random, for 2 ms; most texts are plain
+
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed by whoever reads it
         self.lines = LineMap()
         self.size = 0
@@ -151,16 +154,21 @@ def unwrap(fd: int, path: str) -> Unwrapped | None:
 
 
 def _unwrap(fd: int, path: str) -> Unwrapped | None:
-    from fputrace.parsers.console import read_console
     from fputrace.parsers.perfscript import read_script, refuse_dump
 
-    start = os.pread(fd, 4096, 0).lstrip()
+    head = os.pread(fd, 4096, 0)
+    start = head.lstrip()
     if start[:15].lower().startswith((b"<!doctype html", b"<html")):
         return _read_page(fd, path)
     if start.startswith(b"{"):
         return _read_json(fd, path)
     refuse_dump(fd, path)
-    return read_script(fd, path) or read_console(lines_of(fd), path)
+    read = read_script(fd, path)
+    if read is not None or begins_plainly(head):
+        return read
+    from fputrace.parsers.console import read_console
+
+    return read_console(lines_of(fd), path)
 
 
 def _read_bare(fd: int, path: str) -> Unwrapped:

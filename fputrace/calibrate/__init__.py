@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.errors import UsageError
+from fputrace.plain import PlainTuple
 from fputrace.pricing import HEADER_BYTES, LEGACY, LEGACY_BYTES
 
 SAMPLES = 2001
@@ -40,7 +41,7 @@ _SETS: tuple[tuple[str, int], ...] = (
 _ALIGNED = 2  # CPUID.0xD.i ECX
 
 
-class Measured(NamedTuple):
+class Measured(PlainTuple):
     """One instruction on one set of components in use: bytes they take, ns by their medians."""
 
     instruction: str
@@ -50,7 +51,7 @@ class Measured(NamedTuple):
     cold_ns: float
 
 
-class Calibration(NamedTuple):
+class Calibration(PlainTuple):
     """Everything measured; ``save`` and ``restore`` as (base ns, ns a byte, instruction)."""
 
     cpu: str

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fputrace.events import ABSENT, EventBlock, Kind
 from fputrace.metadata import Names
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,7 @@ Columns = dict[str, Any]
 address is a number here."""
 
 
-class Group(NamedTuple):
+class Group(PlainTuple):
     """Rows of a block of one event and kind.
 
     ``columns`` is None where each row must be asked for its fields.

@@ -6,9 +6,10 @@ What is exported is what the timeline gives, block by block: memory does not dep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.convert.output import check_no_terminal, file_output, folder_output
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis
@@ -17,7 +18,7 @@ FORMS = ("perfetto", "parquet")
 """``export --to``."""
 
 
-class Window(NamedTuple):
+class Window(PlainTuple):
     """What of a trace is exported: None is no limit.  Times in ns of the trace's clock."""
 
     start_ns: int | None = None

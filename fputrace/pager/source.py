@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fputrace.checking import Naming, event_of
 from fputrace.events import Kind
 from fputrace.lanes import NOBODY, LaneCounter, LaneGrid, Marked
 from fputrace.overview import SPAN_WIDTH, SPANS, ExactSpans
+from fputrace.plain import PlainTuple
 from fputrace.replay.layout import REF, Ref
 from fputrace.watching import refs_of
 
@@ -48,7 +49,7 @@ class GaveUpError(Exception):
     """Nobody waits for this any more."""
 
 
-class Nearby(NamedTuple):
+class Nearby(PlainTuple):
     """Events of some CPUs around a time, in order, none between the first and the last missing.
 
     It has enough of them on either side of a time from ``start`` to ``end`` (ns).  ``cut``: there
@@ -66,7 +67,7 @@ class Nearby(NamedTuple):
         return bool(self.events) and self.events[0].ns <= ns <= self.events[-1].ns
 
 
-class Fetched(NamedTuple):
+class Fetched(PlainTuple):
     """A window as it is (the arguments of ``Source.lanes``), and exact spans around it."""
 
     window: tuple[int, int, int, tuple[int, ...]]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from fputrace.plain import PlainTuple
 
 
-class View(NamedTuple):
+class View(PlainTuple):
     """A window [start, end) of a trace [first, last), as wide as ``columns``, with a cursor.
 
     Every change gives a new one, within the trace and never finer than 1 ns a column.

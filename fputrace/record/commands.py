@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from fputrace.plain import PlainTuple
 from fputrace.record.plan import Event, Plan, Probe
 
 SYMBOLS = "fpu|fpregs|vcpu_load|vcpu_put"
 """What the lines of kallsyms contain that tell which function a probe sits on."""
 
 
-class Run(NamedTuple):
+class Run(PlainTuple):
     """Where a recording goes, and how long it lasts: while ``command`` runs, ``seconds`` at most.
 
     Without either it lasts until somebody interrupts it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from fputrace.plain import PlainTuple
 from fputrace.record.plan import Plan
 from fputrace.record.sidecar import read
 
@@ -30,7 +30,7 @@ _PROBES_PER_SWITCH = 3
 """save_fpregs_to_fpstate, switch_fpu_return, restore_fpregs_from_fpstate."""
 
 
-class Cost(NamedTuple):
+class Cost(PlainTuple):
     """Events and ns of CPU time, each a second of the whole machine."""
 
     events: float

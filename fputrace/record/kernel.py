@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from fputrace.errors import UsageError
 from fputrace.events import PROBED_FUNCTIONS
+from fputrace.plain import plain
 
 PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 """Where tracefs is mounted (Documentation/trace/ftrace.rst)."""
@@ -17,7 +17,7 @@ _CLONE = re.compile(r"\.(?:isra|constprop)\.\d+")
 _MODULE = re.compile(r"\[(\w+)\]")
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Function:
     """A probed function as this kernel has it: its symbol, and the module that holds it.
 
@@ -33,7 +33,7 @@ class Function:
         return "." in self.symbol
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Kernel:
     """A kernel as a recorder sees it.
 

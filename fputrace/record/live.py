@@ -18,10 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
 
 from fputrace.errors import UsageError
+from fputrace.plain import plain
 from fputrace.record import sidecar
 from fputrace.record.commands import SYMBOLS, Run, perf_words, trace_cmd_words
 from fputrace.record.plan import Plan
@@ -94,7 +95,7 @@ class Tracefs:
         os.rmdir(self.path(f"instances/{instance}"))
 
 
-@dataclass
+@plain
 class Recorded:
     """What came of it: lost events by place, probe hits missed by event, COMMAND's status.
 

@@ -7,9 +7,8 @@ number: distributions backport.  Facts: reference sections of docs/record.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
+from fputrace.plain import PlainTuple, plain
 from fputrace.record.kernel import Kernel
 
 VCPU_THREADS = 'comm ~ "CPU *" || comm ~ "*vcpu*"'
@@ -42,14 +41,14 @@ _NEEDED = ("x86_fpu", "sched:sched_switch", "kvm:kvm_fpu", "kvm:kvm_entry")
 """Without these hardly a rule can answer."""
 
 
-class Event(NamedTuple):
+class Event(PlainTuple):
     """``system:name``, or a ``system`` for all of it, and the filter of its records."""
 
     name: str
     filter: str = ""
 
 
-class Fetch(NamedTuple):
+class Fetch(PlainTuple):
     """An argument a probe fetches: the n-th (from 1) or what lies at an offset behind it."""
 
     name: str
@@ -63,7 +62,7 @@ class Fetch(NamedTuple):
         return f"{self.name}={inner}:{self.type}"
 
 
-class Probe(NamedTuple):
+class Probe(PlainTuple):
     """A probe: its event's name, where it sits, on a function's entry or return, what it fetches.
 
     ``kind``: "p" (kprobe), "r" (its return) or "f" (fprobe, both).
@@ -91,7 +90,7 @@ class Probe(NamedTuple):
         return " ".join([where, *arguments])
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Plan:
     """What to record; ``tag`` makes the names of instance and group this run's own.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from fputrace.errors import UsageError
+from fputrace.plain import PlainTuple
 from fputrace.record import commands, cost, live, sidecar
 from fputrace.record.commands import Run
 from fputrace.record.kernel import describe, find_tracefs
@@ -30,7 +31,7 @@ class Options(Protocol):
     tracefs: str | None
 
 
-class Asked(NamedTuple):
+class Asked(PlainTuple):
     """What is to be done on this kernel; ``recorder`` is None where nobody chose one."""
 
     plan: Plan

@@ -7,16 +7,15 @@ shared where kernels agree and replaced where a commit changed them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from fputrace.events import Kind
+from fputrace.plain import PlainTuple
 from fputrace.replay.layout import Act, Win
 
 Context = tuple[Kind, Win]
 Rows = dict[Context, Act]
 
 
-class Model(NamedTuple):
+class Model(PlainTuple):
     """One generation as the loop sees it."""
 
     rows: Rows

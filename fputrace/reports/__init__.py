@@ -45,7 +45,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
+
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from fputrace.findings import Analysis
 
 
-class Unread(NamedTuple):
+class Unread(PlainTuple):
     """A TRACE that could not be read: what is wrong with it, and what to do."""
 
     path: str
@@ -61,7 +63,7 @@ class Unread(NamedTuple):
     hint: str = ""
 
 
-class Options(NamedTuple):
+class Options(PlainTuple):
     """What the user chose about the look of a report, and where it says that it comes from.
 
     ``verbose``: every witness, every finding and the whole coverage table.  ``ascii``: nothing

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from fputrace.plain import PlainTuple
 from fputrace.reports.escape import clean, decoded
 from fputrace.reports.outline import Clock, number, plural, task
 
@@ -35,7 +36,7 @@ _WHERE = (
 )
 
 
-class CostTable(NamedTuple):
+class CostTable(PlainTuple):
     """A table under a title, with sentences below it; columns from ``left`` on hold numbers."""
 
     title: str

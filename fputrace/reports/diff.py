@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.compare import UNITS, Change
+from fputrace.plain import PlainTuple
 from fputrace.reports import outline
 from fputrace.reports.costs import CostTable, approximate, plain
 from fputrace.reports.escape import clean, markdown
@@ -37,7 +38,7 @@ _SCATTER = (
 _OUT = "Counts are divided by the work of their recording; a sched-out is one of a vCPU thread."
 
 
-class Section(NamedTuple):
+class Section(PlainTuple):
     """A heading, tables, and paragraphs below them."""
 
     heading: str

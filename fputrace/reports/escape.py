@@ -15,28 +15,30 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+# Patterns are compiled when they are first needed, which for most commands is never.
+
 # Characters that show as nothing although str.isprintable() has them: fillers, joiners and
 # variation selectors (Unicode's DerivedCoreProperties.txt, Default_Ignorable_Code_Point).
 _INVISIBLE = (
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_HIDDEN = re.compile(f"[{_INVISIBLE}]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_SPECIAL = re.compile(r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)")
+_HIDDEN = f"[{_INVISIBLE}]"
+_SURROGATE = "[\ud800-\udfff]"
+_SPECIAL = r"[\\`*{}\[\]#|~!$]|(?<!\w)_|_(?!\w)"
 _ENTITIES = {"&": "&amp;", "<": "&lt;", "@": "&#64;"}
-_ENTITY = re.compile("[&<@]")
-_LINK = re.compile(r"(https?|ftp)://|www\.", re.IGNORECASE)
+_ENTITY = "[&<@]"
+_LINK = r"(?i:(https?|ftp)://|www\.)"
 _PLAIN = {str, int, float, bool, type(None)}
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 _./,+=()'>-]")
-_BLOCK_START = re.compile(r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))")
+_NOT_PLAIN = r"[^A-Za-z0-9 _./,+=()'>-]"
+_BLOCK_START = r"^(\s*\d*)(>|[-+=](?=[-+=\s]|$)|[.)](?=\s|$))"
 
 
 def decoded(text: str) -> str:
     r"""``text`` without lone surrogates: bytes that were no UTF-8 read as ``\x80``."""
     if text.isascii():
         return text
-    return _SURROGATE.sub(lambda m: _escaped(m[0]), text)
+    return re.sub(_SURROGATE, lambda m: _escaped(m[0]), text)
 
 
 def dumps(document: Any) -> str:
@@ -96,7 +98,7 @@ def clean(text: str, ascii_only: bool = False) -> str:
     UTF-8; with ``ascii_only`` everything beyond ASCII as well.  A backslash is left as it is, so
     that cleaning twice is the same as once.
     """
-    if text.isprintable() and (text.isascii() or not (ascii_only or _HIDDEN.search(text))):
+    if text.isprintable() and (text.isascii() or not (ascii_only or re.search(_HIDDEN, text))):
         return text
     return "".join(c if _shows(c, ascii_only) else _escaped(c) for c in text)
 
@@ -104,7 +106,7 @@ def clean(text: str, ascii_only: bool = False) -> str:
 def _shows(char: str, ascii_only: bool) -> bool:
     if char.isascii():
         return char.isprintable()
-    return not ascii_only and char.isprintable() and not _HIDDEN.match(char)
+    return not ascii_only and char.isprintable() and not re.match(_HIDDEN, char)
 
 
 def markdown(text: str) -> str:
@@ -112,10 +114,10 @@ def markdown(text: str) -> str:
 
     Also harmless to what code hosts make of plain text: HTML, links, mentions and formulas.
     """
-    text = _SPECIAL.sub(lambda m: "\\" + m[0], clean(text))
-    text = _ENTITY.sub(lambda m: _ENTITIES[m[0]], text)
-    text = _LINK.sub(lambda m: m[0].replace(":", "&#58;").replace(".", "&#46;"), text)
-    return _BLOCK_START.sub(lambda m: f"{m[1]}\\{m[2]}", text)
+    text = re.sub(_SPECIAL, lambda m: "\\" + m[0], clean(text))
+    text = re.sub(_ENTITY, lambda m: _ENTITIES[m[0]], text)
+    text = re.sub(_LINK, lambda m: m[0].replace(":", "&#58;").replace(".", "&#46;"), text)
+    return re.sub(_BLOCK_START, lambda m: f"{m[1]}\\{m[2]}", text)
 
 
 def code(text: str, in_table: bool = False) -> str:
@@ -167,7 +169,7 @@ def mermaid(text: str) -> str:
 
     Its entities have no ampersand: https://mermaid.js.org/syntax/flowchart.html#entity-codes
     """
-    return _NOT_PLAIN.sub(lambda m: f"#{ord(m[0])};", clean(text))
+    return re.sub(_NOT_PLAIN, lambda m: f"#{ord(m[0])};", clean(text))
 
 
 def _longest_run(text: str) -> int:

@@ -7,13 +7,14 @@ stays, and the reader is told how much is missing and where it can be had.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from fputrace.plain import PlainTuple
 
 Block = list[str]
 """Lines that belong together."""
 
 
-class Part(NamedTuple):
+class Part(PlainTuple):
     """The report of one trace; only blocks of ``body`` are left out, as long as that suffices."""
 
     head: list[Block]
@@ -26,7 +27,7 @@ class Part(NamedTuple):
         return [line for block in (*self.head, *self.body, *self.tail) for line in block]
 
 
-class Limit(NamedTuple):
+class Limit(PlainTuple):
     """How long a report may be: ``size`` of its lines is at most ``most``.
 
     ``notice``: (lines left out, findings left out) -> a block that says so.  ``by_line``: where not

@@ -7,10 +7,11 @@ Strings made here hold text from the trace as it is; whoever lays them out escap
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.findings import Severity, Status, Verdict, in_words
 from fputrace.generation import TITLES
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from fputrace.events import Loss, Trace
@@ -37,7 +38,7 @@ _ROWS_PER_GROUP = 20
 _LOSSES_SHOWN = 5
 
 
-class Clock(NamedTuple):
+class Clock(PlainTuple):
     """How times of a trace are written: a clock that does not count ns never as seconds."""
 
     name: str | None
@@ -86,7 +87,7 @@ def task(comm: str | None, pid: int | None) -> str:
     return f"{comm or '<...>'}-{pid}"
 
 
-class Row(NamedTuple):
+class Row(PlainTuple):
     """A labelled value; several lines where the value is a list."""
 
     label: str
@@ -185,7 +186,7 @@ def notes(analysis: Analysis) -> list[str]:
     return list(dict.fromkeys([*analysis.notes, *analysis.trace.notes, *left_out]))
 
 
-class Group(NamedTuple):
+class Group(PlainTuple):
     """The findings of one severity: those with a proof, and those of which a line must do."""
 
     severity: Severity

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from inspect import cleandoc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fputrace.generation import GENERATIONS
+from fputrace.plain import PlainTuple
 from fputrace.reports import palette
 from fputrace.reports.escape import clean, dumps
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-class RuleRow(NamedTuple):
+class RuleRow(PlainTuple):
     """What the catalogue shows of a rule; ``generations`` empty means all."""
 
     code: str

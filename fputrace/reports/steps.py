@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fputrace.events import ABSENT
+from fputrace.plain import PlainTuple
 from fputrace.reports.outline import clock_of, task
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _PREV_STATES = {0: "R", 1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P
 _U64 = (1 << 64) - 1
 
 
-class Step(NamedTuple):
+class Step(PlainTuple):
     """One step of a proof: an event of the trace, or what must have happened between two events."""
 
     number: int

@@ -6,7 +6,9 @@ knows is not copied.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
+
+from fputrace.plain import PlainTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from fputrace.rewrite.names import Names
 
 
-class Redacted(NamedTuple):
+class Redacted(PlainTuple):
     """What was made, and the names it has."""
 
     names: Names

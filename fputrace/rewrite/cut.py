@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from fputrace.parsers import layout
 from fputrace.parsers.compression import zstd_module
 from fputrace.parsers.pages import PagePacker
 from fputrace.parsers.passes import Plan
+from fputrace.plain import PlainTuple, plain
 from fputrace.rewrite.head import addresses_in, clock_of, cpustat, head_of, symbols_for
 from fputrace.rewrite.records import is_record, plan_of, rows_of
 from fputrace.rewrite.tracefile import Ring, write
@@ -32,7 +33,7 @@ class TooMuchError(UsageError):
     """A window that holds more than can be written below the limit."""
 
 
-class _Entry(NamedTuple):
+class _Entry(PlainTuple):
     """A record, or (``payload`` is None) a place where ``lost`` events are missing."""
 
     ts: int
@@ -41,7 +42,7 @@ class _Entry(NamedTuple):
     lost: int | None = None
 
 
-@dataclass
+@plain
 class _Cpu:
     entries: list[_Entry] = field(default_factory=list)
     before: bool = False
@@ -51,14 +52,14 @@ class _Cpu:
     """A time that this CPU had, for a page without events."""
 
 
-class Piece(NamedTuple):
+class Piece(PlainTuple):
     """A trace.dat, and how many events are in it."""
 
     data: bytes
     events: int
 
 
-@dataclass
+@plain
 class Window:
     """What a recording has from ``start`` to ``end``, in the trace's time, both included."""
 
@@ -115,7 +116,7 @@ class Window:
         return Piece(out.getvalue(), events)
 
 
-@dataclass
+@plain
 class TextWindow:
     """A recording without raw records, any piece of which is written as text, or as JSON lines."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.events import EventFormat, FormatField
 from fputrace.parsers.formats import is_pointer, is_string
 from fputrace.parsers.records import element_size
+from fputrace.plain import PlainTuple
 from fputrace.rewrite.names import Names
 
 _COMM = re.compile(r"(.*_)?comm")
@@ -18,7 +19,7 @@ _ADDRESS = re.compile(
 """Names of fields that hold addresses, of programs and guests too."""
 
 
-class _Step(NamedTuple):
+class _Step(PlainTuple):
     """What to do with the bytes of a field.  ``element``: bytes of each number in an array."""
 
     field: FormatField

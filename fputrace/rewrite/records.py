@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from fputrace.events import EventBlock, Kind, Trace
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.passes import Pass, Plan
 from fputrace.parsers.records import BlockRecords
+from fputrace.plain import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@plain(frozen=True)
 class Rows:
     """A block's rows.  ``raw_ts``: as recorded; ``ts``: as the trace tells it everywhere else."""
 

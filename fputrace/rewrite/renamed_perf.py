@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import IO, NamedTuple
+from typing import IO
 
 from fputrace.errors import ReadError
 from fputrace.events import Trace
@@ -48,6 +48,7 @@ from fputrace.parsers.perfindex import (
     TRAILER,
 )
 from fputrace.parsers.perfpack import records_of
+from fputrace.plain import PlainTuple
 from fputrace.rewrite.fields import RecordCleaner
 from fputrace.rewrite.names import Names
 from fputrace.rewrite.tracefile import HEADER_EVENT, Head
@@ -70,7 +71,7 @@ _FEATURE_BITS = 256
 _KEPT_WORDS = ("--filter", "--exclude-perf", "--overwrite")
 
 
-class _Layout(NamedTuple):
+class _Layout(PlainTuple):
     """Where in a sample what is."""
 
     attr: Attr

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from fputrace.errors import UsageError
 from fputrace.events import Trace
 from fputrace.findings import Analysis, Finding, Severity, Verdict, Witness
+from fputrace.plain import PlainTuple
 from fputrace.rewrite.beside import write_beside
 from fputrace.rewrite.cut import (
     SMALLER,
@@ -28,7 +29,7 @@ Judge = Callable[[str], Analysis]
 """Analyses a file as the recording was analysed."""
 
 
-class Cut(NamedTuple):
+class Cut(PlainTuple):
     """A piece and the times it is from, in the trace's time."""
 
     piece: Piece

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import IO
 
 from fputrace.errors import UsageError
@@ -27,6 +27,7 @@ from fputrace.parsers.container import (
     STRINGS,
     TRACECLOCK,
 )
+from fputrace.plain import plain
 
 COMPRESSIONS = ("none", "zlib", "zstd")
 """How version 7 can be compressed; version 6 never is."""
@@ -77,7 +78,7 @@ def clock_text(clock: str) -> bytes:
     return told.encode("ascii", "replace") + b"\n\0"
 
 
-@dataclass
+@plain
 class Head:
     """All that a trace.dat holds besides its events.
 
@@ -130,7 +131,7 @@ class Head:
         return self.pack(form, len(text)) + text
 
 
-@dataclass
+@plain
 class Ring:
     """One ring buffer: the top one (name "") or an instance.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from textwrap import indent
 from typing import TYPE_CHECKING
 
 from fputrace import __version__
@@ -39,6 +38,7 @@ trace-cmd record -C mono -b 20000 -e x86_fpu -e kvm:kvm_fpu -e kvm:kvm_entry \\
 FORMATS = ("rich", "text", "markdown", "html", "json", "jsonl", "sarif", "junit")
 """``analyze --format``."""
 
+_RECORD_LINES = "\n".join(f"  {line}" for line in RECORD.splitlines())
 _ANALYZE_EPILOG = f"""examples:
   fputrace analyze                           ./{DEFAULT_TRACES[0]}, else ./{DEFAULT_TRACES[1]}
   fputrace analyze before.dat after.dat --format json -o findings.json
@@ -46,7 +46,7 @@ _ANALYZE_EPILOG = f"""examples:
   ssh host cat trace.dat | fputrace analyze - --fail-on performance
 
 record with:
-{indent(RECORD, "  ")}
+{_RECORD_LINES}
 
 {STATUS_TABLE}
   --strict: 3 for every selected error rule, not only the core ones; --exit-zero: 0 for 1 and 3

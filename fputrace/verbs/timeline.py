@@ -7,7 +7,16 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fputrace.arguments import Offer, add_input, add_model, add_output, add_view, ask_all, width
+from fputrace.arguments import (
+    Offer,
+    add_input,
+    add_model,
+    add_output,
+    add_view,
+    ask_all,
+    terminal_columns,
+    width,
+)
 from fputrace.errors import UsageError
 from fputrace.screen import Screen
 from fputrace.verbs.inputs import analyses_of, in_clock, one_of, progress_of, show_all
@@ -47,8 +56,6 @@ def add(offer: Offer) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Who held the registers of each CPU, drawn."""
-    import shutil
-
     if args.interactive:
         return _page(args)
     from fputrace.lanes import LaneGrid
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from fputrace.reports.timeline import TimelineView, cells_for, timeline_text
 
     screen = Screen(args.output, args.color)
-    columns = args.width or shutil.get_terminal_size().columns
+    columns = args.width or terminal_columns()
     parts: list[str | RenderableType] = []
     with ExitStack() as stack:
         analyses, unreadable = analyses_of(args, stack, drawing=True)

@@ -21,7 +21,10 @@ from fputrace.convert.text import write_text
 from fputrace.errors import FormatError
 from fputrace.findings import Analysis, Verdict
 from fputrace.parsers import open_trace
-from fputrace.parsers.wrapped import Unwrapped, unwrap
+from fputrace.parsers.console import read_console
+from fputrace.parsers.textlines import begins_plainly
+from fputrace.parsers.unknown import refuse_other
+from fputrace.parsers.wrapped import Unwrapped, lines_of, unwrap
 from fputrace.rules import RULES
 from tests.conftest import SAMPLES
 from tests.writers import console as writer
@@ -631,3 +634,77 @@ def test_a_damaged_log_accuses_nobody_else(name: str, seed: int, tmp_path: Path)
     assert read.losses
     assert set(findings(read)) <= set(known.found)
     assert not confirmed(read)
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "sh-163",
+                "<idle>-0",
+                "CPU 0/KVM",
+                "kworker/0:1",
+                "a-1 2dxx",
+                "kernel:",
+                "kernel",
+                "> ",
+                "<6>",
+            ),
+            *("Nov 23", "2017-11-23", "12:00:01", "[ 1.000001]", "-", " ", "  ", " " * 17, "\t"),
+            *("-7", " 207", " 1/2", " [000]", " [001] ", " d..2.", " d:x.", " (123)", " 3.904860:"),
+            *(
+                " 5us: ",
+                " 7:",
+                ": ",
+                " kvm_fpu: load",
+                " x",
+                "\x07",
+                "\u00e9",
+                "#",
+                "# ",
+                "\x1b[0m",
+            ),
+            *(
+                "x #012 y",
+                "\n",
+                "\r",
+                "Subject: x",
+                "{",
+                "<html>",
+                "TRACE:",
+                "CPU:0 [LOST 1 EVENTS]",
+            ),
+        ]
+    ),
+    max_size=12,
+).map("".join)
+_USUAL = st.sampled_from(
+    [
+        *("     sh-163     [000] d..2.     3.904860: kvm_fpu: load", "# tracer: nop", "#"),
+        *("   CPU 0/KVM   216 [001]   112.370880:    kvm:kvm_fpu: load", " a-1 [000] 1.000001: x"),
+    ]
+)
+
+
+@given(st.lists(_PIECES | _USUAL, max_size=4))
+def test_what_begins_plainly_would_be_found_to_be_plain(lines: list[str]) -> None:
+    """The short look says so only where the long one, line by line, comes to the same."""
+    head = ("\n".join(lines) + "\n").encode()
+    if begins_plainly(head):
+        refuse_other(head, "log")
+        with tempfile.TemporaryFile() as file:
+            file.write(head)
+            file.flush()
+            assert read_console(lines_of(file.fileno()), "log") is None
+
+
+def test_the_usual_beginnings_need_no_long_look() -> None:
+    """As tracefs, trace-cmd report and perf script print them."""
+    for text in (
+        (SAMPLES / "6.1-pinned" / "trace.txt").read_bytes()[:4096],
+        b"   CPU 0/KVM-216   [001]   112.370880: kvm_fpu: load\n",
+        b"       CPU 0/KVM   216 [001]   112.370880:        kvm:kvm_fpu: load\n",
+    ):
+        assert begins_plainly(text)
+    assert not begins_plainly(b"[    1.000001] sh-163 [000] d..2. 3.904860: kvm_fpu: load\n")
+    assert not begins_plainly(b"> sh-163 [000] d..2. 3.904860: kvm_fpu: load\n")
