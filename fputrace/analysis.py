@@ -107,7 +107,10 @@ def analyze(
         rules = [
             rule
             for rule in catalogue
-            if _chosen(rule.code, select, ignore) and (costs or not rule.costs_only)
+            if _chosen(rule.code, select, ignore)
+            and (costs or not rule.costs_only)
+            # Whatever it found would not be decidable (fputrace/coverage.py).
+            and (trace.losses_known or not rule.rests_on_absence)
         ]
         make = partial(
             Pass,
@@ -226,7 +229,6 @@ def _conclude(
     unplaced = [loss for loss in trace.losses if not loss.placed]
     rows = cov.cover(rules, gathered, done.counted is not None) + cov.cover_trace_rules(TRACE_RULES)
     rows.sort(key=lambda row: row.code)
-    status = {row.code: row.status for row in rows}
 
     def weaken(rule: Rule, facts: Fact) -> str:
         if unplaced:
@@ -253,7 +255,10 @@ def _conclude(
             return f"{trace.comms.get(pid, '<...>')} ({pid})"
         return "nobody (fpu_fpregs_owner_ctx is NULL)" if pid == 0 else "another task"
 
-    found = done.collector.findings(
+    # What lacks the events it needs says so in the coverage, and nothing else.
+    undecided = {row.code for row in rows if row.status is Status.NOT_DECIDABLE}
+    findings = done.collector.findings(
+        undecided,
         comms=trace.comms,
         names=trace.event_names,
         formats=trace.formats,
@@ -262,8 +267,6 @@ def _conclude(
         owner=owner,
         shown=done.shown,
     )
-    # What lacks the events it needs says so in the coverage, and nothing else.
-    findings = [one for one in found if status[one.code] is not Status.NOT_DECIDABLE]
     missing = gathered.missing(cov.CORE_EVENTS)
     about = TraceFacts(
         trace=trace,

@@ -6,7 +6,7 @@ the first few are kept as witnesses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cache, reduce
 from itertools import pairwise
@@ -344,7 +344,10 @@ class Collector:
             part = rows[group]
             one = part[0]
             number = int(one[Out.SERIAL])
-            self._tasks[number] = (int(part[-1][Out.SUBJECT]), int(part[-1][Out.VCPU]))
+            # What one follower has not seen of a task, another has: a vCPU once known stays.
+            vcpu = int(part[-1][Out.VCPU])
+            known = self._tasks.get(number, (0, -1))[1]
+            self._tasks[number] = (int(part[-1][Out.SUBJECT]), vcpu if vcpu >= 0 else known)
             if awaited[group[0]] < 0:
                 hits = self._hits.setdefault((rule.code, number, confirmed), Hits())
             else:
@@ -403,6 +406,7 @@ class Collector:
 
     def findings(
         self,
+        undecided: Collection[str],
         *,
         comms: dict[int, str],
         names: Sequence[str],
@@ -412,7 +416,7 @@ class Collector:
         owner: Callable[[int], str],
         shown: Shown,
     ) -> list[Finding]:
-        """Everything found, at the end of the trace.
+        """Everything found, at the end of the trace, but by rules whose codes are `undecided`.
 
         ``vms``: pid -> (tgid, VM name); ``weaken``: why what a rule finds by these facts is no
         proof in this trace, or ""; ``owner``: pid of an acquirer in words.
@@ -426,6 +430,8 @@ class Collector:
         self._waiting.clear()
         final: dict[Key, Hits] = {}
         for (code, number, confirmed), hits in self._hits.items():
+            if code in undecided:
+                continue
             reason = weaken(rules[code], Fact(hits.facts))
             if hits.facts & Fact.UNTOLD and not confirmed:
                 reason = reason or _FILTERED

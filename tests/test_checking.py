@@ -77,6 +77,7 @@ def cpus(*shown: int, of: Collection[int] | None = None) -> Shown:
 
 def result(collector: Collector, weaken: str = "", shown: Shown | None = None) -> list[Finding]:
     found = collector.findings(
+        (),
         comms={94: "CPU 0/KVM", 7: "fphog"},
         names=["kvm:kvm_fpu"],
         formats={},
