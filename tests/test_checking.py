@@ -75,9 +75,14 @@ def cpus(*shown: int, of: Collection[int] | None = None) -> Shown:
     )
 
 
-def result(collector: Collector, weaken: str = "", shown: Shown | None = None) -> list[Finding]:
+def result(
+    collector: Collector,
+    weaken: str = "",
+    shown: Shown | None = None,
+    undecided: Collection[str] = (),
+) -> list[Finding]:
     found = collector.findings(
-        (),
+        undecided,
         comms={94: "CPU 0/KVM", 7: "fphog"},
         names=["kvm:kvm_fpu"],
         formats={},
@@ -121,6 +126,23 @@ def test_a_finding_per_task_and_verdict() -> None:
         (5, "kvm:kvm_fpu", {"load": 1}, "first"),
         (10, "kvm:kvm_fpu", {"load": 1}, "then"),
     ]
+
+
+def test_a_vcpu_once_known_stays() -> None:
+    """A follower that begins later has not seen the task enter."""
+    collector = Collector([rule()], ["G2"])
+    unknown = row(30)
+    unknown[Out.VCPU] = -1
+    collector.add(table(row(10)), cpus())
+    collector.add(table(unknown), cpus())
+    assert [found.vcpu for found in result(collector)] == [0]
+
+
+def test_an_undecidable_rule_makes_no_finding() -> None:
+    collector = Collector([rule()], ["G2"])
+    collector.add(table(row(10)), cpus())
+    assert result(collector, undecided=("FPU108",)) == []
+    assert len(result(collector)) == 1
 
 
 def test_candidates_must_agree_to_confirm() -> None:
