@@ -5,7 +5,6 @@ open_trace -> decide -> Replay -> Judge -> Collector -> Analysis
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ from fputrace.generation import Decision, decide
 from fputrace.knownbugs import match
 from fputrace.lanes import Marked
 from fputrace.parsers import open_trace
+from fputrace.plain import changed
 from fputrace.pricefile import pricing_of
 from fputrace.pricing import Pricing
 from fputrace.replay import Replay
@@ -565,9 +565,9 @@ def filter_view(
             return finding
         inside = tuple(witness for witness in finding.witnesses if within(witness.ns, time))
         if inside:
-            return dataclasses.replace(finding, witnesses=inside)
+            return changed(finding, witnesses=inside)
         message = f"{finding.message} None of the proofs kept lies in the chosen time."
-        return dataclasses.replace(finding, message=message)
+        return changed(finding, message=message)
 
     kept = Findings(told(f) for f in analysis.findings if keep(f))
     costs = analysis.costs
@@ -580,7 +580,7 @@ def filter_view(
             and (vm is None or task.tgid == vm)
         )
         costs = costs._replace(tasks=tuple(shown))
-    return dataclasses.replace(
+    return changed(
         analysis,
         findings=kept,
         costs=costs,

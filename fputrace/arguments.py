@@ -51,6 +51,9 @@ def terminal_columns() -> int:
 class Parser(argparse.ArgumentParser):
     """Errors in two lines: what is wrong with the closest that exists, and where help is."""
 
+    def __init__(self, **kind: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **kind})
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is; exit status 2, or what the verb has for it."""
         bad = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)

@@ -8,7 +8,6 @@ run), the same vCPU, and a rate, occurrences a second of recording, that has not
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -23,7 +22,7 @@ from fputrace.findings import (
     Verdict,
     fingerprint,
 )
-from fputrace.plain import PlainTuple
+from fputrace.plain import PlainTuple, changed
 
 if TYPE_CHECKING:
     from fputrace.findings import Analysis, Finding
@@ -188,4 +187,4 @@ def suppress(analysis: Analysis, is_out: Any, reason: str) -> Analysis:
         for code in sorted({finding.code for finding in out})
     ]
     kept = Findings(finding for finding in analysis.findings if not is_out(finding))
-    return dataclasses.replace(analysis, findings=kept, suppressed=(*analysis.suppressed, *rows))
+    return changed(analysis, findings=kept, suppressed=(*analysis.suppressed, *rows))

@@ -7,7 +7,7 @@ the first few are kept as witnesses.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cache, reduce
 from itertools import pairwise
 from operator import and_, or_
@@ -28,7 +28,7 @@ from fputrace.findings import (
     WitnessEvent,
 )
 from fputrace.lanes import Marked
-from fputrace.plain import PlainTuple, plain
+from fputrace.plain import PlainTuple, changed, plain
 from fputrace.pricing import LEGACY, STANDARD, Pricing
 from fputrace.replay.layout import REF, Out, Ref
 from fputrace.timeline import Fact, Span
@@ -527,7 +527,7 @@ def _witness(
         if ref[Ref.KIND] == 0 or ref in seen:
             continue
         seen.add(ref)
-        events.append(replace(event_of(ref, step.role, naming), step=step.event))
+        events.append(event_of(ref, step.role, naming, step.event))
     known = [e for e in events if not e.inferred]
     if [e.ns for e in known] != sorted(e.ns for e in known):
         # Inferred steps stay behind the event they follow.
@@ -535,7 +535,7 @@ def _witness(
         for index, event in enumerate(events):
             order.append((event.ns, index, event))
         events = [event for _ns, _index, event in sorted(order, key=lambda item: item[:2])]
-    here_only = replace(case, facts=Fact(int(row[Out.FACTS])))
+    here_only = changed(case, facts=Fact(int(row[Out.FACTS])))
     return Witness(at, here, tuple(events), spans, rule.chain and rule.chain(here_only))
 
 
@@ -547,7 +547,7 @@ class Naming(PlainTuple):
     formats: Mapping[str, EventFormat]
 
 
-def event_of(ref: tuple[int, ...], role: str, naming: Naming) -> WitnessEvent:
+def event_of(ref: tuple[int, ...], role: str, naming: Naming, step: str = "") -> WitnessEvent:
     """A kept event with its operands under this kernel's own field names."""
     kind = Kind(ref[Ref.KIND])
     index = ref[Ref.EVENT]
@@ -578,4 +578,5 @@ def event_of(ref: tuple[int, ...], role: str, naming: Naming) -> WitnessEvent:
         name=name,
         fields=fields,
         role=role,
+        step=step,
     )

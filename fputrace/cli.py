@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from fputrace import __version__
-from fputrace.arguments import STATUS_TABLE, Help, Parser, Verb
+from fputrace.arguments import STATUS_TABLE, Parser, Verb
 from fputrace.errors import FputraceError, what_to_do
 from fputrace.screen import say
 from fputrace.verbs import VERBS, verb
@@ -45,7 +45,6 @@ def build_parser(only: str | None = None) -> Parser:
         prog="fputrace",
         description="Finds floating-point state gone wrong under KVM in recordings of a kernel.",
         epilog=_TOP_EPILOG,
-        formatter_class=Help,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -67,7 +66,6 @@ def build_parser(only: str | None = None) -> Parser:
             help=text,
             description=text[0].upper() + text[1:] + ".",
             epilog=epilog,
-            formatter_class=Help,
             allow_abbrev=False,
         )
         made.set_defaults(run=run, trouble=2)

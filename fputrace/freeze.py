@@ -7,7 +7,6 @@ was lost sight of.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from fputrace.checking import Naming, event_of
 from fputrace.events import Kind, Loss
 from fputrace.homes import homes_of
 from fputrace.moment import CpuMoment, Moment, Place, TaskMoment, Why
-from fputrace.plain import PlainTuple
+from fputrace.plain import PlainTuple, changed
 from fputrace.replay import Replay
 from fputrace.replay.layout import (
     KVM_LOADED,
@@ -102,7 +101,7 @@ def _open_ended(block: EventBlock, last: dict[int, int]) -> EventBlock:
     if keep.all():
         return block
     columns = ("ts", "cpu", "pid", "kind", "flags", "event", "op")
-    return dataclasses.replace(block, **{name: getattr(block, name)[keep] for name in columns})
+    return changed(block, **{name: getattr(block, name)[keep] for name in columns})
 
 
 class _Frozen:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, dataclass_transform
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from dataclasses import dataclass as plain
+    from dataclasses import replace as changed
     from typing import NamedTuple as PlainTuple
 
-__all__ = ["PlainTuple", "plain"]
+__all__ = ["PlainTuple", "changed", "plain"]
 
 
 class _Layout:
@@ -164,6 +165,18 @@ if not TYPE_CHECKING:
         if frozen:
             cls.__setattr__ = cls.__delattr__ = _set
         return cls
+
+
+if not TYPE_CHECKING:
+
+    def changed(value, /, **named):
+        """``dataclasses.replace`` for an instance of a plain class."""
+        cls = type(value)
+        if not cls.__plain__.own >= named.keys():
+            raise TypeError(_wrong(cls, cls.__plain__.names, value.__dict__, (), named))
+        made = cls.__new__(cls)
+        made.__dict__.update(value.__dict__, **named)
+        return made
 
 
 def _new(cls: Any, /, *values: Any, **named: Any) -> Any:

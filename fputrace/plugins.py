@@ -7,7 +7,6 @@ any import does.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from fputrace.errors import UsageError, closest
 from fputrace.findings import Check, Rows, Rule
 from fputrace.generation import GENERATIONS
+from fputrace.plain import changed
 from fputrace.timeline import Fact
 
 GROUP = "fputrace.rules"
@@ -103,7 +103,7 @@ def _checked(name: str, found: object) -> Rule:
         raise wrong(f"it holds in no generation that exists: {', '.join(sorted(strange))}")
     if not int(rule.facts) or int(rule.facts) & ~_FACTS:
         raise wrong("it asks for facts that the timeline does not have (fputrace.timeline.Fact)")
-    guarded = dataclasses.replace(
+    guarded = changed(
         rule,
         check=_guarded(name, "check", rule.check),
         say=_guarded(name, "say", rule.say),

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 import struct
-import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -82,6 +81,8 @@ def unpack(recording: Recording) -> None:
     Raises FormatError when it unpacks to more than a file of this size may, ReadError when there
     is no room for it.
     """
+    import tempfile  # with it comes random, for 2 ms
+
     size = sum(segment.end - segment.start for segment in recording.segments)
     budget = Budget(recording.path, size)
     budget.read = size

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from fputrace.errors import FormatError, UsageError
@@ -29,6 +28,7 @@ from fputrace.parsers.clocks import Correction
 from fputrace.parsers.container import CpuData
 from fputrace.parsers.passes import Pass, Plan
 from fputrace.parsers.streams import Chunk
+from fputrace.plain import changed
 
 HOW_TO_GET = (
     "Install Debian's python3-trace-cmd (from Debian 14 on; the package of Debian 13 lacks the "
@@ -129,7 +129,7 @@ class _Pass(Pass):
         corrections = Correction(add=plan.corrections.add)
         page_size = plan.page_size * _PAGES
         super().__init__(
-            trace, replace(plan, page_size=page_size, geometry=geometry, corrections=corrections)
+            trace, changed(plan, page_size=page_size, geometry=geometry, corrections=corrections)
         )
 
     def stream(self, place: CpuData, most: int) -> Iterator[Chunk]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
-from fputrace.plain import PlainTuple, plain
+from fputrace.plain import PlainTuple, changed, plain
 
 
 @plain
@@ -165,6 +165,14 @@ def test_a_plain_class_is_a_dataclass_to_whoever_asks() -> None:
         hash(ours)
     for again in (copy.copy(ours), copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
         assert again == ours
+
+
+def test_a_changed_one_is_another_one() -> None:
+    ours: Any = Ours(1, many=[2])
+    assert changed(ours, first=3) == dataclasses.replace(ours, first=3) != ours
+    assert changed(More(1), third=4) == More(1, "two", 4)
+    with pytest.raises(TypeError, match="Ours has no field 'other'"):
+        changed(ours, other=1)
 
 
 def test_frozen_ones_stay_as_they_are_and_inherit() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -67,13 +67,13 @@ def _indented(value: Any, line: str) -> str:
         text = _encoder(f",{inner}")(value)
         return text[0] + inner + text[1:-1] + line + text[-1]
     if isinstance(value, dict):
-        parts = [f"{_encoder(', ')(key)}: {_indented(one, inner)}" for key, one in value.items()]
+        parts = [_key(key) + _indented(one, inner) for key, one in value.items()]
         return "{" + inner + f",{inner}".join(parts) + line + "}"
     alike = set(map(type, value)) == {dict} and len(set(map(tuple, value))) == 1
     if alike and value[0] and not _nested(chain.from_iterable(map(dict.values, value))):
         # No string has a line break in it any more: what stands between them is one value.
         texts = _encoder("\n")(list(chain.from_iterable(map(dict.values, value))))[1:-1].split("\n")
-        pairs = [_encoder(", ")(key).replace("%", "%%") + ": %s" for key in value[0]]
+        pairs = [_key(key).replace("%", "%%") + "%s" for key in value[0]]
         one = "{" + inner + " " + f",{inner} ".join(pairs) + inner + "}"
         return "[" + inner + f",{inner}".join([one] * len(value)) % tuple(texts) + line + "]"
     return "[" + inner + f",{inner}".join(_indented(one, inner) for one in value) + line + "]"
@@ -88,6 +88,12 @@ def _encoder(between: str) -> Callable[[Any], str]:
     import json
 
     return json.JSONEncoder(separators=(between, ": "), allow_nan=False).encode
+
+
+@lru_cache(1 << 12)
+def _key(text: str) -> str:
+    """A key of an object, which is often one of very few."""
+    return _encoder(", ")(text) + ": "
 
 
 def clean(text: str, ascii_only: bool = False) -> str:

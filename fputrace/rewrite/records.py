@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from fputrace.events import EventBlock, Kind, Trace
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.passes import Pass, Plan
 from fputrace.parsers.records import BlockRecords
-from fputrace.plain import plain
+from fputrace.plain import changed, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def rows_of(
     positions = {place.cpu: at for at, place in enumerate(plan.buffer.cpus)}
     moved = {cpu: at for cpu, at in positions.items() if correction.applies(at)}
     if moved:
-        blocks = Pass(trace, replace(plan, corrections=Correction())).blocks()
+        blocks = Pass(trace, changed(plan, corrections=Correction())).blocks()
     else:
         blocks = trace.blocks()
     for block in blocks:

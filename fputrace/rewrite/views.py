@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import IO, Any
 
 import numpy as np
 
 from fputrace.events import ABSENT, KINDS, EventBlock, Kind, Loss, Trace
+from fputrace.plain import changed
 from fputrace.rewrite.fields import is_address, is_comm
 from fputrace.rewrite.names import Names, has_address
 
@@ -36,7 +36,7 @@ _ADDRESSES = {
 
 
 def _view(trace: Trace, blocks: Callable[[Trace], Iterator[EventBlock]]) -> Trace:
-    return replace(
+    return changed(
         trace,
         comms=dict(trace.comms),
         losses=list(trace.losses),
@@ -230,7 +230,7 @@ def renamed(trace: Trace, names: Names) -> Trace:
     view.guest_ids = {number: names.host(name) for number, name in trace.guest_ids.items()}
     view.symbols = {name: names.pointer(address) for name, address in trace.symbols.items()}
     if trace.sidecar is not None:
-        view.sidecar = replace(
+        view.sidecar = changed(
             trace.sidecar,
             probes={
                 key: probe._replace(fetches=_without_addresses(probe.fetches))
@@ -262,7 +262,7 @@ class _Renamer:
             kind = int(kinds[row])
             return {name: self._value(name, value, kind) for name, value in fields_of(row).items()}
 
-        return replace(block, op=op, fields_of=fields)
+        return changed(block, op=op, fields_of=fields)
 
     def _operands(self, values: Any, address: bool) -> Any:
         found, where = np.unique(values, return_inverse=True)
