@@ -8,7 +8,6 @@ a file often tells of a hole long after the place where it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,10 +54,13 @@ class Columns:
 
     def part(self, chosen: Any) -> Columns:
         """The rows of a slice, or of an array of row numbers."""
-        return Columns(*(getattr(self, column.name)[chosen] for column in fields(self)))
+        return Columns(*(getattr(self, name)[chosen] for name in _NAMES))
 
     def __len__(self) -> int:
         return len(self.ts)
+
+
+_NAMES = Columns.__match_args__
 
 
 class Seen(PlainTuple):
@@ -132,8 +134,8 @@ class Marks:
         marks = _mark_columns(made)
         return Columns(
             *(
-                np.insert(getattr(rows, column.name), places, getattr(marks, column.name), axis=0)
-                for column in fields(rows)
+                np.insert(getattr(rows, name), places, getattr(marks, name), axis=0)
+                for name in _NAMES
             )
         )
 

@@ -22,6 +22,8 @@ from fputrace.plain import plain
 LARGEST_LINE = 1 << 16
 """Bytes of a line that its fields are decoded from."""
 
+_SWITCH = int(Kind.SCHED_SWITCH)  # compared with an Enum, numpy widens the column first
+
 _MOST_LOSSES = 1000  # broken events with a row of their own in Trace.losses
 
 _OTHER_TASKS = (
@@ -122,10 +124,11 @@ class Pass:
     def _take(self) -> Columns:
         """The rows so far; new ones go elsewhere."""
         done = self.rows.part(slice(0, int(self.state[layout.ROW])))
-        if not self.plan.form.dash:
+        if not (self.plan.form.dash or self.other_tasks):
+            switches = np.flatnonzero(done.kind == _SWITCH)
+            pids = done.pid[switches]
             # perf's -1 is a task that is gone.
-            switches = (done.kind == Kind.SCHED_SWITCH) & (done.pid > 0)
-            self.other_tasks |= bool((done.pid[switches] != done.op[switches, 0]).any())
+            self.other_tasks |= bool(((pids != done.op[switches, 0]) & (pids > 0)).any())
         self._new_rows()
         self.state[layout.ROW] = 0
         return done
