@@ -180,13 +180,16 @@ if not TYPE_CHECKING:
 
 
 def _new(cls: Any, /, *values: Any, **named: Any) -> Any:
-    names, defaults = cls._fields, cls._field_defaults
-    if named or len(values) != len(names):
-        own = {**defaults, **dict(zip(names, values, strict=False)), **named}
+    names, defaults = cls._fields, cls._defaults
+    left = len(names) - len(values)
+    if named or not 0 <= left <= len(defaults):
+        own = {**cls._field_defaults, **dict(zip(names, values, strict=False)), **named}
         twice = not named.keys().isdisjoint(names[: len(values)])
         if len(own) != len(names) or own.keys() - names or len(values) > len(names) or twice:
             raise TypeError(_wrong(cls, names, own, values, named))
         values = tuple(map(own.__getitem__, names))
+    elif left:
+        values += defaults[-left:]
     return tuple.__new__(cls, values)
 
 
@@ -240,8 +243,11 @@ class _TupleMeta(type):
         if not bases:
             return super().__new__(mcs, name, bases, space)
         names = tuple(space.get("__annotations__", ()))
+        given = {n: space[n] for n in names if n in space}
+        if names[len(names) - len(given) :] != tuple(given):
+            raise TypeError(f"{name}: a field without a default stands behind one that has one")
         space["_fields"] = space["__match_args__"] = names
-        space["_field_defaults"] = {n: space[n] for n in names if n in space}
+        space["_field_defaults"], space["_defaults"] = given, tuple(given.values())
         getters = {n: property(itemgetter(i)) for i, n in enumerate(names)}
         return type(name, (tuple,), {**_OF_TUPLE, **space, **getters})
 

@@ -188,6 +188,13 @@ def test_frozen_ones_stay_as_they_are_and_inherit() -> None:
     assert (repr(Given(1)), Given(1) == Given(2), hash(Given(1))) == ("own", True, 7)
 
 
+def test_defaults_stand_behind() -> None:
+    kind: Any = type(PlainTuple)
+    space = {"__annotations__": {"a": "int", "b": "int"}, "a": 1, "__module__": __name__}
+    with pytest.raises(TypeError, match="Odd: a field without a default"):
+        kind("Odd", (PlainTuple,), space)
+
+
 def test_a_plain_tuple_is_a_named_tuple() -> None:
     ours: Any = OurPair(1)
     theirs: Any = TheirPair(1)

@@ -64,13 +64,13 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
         },
         "losses": [
             {
-                "cpu": loss.cpu,
-                "after_ns": loss.after_ns,
-                "before_ns": loss.before_ns,
-                "count": loss.count,
-                "where": decoded(loss.where),
+                "cpu": cpu,
+                "after_ns": after_ns,
+                "before_ns": before_ns,
+                "count": count,
+                "where": decoded(where),
             }
-            for loss in analysis.losses
+            for cpu, after_ns, before_ns, count, where, _placed, _severity in analysis.losses
         ],
         "coverage": [
             {
