@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fputrace.events import (
     KINDS,
@@ -93,6 +94,7 @@ def is_pointer(field: FormatField) -> bool:
     return "*" in field.ctype and not field.array and not field.dynamic
 
 
+@lru_cache(1 << 10)
 def is_string(field: FormatField) -> bool:
     """Whether the field is text: an array of plain ``char``, fixed or dynamic."""
     words = field.ctype.replace("[", " ").split()

@@ -66,7 +66,8 @@ class LossBook:
 
         `ts` and `op` are the columns the rows are in, already in the trace's time.
         """
-        number, place = cpu.place.cpu, cpu.place.place
+        number = cpu.place.cpu
+        place = cpu.place.origin or cpu.place.place
         losses = self.trace.losses
         for row, lost, count, lost_at, bad, bad_at, why, before in reports:
             after_ns = before_ns = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, Kind, Trace
+from fputrace.events import ABSENT, BLOCK_ROWS, EventBlock, FormatField, Kind, Trace
 from fputrace.parsers import layout, merge, ringbuffer
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.compression import engine_for
@@ -124,6 +124,8 @@ class Pass:
         # Marks, the events known now, and every id without a format that may turn up.
         self.counts = np.zeros(1 + len(plan.table.formats) + (1 << 16) + 1, dtype=np.int64)
         self.comm_times: dict[int, int] = {}
+        self.named: dict[int, FormatField] = {}
+        """Event -> its field that names a task."""
         self.serials = 0
         self.held = 0
         self.most_held = _HELD // max(len(places), 1)
@@ -375,6 +377,7 @@ class Pass:
         state[layout.CHANGES] = 0
         changes = self.changes[: count * layout.CHANGE].tolist()
         ts, kinds, events = self.ts, self.kind, self.event
+        sizes = view(self.table.rows)
         times, comms = self.comm_times, self.trace.comms
         for i in range(0, count * layout.CHANGE, layout.CHANGE):
             pid, at, row = changes[i : i + layout.CHANGE]
@@ -382,13 +385,10 @@ class Pass:
             if pid == 0 or times.get(pid, -1) > when:
                 continue
             kind = kinds[row]
-            if kind == _SWITCH:
-                size = self.table.rows[events[row] * layout.TABLE + layout.COMM_SIZE]
-                name = (
-                    bytes(cpu.data[at : at + size])
-                    .partition(b"\0")[0]
-                    .decode("utf-8", "backslashreplace")
-                )
+            size = sizes[events[row] * layout.TABLE + layout.COMM_SIZE]
+            if kind == _SWITCH or (kind == _FORK and size):
+                text = bytes(cpu.data[at : at + size])
+                name = text.partition(b"\0")[0].decode("utf-8", "backslashreplace")
             else:
                 name = self._comm_in_record(cpu, row, kind, at)
             if name:
@@ -401,15 +401,17 @@ class Pass:
         That field's word is at ``at`` of the chunk.
         """
         index = self.event[row]
+        field = self.named.get(index)
+        if field is None:
+            form = self.table.formats[index]
+            name = "child_comm" if kind == _FORK else "filename"
+            field = next((f for f in form.fields if f.name == name), None) if form else None
+            if field is None:
+                return ""
+            self.named[index] = field
         start = at - int(self.table.rows[index * layout.TABLE + layout.COMM_OFF])
-        payload = self.payload(cpu, row, start)
-        form = self.table.formats[index]
-        name = "child_comm" if kind == _FORK else "filename"
-        for field in form.fields if form is not None else ():
-            if field.name == name:
-                text = str(self.plan.decoder.value(field, payload))
-                return text if kind == _FORK else text.rpartition("/")[2][:15]
-        return ""
+        text = str(self.plan.decoder.value(field, self.payload(cpu, row, start)))
+        return text if kind == _FORK else text.rpartition("/")[2][:15]
 
     def payload(self, cpu: Cpu, row: int, _start: int) -> bytes:
         """The bytes of a record that the walk is at, which begins at ``start`` of the chunk."""

@@ -488,30 +488,26 @@ class Index:
 
     def _listen(self, data: memoryview, places: memoryview) -> None:
         """COMM, FORK and LOST_SAMPLES of a granule."""
-        order, told = self.recording.order, self.told
-        trailers = self._trailer
+        order, told, names = self.recording.order, self.told, self.told.comms
+        trailer, time = self._trailer
+        head, pair, word = (struct.Struct(order + code).unpack_from for code in ("IHH", "2i", "q"))
         for here in places.tolist():
-            kind, misc, size = struct.unpack_from(order + "IHH", data, here)
+            kind, misc, size = head(data, here)
             end = here + size
-            if kind == COMM and size > 16 + trailers[0]:
-                (pid,) = struct.unpack_from(order + "i", data, here + 12)
-                when = self._time(data, end, trailers)
-                if told.comms.get(pid, (-1, ""))[0] <= when:
-                    raw = bytes(data[here + 16 : end - trailers[0]]).split(b"\0")[0]
-                    told.comms[pid] = (when, raw.decode("utf-8", "backslashreplace"))
+            if kind == COMM and size > 16 + trailer:
+                _, pid = pair(data, here + 8)
+                when = word(data, end - time)[0] if time else 0
+                if pid not in names or names[pid][0] <= when:
+                    raw = bytes(data[here + 16 : end - trailer]).split(b"\0")[0]
+                    names[pid] = (when, raw.decode("utf-8", "backslashreplace"))
             elif kind == FORK and size >= 24:
                 # struct: pid, ppid, tid, ptid.
-                task, parent = struct.unpack_from(order + "2i", data, here + 16)
+                task, parent = pair(data, here + 16)
                 told.parents[task] = parent
             elif kind == LOST_SAMPLES and size >= 24 and not misc >> 15 & 1:
-                (lost,) = struct.unpack_from(order + "Q", data, here + 8)
+                (lost,) = word(data, here + 8)
                 number = 0
                 if self.geometry[at.ID_FROM_END]:
-                    place = end - self.geometry[at.ID_FROM_END]
-                    (number,) = struct.unpack_from(order + "q", data, place)
+                    (number,) = word(data, end - self.geometry[at.ID_FROM_END])
+                lost &= (1 << 64) - 1
                 told.lost_samples[number] = told.lost_samples.get(number, 0) + lost
-
-    def _time(self, data: memoryview, end: int, trailers: tuple[int, int]) -> int:
-        if not trailers[1]:
-            return 0
-        return int(struct.unpack_from(self.recording.order + "q", data, end - trailers[1])[0])
