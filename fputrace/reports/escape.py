@@ -71,12 +71,31 @@ def _indented(value: Any, line: str) -> str:
         return "{" + inner + f",{inner}".join(parts) + line + "}"
     alike = set(map(type, value)) == {dict} and len(set(map(tuple, value))) == 1
     if alike and value[0] and not _nested(chain.from_iterable(map(dict.values, value))):
-        # No string has a line break in it any more: what stands between them is one value.
-        texts = _encoder("\n")(list(chain.from_iterable(map(dict.values, value))))[1:-1].split("\n")
         pairs = [_key(key).replace("%", "%%") + "%s" for key in value[0]]
         one = "{" + inner + " " + f",{inner} ".join(pairs) + inner + "}"
-        return "[" + inner + f",{inner}".join([one] * len(value)) % tuple(texts) + line + "]"
+        columns = [_column([row[key] for row in value]) for key in value[0]]
+        rows = map(one.__mod__, zip(*columns, strict=True))
+        return "[" + inner + f",{inner}".join(rows) + line + "]"
     return "[" + inner + f",{inner}".join(_indented(one, inner) for one in value) + line + "]"
+
+
+def _column(values: list[Any]) -> Iterable[Any]:
+    """Plain values as they stand in JSON; an integer formats as it stands there."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return values
+    texts = _texts()
+    if len(kinds) == 1:
+        return map(texts[kinds.pop()], values)
+    return [texts[type(value)](value) for value in values]
+
+
+@cache
+def _texts() -> dict[type, Callable[[Any], str]]:
+    from json.encoder import encode_basestring_ascii
+
+    other = _encoder(",")
+    return {str: encode_basestring_ascii, int: str, float: other, bool: other, type(None): other}
 
 
 def _nested(values: Iterable[Any]) -> bool:
