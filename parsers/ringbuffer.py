@@ -21,6 +21,7 @@ except ImportError:
     from fputrace import nocython as cython
 
 if cython.compiled:
+    from cython.cimports.fputrace.hints import prefetch
     from cython.cimports.libc.string import memcpy
 
 from fputrace import events
@@ -590,6 +591,8 @@ def _walk(
                 status = ROWS_FULL
                 break
             if stop:
+                if cython.compiled and entry + 16 < stop:  # by then it is in the cache again
+                    prefetch(cython.address(data[ats[entry + 16]]))
                 size = sizes[entry]
                 payload = ats[entry]
                 if size < 0:
