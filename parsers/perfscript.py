@@ -43,7 +43,9 @@ _RAW = re.compile(rb"^\. \.\.\. raw event: size \d{1,10} bytes\r?$", re.MULTILIN
 
 def refuse_dump(fd: int, path: str) -> None:
     """Raise FormatError for the raw dump of ``perf script -D``, whose events stand among bytes."""
-    if _RAW.search(os.pread(fd, _HEAD, 0)) is not None:
+    head = os.pread(fd, _HEAD, 0)
+    # The words alone are found in a hundredth of the time.
+    if b"raw event: size" in head and _RAW.search(head) is not None:
         raise FormatError(
             "this is the raw dump that perf script -D (--dump-raw-trace) prints: each event stands "
             "among its bytes",
