@@ -101,10 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _look_ahead(words[1:])
     parser = build_parser(words[0] if words and words[0] in VERBS else None)
     if set(words) in _ABOUT:
-        from fputrace.about import about
-
-        sys.stdout.write(about())
-        return 0
+        return _run(_tell_about, argparse.Namespace(), 2)
     command: list[str] = []
     if words[:1] == ["record"] and "--" in words:
         # What is COMMAND's own is no option of ours, and argparse drops a "--" of it.
@@ -120,8 +117,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if no_stdout and args.output is None:
         say("standard output is closed", "-o FILE writes the result to a file")
         return trouble
+    return _run(args.run, args, trouble)
+
+
+def _tell_about(_args: argparse.Namespace) -> int:
+    from fputrace.about import about
+
+    sys.stdout.write(about())
+    return 0
+
+
+def _run(verb: Callable[[argparse.Namespace], int], args: argparse.Namespace, trouble: int) -> int:
+    """What a verb returns, or, where it fails, its status for `trouble` when it is told why."""
     try:
-        status: int = args.run(args)
+        status = verb(args)
         sys.stdout.flush()
         return status
     except FputraceError as error:

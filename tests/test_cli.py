@@ -356,9 +356,10 @@ def test_errors_of_writing_and_reading_name_the_file(tmp_path: Path) -> None:
     full = fputrace("rules", "-o", "/dev/full")
     assert full.returncode == 2
     assert full.stderr.startswith(b"fputrace: /dev/full: No space left on device\n  Make room")
-    piped = closed_streams("rules", ">/dev/full")
-    assert piped.returncode == 2
-    assert piped.stderr.startswith(b"fputrace: standard output: No space left on device\n  Make")
+    for arguments in ("rules", "--version --verbose"):
+        piped = closed_streams(arguments, ">/dev/full")
+        assert piped.returncode == 2
+        assert piped.stderr.startswith(b"fputrace: standard output: No space left on device\n")
     for verb in ("analyze", "info"):
         unreadable = fputrace(verb, "/proc/self/mem")
         assert unreadable.returncode == 2
