@@ -152,6 +152,7 @@ if not TYPE_CHECKING:
             return lambda cls: plain(cls, frozen=frozen)
         cls.__plain__ = _Layout(cls, frozen)
         cls.__init__ = _init
+        cls.__replace__ = changed  # what copy.replace calls, from Python 3.13 on
         cls.__match_args__ = cls.__plain__.names
         for name in ("__dataclass_fields__", "__dataclass_params__", "__signature__"):
             shadow = _OfTwin()
@@ -224,6 +225,24 @@ def _arguments(self: Any) -> tuple[Any, ...]:
     return tuple(self)
 
 
+class _Arguments:
+    """The signature of a plain tuple, for ``help()`` and whoever else asks ``inspect`` for it."""
+
+    def __init__(self, kinds: dict[str, Any], given: dict[str, Any]) -> None:
+        self.kinds, self.given = kinds, given
+
+    def __get__(self, _value: object, _owner: Any) -> Any:
+        from inspect import Parameter, Signature
+
+        kind, empty = Parameter.POSITIONAL_OR_KEYWORD, Parameter.empty
+        return Signature(
+            [
+                Parameter(name, kind, default=self.given.get(name, empty), annotation=annotation)
+                for name, annotation in self.kinds.items()
+            ]
+        )
+
+
 _OF_TUPLE = {
     "__new__": _new,
     "_make": classmethod(_make),
@@ -242,12 +261,14 @@ class _TupleMeta(type):
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
         if not bases:
             return super().__new__(mcs, name, bases, space)
-        names = tuple(space.get("__annotations__", ()))
+        kinds = space.get("__annotations__", {})
+        names = tuple(kinds)
         given = {n: space[n] for n in names if n in space}
         if names[len(names) - len(given) :] != tuple(given):
             raise TypeError(f"{name}: a field without a default stands behind one that has one")
         space["_fields"] = space["__match_args__"] = names
         space["_field_defaults"], space["_defaults"] = given, tuple(given.values())
+        space["__signature__"] = _Arguments(kinds, given)
         getters = {n: property(itemgetter(i)) for i, n in enumerate(names)}
         return type(name, (tuple,), {**_OF_TUPLE, **space, **getters})
 

@@ -170,6 +170,7 @@ def test_a_plain_class_is_a_dataclass_to_whoever_asks() -> None:
 def test_a_changed_one_is_another_one() -> None:
     ours: Any = Ours(1, many=[2])
     assert changed(ours, first=3) == dataclasses.replace(ours, first=3) != ours
+    assert ours.__replace__(first=3) == changed(ours, first=3)
     assert changed(More(1), third=4) == More(1, "two", 4)
     with pytest.raises(TypeError, match="Ours has no field 'other'"):
         changed(ours, other=1)
@@ -203,6 +204,7 @@ def test_a_plain_tuple_is_a_named_tuple() -> None:
     assert (ours == theirs, ours == (1, "r"), type(ours).__mro__[1]) == (True, True, tuple)
     assert repr(ours) == repr(theirs).replace("Their", "Our")
     assert str(ours) == repr(ours) + "!"
+    assert str(inspect.signature(OurPair)) == "(left: 'int', right: 'str' = 'r')"
     assert (ours._asdict(), ours._fields, ours._field_defaults) == (
         theirs._asdict(),
         theirs._fields,
