@@ -148,6 +148,8 @@ def read_prefix(form: Form, line: bytes) -> Prefix | None:
 
 
 _USUAL = bytes(b for b in range(128) if chr(b).isalnum()) + b"_./ -"  # characters of a comm
+_DUMPED = re.compile(rb"-\d{1,10} {1,12}\d|ms \(\+")
+"""Stands in every event whose time counts from the start of a buffer (parsers/latency.py)."""
 
 
 def begins_plainly(head: bytes) -> bool:
@@ -159,7 +161,10 @@ def begins_plainly(head: bytes) -> bool:
     for line in head.split(b"\n")[:-1]:
         if b"\x1b" in line or b"#012" in line:
             return False
-        if not line.startswith(b"#"):
+        if line.startswith(b"#"):
+            if _DUMPED.search(line):  # a task may have such a name
+                return False
+        else:
             return any(_is_plain(form, line.rstrip()) for form in FORMS[:2])
     return False
 

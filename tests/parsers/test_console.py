@@ -682,6 +682,8 @@ _USUAL = st.sampled_from(
     [
         *("     sh-163     [000] d..2.     3.904860: kvm_fpu: load", "# tracer: nop", "#"),
         *("   CPU 0/KVM   216 [001]   112.370880:    kvm:kvm_fpu: load", " a-1 [000] 1.000001: x"),
+        *("# a-1  0d..2. 12us+: kvm_fpu: load", "# a-1 [000] 1.000001: x"),
+        "# ab 12 0 2 00000000 00000000 [00001f4a] 0.001ms (+0.002ms): x: y",
     ]
 )
 
@@ -708,3 +710,6 @@ def test_the_usual_beginnings_need_no_long_look() -> None:
         assert begins_plainly(text)
     assert not begins_plainly(b"[    1.000001] sh-163 [000] d..2. 3.904860: kvm_fpu: load\n")
     assert not begins_plainly(b"> sh-163 [000] d..2. 3.904860: kvm_fpu: load\n")
+    event = b" sh-163 [000] d..2. 3.904860: kvm_fpu: load\n"
+    assert begins_plainly(b"# entries-in-buffer/entries-written: 3/3   #P:2\n" + event)
+    assert not begins_plainly(b"#a-1  0d..2. 12us+: kvm_fpu: load\n" + event)
