@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fputrace.errors import closest
@@ -39,9 +40,10 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 def terminal_columns() -> int:
     """How wide the terminal is, as ``shutil.get_terminal_size`` has it."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    with suppress(KeyError, ValueError):
+        told = int(os.environ["COLUMNS"])
+        if told > 0:
+            return told
     try:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
     except (AttributeError, ValueError, OSError):
