@@ -78,6 +78,8 @@ class _OfTwin:
         self.name = name
 
     def __get__(self, _value: object, owner: Any) -> Any:
+        if self.name == "__signature__" and owner.__init__ is not _init:
+            raise AttributeError(self.name)  # of a class below, which inspect looks at itself
         layout = owner.__plain__
         if layout.twin is None:
             fields = [
@@ -139,8 +141,20 @@ def _hash(self: Any) -> int:
     return hash(_values(self))
 
 
-def _set(self: Any, name: str, _value: object = None) -> None:
-    raise FrozenInstanceError(f"{type(self).__name__}.{name} is not changed: make another one")
+def _set(self: Any, name: str, value: object) -> None:
+    _refuse(type(self), name)
+    object.__setattr__(self, name, value)
+
+
+def _delete(self: Any, name: str) -> None:
+    _refuse(type(self), name)
+    object.__delattr__(self, name)
+
+
+def _refuse(cls: Any, name: str) -> None:
+    """Only what somebody's own class below a frozen one has besides may change."""
+    if "__plain__" in cls.__dict__ or name in cls.__plain__.own:
+        raise FrozenInstanceError(f"{cls.__name__}.{name} is not changed: make another one")
 
 
 if not TYPE_CHECKING:
@@ -164,7 +178,7 @@ if not TYPE_CHECKING:
         if cls.__dict__.get("__hash__") is None:
             cls.__hash__ = _hash if frozen else None
         if frozen:
-            cls.__setattr__ = cls.__delattr__ = _set
+            cls.__setattr__, cls.__delattr__ = _set, _delete
         return cls
 
 

@@ -189,6 +189,30 @@ def test_frozen_ones_stay_as_they_are_and_inherit() -> None:
     assert (repr(Given(1)), Given(1) == Given(2), hash(Given(1))) == ("own", True, 7)
 
 
+def test_somebody_s_own_class_below_a_plain_one() -> None:
+    class Counting(Fixed):
+        def __init__(self, first: int) -> None:
+            super().__init__(first)
+            self.asked = 0
+            self.asked += 1
+            self.spare = 1
+            del self.spare
+
+    @dataclasses.dataclass(frozen=True)
+    class Longer(Fixed):
+        third: int = 3
+
+    counting: Any = Counting(1)
+    assert (counting.first, counting.asked, hasattr(counting, "spare")) == (1, 1, False)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        counting.first = 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del counting.second
+    assert list(inspect.signature(Counting).parameters) == ["first"]
+    assert dataclasses.asdict(Longer(1)) == {"first": 1, "second": "two", "third": 3}
+    assert list(inspect.signature(Longer).parameters) == ["first", "second", "third"]
+
+
 def test_defaults_stand_behind() -> None:
     kind: Any = type(PlainTuple)
     space = {"__annotations__": {"a": "int", "b": "int"}, "a": 1, "__module__": __name__}
