@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field
-from functools import cache, reduce
+from functools import reduce
 from itertools import pairwise
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ import numpy as np
 from fputrace.events import ABSENT, KINDS, EventFormat, Kind
 from fputrace.findings import (
     Case,
-    Check,
     Cost,
     Finding,
     Rows,
@@ -201,23 +200,6 @@ class Shown(PlainTuple):
         return found
 
 
-@cache
-def _taken(
-    check: Callable[[Rows, str], Check],
-    price: Callable[[Rows], NDArray[np.bool_]] | None,
-    facts: Fact,
-    generation: str,
-) -> int:
-    """Those of a rule's facts that alone make it say, or price, something."""
-    single = np.array([int(fact) for fact in facts], dtype=np.int64)
-    rows = Rows(single, np.zeros_like(single))
-    answer = check(rows, generation)
-    taken = answer.confirmed | answer.possible
-    if price is not None:
-        taken |= price(rows)
-    return int(np.bitwise_or.reduce(single[taken], initial=0))
-
-
 class Collector:
     """Checks the rows of each block and keeps the sums.
 
@@ -255,10 +237,16 @@ class Collector:
 
     def _asked(self, rule: Rule) -> int:
         """The facts that mean something to a rule in some candidate generation."""
-        asked = 0
+        single = np.array([int(fact) for fact in rule.facts], dtype=np.int64)
+        rows = Rows(single, np.zeros_like(single))
+        taken = np.zeros(len(single), dtype=bool)
         for code in self._candidates:
             if code in rule.generations:
-                asked |= _taken(rule.check, rule.price, rule.facts, code)
+                answer = rule.check(rows, code)
+                taken |= answer.confirmed | answer.possible
+                if rule.price is not None:
+                    taken |= rule.price(rows)
+        asked = int(np.bitwise_or.reduce(single[taken], initial=0))
         return asked | int(rule.facts & _WITH_OTHERS) if asked else 0
 
     def add(self, out: NDArray[np.int64], shown: Shown) -> None:
