@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, FrozenInstanceError, make_dataclass
 from dataclasses import field as _field
 from operator import itemgetter
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, dataclass_transform
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +74,7 @@ class _Layout:
 class _OfTwin:
     """An attribute that is taken from the dataclass which the class would be otherwise."""
 
-    def __set_name__(self, owner: Any, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, _value: object, owner: Any) -> Any:
@@ -159,7 +159,6 @@ def _refuse(cls: Any, name: str) -> None:
 
 if not TYPE_CHECKING:
 
-    @dataclass_transform(field_specifiers=(_field,))
     def plain(cls=None, /, *, frozen=False):
         """``dataclasses.dataclass``, of which it takes ``frozen``; the class has a ``__dict__``."""
         if cls is None:
@@ -169,9 +168,7 @@ if not TYPE_CHECKING:
         cls.__replace__ = changed  # what copy.replace calls, from Python 3.13 on
         cls.__match_args__ = cls.__plain__.names
         for name in ("__dataclass_fields__", "__dataclass_params__", "__signature__"):
-            shadow = _OfTwin()
-            shadow.__set_name__(cls, name)
-            setattr(cls, name, shadow)
+            setattr(cls, name, _OfTwin(name))
         for name, function in (("__repr__", _repr), ("__eq__", _eq)):
             if name not in cls.__dict__:
                 setattr(cls, name, function)
@@ -180,9 +177,6 @@ if not TYPE_CHECKING:
         if frozen:
             cls.__setattr__, cls.__delattr__ = _set, _delete
         return cls
-
-
-if not TYPE_CHECKING:
 
     def changed(value, /, **named):
         """``dataclasses.replace`` for an instance of a plain class."""
