@@ -109,8 +109,7 @@ def analyze(
             for rule in catalogue
             if _chosen(rule.code, select, ignore)
             and (costs or not rule.costs_only)
-            # Whatever it found would not be decidable (fputrace/coverage.py).
-            and (trace.losses_known or not rule.rests_on_absence)
+            and not cov.hidden(rule, trace)  # whatever it found would not be decidable
         ]
         make = partial(
             Pass,
@@ -519,7 +518,7 @@ def _must_decide(
             ":" in need and not need.startswith(("probe:", "argument:"))
             for need in missing.get(rule.code, ())
         )
-        hidden = rule.rests_on_absence and not analysis.trace.losses_known
+        hidden = cov.hidden(rule, analysis.trace)
         if rule.core & candidates and (lacks_events or hidden):
             codes.append(rule.code)
     return codes

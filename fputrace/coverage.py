@@ -173,6 +173,11 @@ def cover(rules: Sequence[Rule], found: Gathered, costs: bool) -> list[Coverage]
     ]
 
 
+def hidden(rule: Rule, trace: Trace) -> bool:
+    """Whether an event that was lost without a word could make what the rule looks for."""
+    return rule.rests_on_absence and not trace.losses_known
+
+
 def _one(rule: Rule, found: Gathered) -> Coverage:
     def row(status: Status, why: str, missing: Sequence[str] = ()) -> Coverage:
         return Coverage(rule.code, rule.name, status, tuple(missing), why)
@@ -195,7 +200,7 @@ def _one(rule: Rule, found: Gathered) -> Coverage:
                 "events it needs never occurred: not enabled, or this KVM back end emits none",
                 (need,),
             )
-    if rule.rests_on_absence and not found.trace.losses_known:
+    if hidden(rule, found.trace):
         return row(Status.NOT_DECIDABLE, HIDDEN_LOSSES)
     routes = [route for route in rule.routes if route.generations & set(holds)]
     closed = [(route, lacks) for route in routes if (lacks := found.lacking(route))]
