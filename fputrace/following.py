@@ -150,7 +150,6 @@ class Judged(Follower):
             view(self.tasks),
             view(owner.evidence),
             view(self.out),
-            view(self.row),
             view(self.gone),
             owner.collector.wanted,
             model.eager,

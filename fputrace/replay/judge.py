@@ -186,17 +186,50 @@ def differs(own_state: cython.longlong, own: cython.longlong, fpu: cython.longlo
     return own_state == OWN_NULL or (own_state == OWN_TOKEN and own != fpu)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def put(
+    table: cython.longlong[:, ::1],
+    at: cython.Py_ssize_t,
+    column: cython.Py_ssize_t,
+    ts: cython.longlong,
+    c: cython.Py_ssize_t,
+    p: cython.longlong,
+    kind: cython.Py_ssize_t,
+    event: cython.longlong,
+    op0: cython.longlong,
+    op1: cython.longlong,
+    op2: cython.longlong,
+    op3: cython.longlong,
+) -> cython.void:
+    """Row ``at`` of a table keeps an event, a reference from ``column`` on.
+
+    Not by way of a row in memory, as :meth:`Reader.keep` has it: most events are kept twice, which
+    made judging them a tenth slower.
+    """
+    table[at, column] = ts
+    table[at, column + 1] = c
+    table[at, column + 2] = p
+    table[at, column + 3] = kind
+    table[at, column + 4] = event
+    table[at, column + 5] = op0
+    table[at, column + 6] = op1
+    table[at, column + 7] = op2
+    table[at, column + 8] = op3
+
+
 @cython.final
 @cython.cclass
 class Judge(Proofs):
     """What spans events, carried from call to call.
 
     cpus: int64[ncpu, JudgeCpu.WIDTH]; tasks: int64[cap, JudgeTask.WIDTH], rows as the ownership
-    loop numbers them; seen: int64[Seen.WIDTH]; out: int64[rows, Out.WIDTH]; row: int64[REF] to
-    work in; gone: int64[many, 2], serial and Told bits of the last tasks whose rows are others'
-    now; wanted: the Fact bits some rule asks for; grace: kvm_entry is printed before a late reload;
-    out_flag: what ``load_fpu`` a switch-out save prints, or -1; exits: kvm_userspace_exit was
-    recorded, which ends a KVM_RUN.
+    loop numbers them; seen: int64[Seen.WIDTH]; out: int64[rows, Out.WIDTH]; gone: int64[many, 2],
+    serial and Told bits of the last tasks whose rows are others' now; wanted: the Fact bits some
+    rule asks for; grace: kvm_entry is printed before a late reload; out_flag: what ``load_fpu`` a
+    switch-out save prints, or -1; exits: kvm_userspace_exit was recorded, which ends a KVM_RUN.
     """
 
     seen: cython.longlong[::1]
@@ -213,7 +246,6 @@ class Judge(Proofs):
         tasks: cython.longlong[:, ::1],
         seen: cython.longlong[::1],
         out: cython.longlong[:, ::1],
-        row: cython.longlong[::1],
         gone: cython.longlong[:, ::1],
         wanted: int,
         eager: bool,
@@ -225,7 +257,6 @@ class Judge(Proofs):
         self.tasks = tasks
         self.seen = seen
         self.out = out
-        self.row = row
         self.gone = gone
         self.ngone = 0
         self.nout = 0
@@ -279,12 +310,15 @@ class Judge(Proofs):
     @cython.nogil
     @cython.exceptval(check=False)
     def restored_after_put(
-        self, s: cython.Py_ssize_t, tail: cython.bint, valid: cython.bint
+        self,
+        s: cython.Py_ssize_t,
+        flag: cython.bint,
+        tail: cython.bint,
+        valid: cython.bint,
     ) -> cython.void:
         """regs_activated of task s, whose guest was put at its switch-out: will the next load save
         an image that was restored for nothing?  As :mod:`fputrace.replay.costs` counts it.
         """
-        flag: cython.bint = self.row[6] != 0
         if self.eager:
             # switch_fpu_finish() prints it whether or not it had to restore.
             if tail:
@@ -398,12 +432,14 @@ class Judge(Proofs):
         p: cython.longlong
         op0: cython.longlong
         op1: cython.longlong
+        op2: cython.longlong
+        op3: cython.longlong
+        event: cython.longlong
         own_state: cython.longlong
         own: cython.longlong
         last: cython.longlong
         kvm: cython.longlong
         bits: cython.longlong
-        row: cython.longlong[::1] = self.row
         foreign: cython.bint
         skipped: cython.longlong
         untold: cython.longlong = F_UNTOLD
@@ -430,6 +466,9 @@ class Judge(Proofs):
             p = pid_[i]
             op0 = op_[i, 0]
             op1 = op_[i, 1]
+            op2 = op_[i, 2]
+            op3 = op_[i, 3]
+            event = event_[i]
             s = facts[f, B_SLOT]
             if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
                 self.fresh_task(s, f, facts)
@@ -442,18 +481,6 @@ class Judge(Proofs):
             if cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s, kind != K_SCHED_SWITCH)
 
-            # No other kind is ever kept, nor settles anything by itself.
-            if not (kind == K_KVM_EXIT and cpus[c, C_ENTRY_BITS] == 0) and kind != K_OTHER:
-                row[0] = ts
-                row[1] = c
-                row[2] = p
-                row[3] = kind
-                row[4] = event_[i]
-                row[5] = op0
-                row[6] = op1
-                row[7] = op_[i, 2]
-                row[8] = op_[i, 3]
-
             # What waited for this CPU's next event.
             if cpus[c, C_ENTRY_BITS] and not soft:
                 n = cpus[c, C_ENTRY_SLOT]
@@ -462,8 +489,7 @@ class Judge(Proofs):
                         cpus[c, C_ENTRY_BITS], c, n, facts[f, B_OWN_PID], T_REF_ENTRY
                     )
                     if n >= 0:
-                        for j in range(REF):
-                            self.out[n, O_NEXT + j] = row[j]
+                        put(self.out, n, O_NEXT, ts, c, p, kind, event, op0, op1, op2, op3)
                 cpus[c, C_ENTRY_BITS] = 0
             if cpus[c, C_TWO_PID]:
                 self.two_cpus(
@@ -488,7 +514,7 @@ class Judge(Proofs):
                     tasks[cpus[c, C_SW_SLOT], T_TOLD] |= TOLD_PRINTS
                 if tasks[s, T_PUT_AT_OUT]:
                     self.restored_after_put(
-                        s, tail, own_state == OWN_TOKEN and own == op0 and last == c
+                        s, op1 != 0, tail, own_state == OWN_TOKEN and own == op0 and last == c
                     )
                 if self.eager:
                     if op1 == 0:
@@ -617,10 +643,8 @@ class Judge(Proofs):
                 if tasks[s, T_PENDING] and kvm == KVM_LOADED:
                     n = self.settle(F_SAVED_LOADED_ENTRY, c, s, facts[f, B_OWN_PID])
                     if n >= 0:
-                        for j in range(REF):
-                            self.out[n, O_NEXT + j] = row[j]
-                for j in range(REF):
-                    tasks[s, T_REF_ENTRY + j] = row[j]
+                        put(self.out, n, O_NEXT, ts, c, p, kind, event, op0, op1, op2, op3)
+                put(tasks, s, T_REF_ENTRY, ts, c, p, kind, event, op0, op1, op2, op3)
                 if self.grace and bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE):
                     cpus[c, C_ENTRY_BITS] = bits & (F_ENTRY_FOREIGN | F_ENTRY_ELSEWHERE)
                     cpus[c, C_ENTRY_SLOT] = s
@@ -676,8 +700,7 @@ class Judge(Proofs):
             if bits:
                 n = self.emit(bits, c, s, facts[f, B_OWN_PID])
                 if n >= 0:
-                    for j in range(REF):
-                        self.out[n, O_EVENT + j] = row[j]
+                    put(self.out, n, O_EVENT, ts, c, p, kind, event, op0, op1, op2, op3)
 
             # What later events are judged by.
             if kind == K_REGS_ACTIVATED:
@@ -689,18 +712,15 @@ class Judge(Proofs):
                     cpus[c, C_SW_ACTED] = 1
                 else:
                     cpus[c, C_STAY_ACTED] = 1
-                for j in range(REF):
-                    cpus[c, C_REF_OWN + j] = row[j]
-                for j in range(REF):
-                    tasks[s, T_REF_ACT + j] = row[j]
+                put(cpus, c, C_REF_OWN, ts, c, p, kind, event, op0, op1, op2, op3)
+                put(tasks, s, T_REF_ACT, ts, c, p, kind, event, op0, op1, op2, op3)
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
                     cpus[c, C_SW_SAVED] = 1
                     cpus[c, C_LAST_SAVE_TS] = ts
                     if kvm == KVM_LOADED and not tasks[s, T_DEAD]:
                         tasks[s, T_PENDING] += 1
-                    for j in range(REF):
-                        tasks[s, T_REF_SAVE + j] = row[j]
+                    put(tasks, s, T_REF_SAVE, ts, c, p, kind, event, op0, op1, op2, op3)
                 elif self.eager:
                     # Only fpu__drop() prints one here.  `initialized` is 0 from now on; `dropped`
                     # may come after an interrupt's events.
@@ -712,8 +732,7 @@ class Judge(Proofs):
                     tasks[s, T_DEAD] = 1
                     cpus[c, C_STAY_ACTED] = 0
             elif kind == K_KVM_FPU:
-                for j in range(REF):
-                    tasks[s, T_REF_KVM + j] = row[j]
+                put(tasks, s, T_REF_KVM, ts, c, p, kind, event, op0, op1, op2, op3)
             elif kind == K_SCHED_SWITCH:
                 tasks[s, T_ACT_FRESH] = 0
                 cpus[c, C_SWITCHING] = 1
@@ -724,8 +743,7 @@ class Judge(Proofs):
                 cpus[c, C_SW_UNLOADED] = 0
                 cpus[c, C_SW_ACTED] = 0
                 cpus[c, C_SW_SHOWN] = cpus[c, C_LAST_ACT_TS] != 0 and cpus[c, C_LAST_SAVE_TS] != 0
-                for j in range(REF):
-                    cpus[c, C_REF_SWITCH + j] = row[j]
+                put(cpus, c, C_REF_SWITCH, ts, c, p, kind, event, op0, op1, op2, op3)
             elif kind == K_SCHED_PROCESS_EXEC:
                 tasks[s, T_EXEC] = 1
             if not soft:

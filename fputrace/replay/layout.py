@@ -76,25 +76,27 @@ KVM_OUT, KVM_LOADED = 0, 1
 class Before:
     """Columns of the facts table: what is known before each event, for its CPU and its subject.
 
-    Row i of the table is event i of the part replayed; see docs/model.md for the values.
+    Row i of the table is event i of the part replayed; see docs/model.md for the values.  Those up
+    to SUBJECT are the first of :class:`Cpu`, the others the first of :class:`Task`: the ownership
+    loop copies both as they lie.
     """
 
     CUR = 0
     WIN = 1
     OWN = 2
     OWN_STATE = 3
-    SUBJECT = 4
-    F = 5
-    F_KNOWN = 6
-    LAST = 7
-    TIF = 8
-    KVM = 9
-    IMAGE = 10
-    OWN_PID = 11  # pid of the task that acquired ``OWN``; 0 NULL, -1 unknown
-    SLOT = 12  # the subject's row in per-task tables
-    SERIAL = 13  # grows with every new task: tells users of a row apart
-    TASK_KNOW = 14  # changes whenever something about the subject was forgotten
-    CPU_KNOW = 15  # changes whenever this CPU was out of sight
+    OWN_PID = 4  # pid of the task that acquired ``OWN``; 0 NULL, -1 unknown
+    IMAGE = 5
+    CPU_KNOW = 6  # changes whenever this CPU was out of sight
+    SLOT = 7  # the subject's row in per-task tables
+    SUBJECT = 8
+    F = 9
+    F_KNOWN = 10
+    LAST = 11
+    TIF = 12
+    KVM = 13
+    SERIAL = 14  # grows with every new task: tells users of a row apart
+    TASK_KNOW = 15  # changes whenever something about the subject was forgotten
     WIDTH = 16
 
 
@@ -109,45 +111,46 @@ INFERRED, KNOWN = CERTAINTIES.index("inferred"), CERTAINTIES.index("known")
 
 
 class Cpu:
-    """Columns of a CPU's row in the ownership loop."""
+    """Columns of a CPU's row in the ownership loop; the first are as :class:`Before` has them."""
 
-    SEEN = 0
-    BLIND = 1
-    CUR = 2
-    WIN = 3
-    PREV = 4
-    NEXT = 5
-    WIN_TS = 6
-    WIN_BLIND = 7
-    OWN = 8
-    OWN_STATE = 9
-    OWN_PID = 10
-    IMAGE = 11
-    STAY_START = 12
-    PREV_TS = 13
-    DROP_F = 14
-    DROP_PID = 15
-    DROP_ARMED = 16
-    KNOW = 17
-    WIN_SAVED = 18  # regs_deactivated in this window
-    WIDTH = 19
+    CUR = 0
+    WIN = 1
+    OWN = 2
+    OWN_STATE = 3
+    OWN_PID = 4
+    IMAGE = 5
+    KNOW = 6
+    SLOT = 7  # the last event's subject
+    SEEN = 8
+    BLIND = 9
+    PREV = 10
+    NEXT = 11
+    WIN_TS = 12
+    WIN_BLIND = 13
+    STAY_START = 14
+    PREV_TS = 15
+    DROP_F = 16
+    DROP_PID = 17
+    DROP_ARMED = 18
+    WIN_SAVED = 19  # regs_deactivated in this window
+    WIDTH = 20
 
 
 class Task:
-    """Columns of a task's row in the ownership loop."""
+    """Columns of a task's row in the ownership loop; the first are as :class:`Before` has them."""
 
     PID = 0
-    SERIAL = 1
-    EPOCH = 2
-    F = 3
-    F_KNOWN = 4
-    LAST = 5
-    TIF = 6
-    KVM = 7
-    WAIT = 8
-    WAIT_KNOWN = 9
-    HOME = 10  # CPU on which it is cur, prev or next; -1 none
-    KNOW = 11
+    F = 1
+    F_KNOWN = 2
+    LAST = 3
+    TIF = 4
+    KVM = 5
+    SERIAL = 6
+    KNOW = 7
+    EPOCH = 8
+    WAIT = 9
+    WAIT_KNOWN = 10
+    HOME = 11  # CPU on which it is cur, prev or next; -1 none
     KVMISH = 12  # a KVM event of this task was seen
     WIDTH = 13
 

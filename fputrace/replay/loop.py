@@ -18,6 +18,9 @@ from fputrace.events import Kind
 from fputrace.replay import layout
 from fputrace.replay.layout import Act, Before, Cpu, Task
 
+if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
 NO_PID = cython.declare(cython.longlong, layout.NO_PID)
 FAR_PAST = cython.declare(cython.longlong, layout.FAR_PAST)
 FAR_FUTURE = cython.declare(cython.longlong, layout.FAR_FUTURE)
@@ -54,6 +57,7 @@ if not cython.compiled:
     C_PREV = int(Cpu.PREV)
     C_PREV_TS = int(Cpu.PREV_TS)
     C_SEEN = int(Cpu.SEEN)
+    C_SLOT = int(Cpu.SLOT)
     C_STAY_START = int(Cpu.STAY_START)
     C_WIN = int(Cpu.WIN)
     C_WIN_BLIND = int(Cpu.WIN_BLIND)
@@ -102,6 +106,7 @@ if not cython.compiled:
     A_TASKS = int(Act.FORK | Act.EXEC | Act.FREE | Act.GAP_CPU | Act.GAP_ALL)
     A_DROPS = int(Act.DROP | Act.ARM_DROP | Act.CHILD_TOKEN)
     A_KVM = int(Act.KVMISH | Act.KVM_SET)
+    A_OTHERS = A_TASKS | A_DROPS | A_KVM | int(Act.SWITCH)
     A_UNLIKELY = int(Act.TIF_1 | Act.TIF_FLAG | Act.IMAGE_UNKNOWN | Act.IMAGE_KERNEL)
     K_CPU_END = int(Kind.CPU_END)
     K_KVM_FPU = int(Kind.KVM_FPU)
@@ -434,6 +439,48 @@ class Ownership:
             self.nblind += 1
         self.cpus[c, C_BLIND] = 1
 
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def follow(
+        self,
+        c: cython.Py_ssize_t,
+        p: cython.longlong,
+        kind: cython.Py_ssize_t,
+        op0: cython.longlong,
+        op1: cython.longlong,
+    ) -> cython.void:
+        """Task p speaks on CPU c, which did not just run it: a switch, or the end of a hole."""
+        win: cython.longlong = self.cpus[c, C_WIN]
+        gap: cython.bint = kind == K_SCHED_SWITCH and op0 != p
+        if win == WIN_OPEN:
+            if p == self.cpus[c, C_NEXT]:
+                self.close_window(c)
+            elif p != self.cpus[c, C_PREV] or not in_tail(kind):
+                gap = True
+        elif win == WIN_NONE and p != self.cpus[c, C_CUR]:
+            if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == self.cpus[c, C_CUR]:
+                self.cpus[c, C_CUR] = p
+            else:
+                gap = True
+        if gap:
+            # Before a CPU's first sched_switch tracing was still being switched on.
+            self.gaps += self.cpus[c, C_WIN_TS] != FAR_PAST
+            self.blind(c, self.cpus[c, C_PREV_TS])
+
+        # After a hole: whoever prints is current, or the tail of an unseen switch.
+        win = self.cpus[c, C_WIN]
+        if win == WIN_UNKNOWN:
+            if self.cpus[c, C_CUR] != p:
+                if self.cpus[c, C_CUR] != NO_PID:
+                    self.forget(self.slot(self.cpus[c, C_CUR]))
+                    win = WIN_NONE
+                self.forget(self.slot(p))
+                self.cpus[c, C_CUR] = p
+            if not in_tail(kind):
+                win = WIN_NONE
+            self.cpus[c, C_WIN] = win
+
     # -- the loop -----------------------------------------------------------------------------
 
     def run(
@@ -488,7 +535,6 @@ class Ownership:
         op1: cython.longlong
         act: cython.longlong
         win: cython.longlong
-        gap: cython.bint
         armed: cython.bint
         room: cython.Py_ssize_t = tasks.shape[0] - 8
 
@@ -516,63 +562,37 @@ class Ownership:
                 self.nblind -= 1
             cpus[c, C_SEEN] = 1
 
-            # 2. Continuity.
+            # 2. Continuity.  Row 0 is of no epoch.
             sp = self.pids[p] if 0 <= p <= PID_MAX else 0
-            if sp == 0 or tasks[sp, T_EPOCH] != self.epoch:
+            if tasks[sp, T_EPOCH] != self.epoch:
                 sp = self.slot(p)
             if tasks[sp, T_HOME] != c:
                 self.arrive(sp, c)
             win = cpus[c, C_WIN]
-            gap = kind == K_SCHED_SWITCH and op0 != p
-            if win == WIN_OPEN:
-                if p == cpus[c, C_NEXT]:
-                    self.close_window(c)
-                elif p != cpus[c, C_PREV] or not in_tail(kind):
-                    gap = True
-            elif win == WIN_NONE and p != cpus[c, C_CUR]:
-                if kind == K_SCHED_PROCESS_EXEC and op0 == p and op1 == cpus[c, C_CUR]:
-                    cpus[c, C_CUR] = p
-                else:
-                    gap = True
-            if gap:
-                # Before a CPU's first sched_switch tracing was still being switched on.
-                self.gaps += cpus[c, C_WIN_TS] != FAR_PAST
-                self.blind(c, cpus[c, C_PREV_TS])
-
-            # 3. After a hole: whoever prints is current, or the tail of an unseen switch.
-            win = cpus[c, C_WIN]
-            if win == WIN_UNKNOWN:
-                if cpus[c, C_CUR] != p:
-                    if cpus[c, C_CUR] != NO_PID:
-                        self.forget(self.slot(cpus[c, C_CUR]))
-                        win = WIN_NONE
-                    self.forget(self.slot(p))
-                    cpus[c, C_CUR] = p
-                if not in_tail(kind):
-                    win = WIN_NONE
-                cpus[c, C_WIN] = win
+            if win != WIN_NONE or p != cpus[c, C_CUR] or (kind == K_SCHED_SWITCH and op0 != p):
+                self.follow(c, p, kind, op0, op1)
+                win = cpus[c, C_WIN]
+                if tasks[sp, T_EPOCH] != self.epoch:
+                    sp = self.slot(p)
 
             act = table[kind, win]
-            if tasks[sp, T_EPOCH] != self.epoch:
-                sp = self.slot(p)
             s = self.slot(cpus[c, C_NEXT]) if act & A_SUBJECT_NEXT else sp
 
-            facts[f, B_CUR] = -1 if cpus[c, C_CUR] == NO_PID else cpus[c, C_CUR]
-            facts[f, B_WIN] = win
-            facts[f, B_OWN] = cpus[c, C_OWN]
-            facts[f, B_OWN_STATE] = cpus[c, C_OWN_STATE]
-            facts[f, B_SUBJECT] = tasks[s, T_PID]
-            facts[f, B_F] = tasks[s, T_F]
-            facts[f, B_F_KNOWN] = tasks[s, T_F_KNOWN]
-            facts[f, B_LAST] = tasks[s, T_LAST]
-            facts[f, B_TIF] = tasks[s, T_TIF]
-            facts[f, B_KVM] = tasks[s, T_KVM]
-            facts[f, B_IMAGE] = cpus[c, C_IMAGE]
-            facts[f, B_OWN_PID] = cpus[c, C_OWN_PID]
-            facts[f, B_SLOT] = s
-            facts[f, B_SERIAL] = tasks[s, T_SERIAL]
-            facts[f, B_TASK_KNOW] = tasks[s, T_KNOW]
-            facts[f, B_CPU_KNOW] = cpus[c, C_KNOW]
+            cpus[c, C_SLOT] = s
+            if cython.compiled:
+                memcpy(cython.address(facts[f, 0]), cython.address(cpus[c, 0]), 8 * B_SUBJECT)
+                memcpy(
+                    cython.address(facts[f, B_SUBJECT]),
+                    cython.address(tasks[s, 0]),
+                    8 * (B_WIDTH - B_SUBJECT),
+                )
+            else:
+                for k in range(B_SUBJECT):
+                    facts[f, k] = cpus[c, k]
+                for k in range(B_WIDTH - B_SUBJECT):
+                    facts[f, B_SUBJECT + k] = tasks[s, k]
+            if cpus[c, C_CUR] == NO_PID:
+                facts[f, B_CUR] = -1
 
             # Effects.
             armed = cpus[c, C_DROP_ARMED]
@@ -614,6 +634,8 @@ class Ownership:
                     cpus[c, C_IMAGE] = IMG_UNKNOWN
                 else:
                     cpus[c, C_IMAGE] = IMG_USER_INFERRED
+            if not act & A_OTHERS:
+                continue
             if act & A_DROPS:
                 if act & A_DROP:
                     if armed and cpus[c, C_DROP_F] == op0 and cpus[c, C_DROP_PID] == p:

@@ -73,8 +73,10 @@ def text(source: str, imported: bool = False) -> str:
                 if isinstance(line, ast.ImportFrom):
                     classes.append(ast.unparse(line).replace(" import ", " cimport "))
                 elif isinstance(line, ast.Assign):
+                    name = ast.unparse(line.targets[0])
                     value = eval(ast.unparse(line.value), {"int": int}, names)  # noqa: S307
-                    lines.append(f"    {ast.unparse(line.targets[0])} = {int(value)}")
+                    names[name] = value
+                    lines.append(f"    {name} = {int(value)}")
         elif isinstance(node, ast.ClassDef) and imported:
             lines += ["", *_class(node)]
     return "\n".join(classes + lines) + "\n"

@@ -7,11 +7,11 @@ cdef enum:
     BH_OFF = 128
     DEPTH_SHIFT = 8
     DEPTH_MASK = 15
-    B_CPU_KNOW = 15
-    B_SERIAL = 13
-    B_SLOT = 12
-    B_SUBJECT = 4
-    B_TASK_KNOW = 14
+    B_CPU_KNOW = 6
+    B_SERIAL = 14
+    B_SLOT = 7
+    B_SUBJECT = 8
+    B_TASK_KNOW = 15
     B_WIDTH = 16
     B_WIN = 1
     WIN_OPEN = 1

@@ -3,8 +3,8 @@ cdef enum:
     INFERRED = 1
     KNOWN = 2
     B_CUR = 0
-    B_IMAGE = 10
-    B_OWN_PID = 11
+    B_IMAGE = 5
+    B_OWN_PID = 4
     B_WIDTH = 16
     I_UNKNOWN = 0
     I_USER = 1

@@ -7,11 +7,11 @@ cdef enum:
     STICKY_SAVES = 64
     KVM_LOADED = 1
     WIN_OPEN = 1
-    B_KVM = 9
-    B_SERIAL = 13
-    B_SLOT = 12
-    B_SUBJECT = 4
-    B_TASK_KNOW = 14
+    B_KVM = 13
+    B_SERIAL = 14
+    B_SLOT = 7
+    B_SUBJECT = 8
+    B_TASK_KNOW = 15
     B_WIDTH = 16
     B_WIN = 1
     F_STICKY = 1024
