@@ -85,17 +85,20 @@ LEAST_TICKS = 10
 
 # memo: what lines not long ago said.  First the heads: a length (0: a free slot), the column of the
 # CPU, pid, CPU, where comm and its end stand, the flags' value, two words of the comm with zeros
-# behind it, and from the ninth place on the bytes.  Then the tails: a length, the event's number,
-# kind, four operands, and from the eighth place on the bytes.
+# behind it, its last tail, and from the tenth place on the bytes.  Then the tails: a length, the
+# event's number, kind, four operands, and from the eighth place on the bytes.  Then, by a hash of a
+# head and a tail, the tail that it had after that one the last time (0: none); it may be another's
+# by now.
 HEAD_SLOTS = 512
 HEAD_BYTES = 64
-HEAD = 9 + HEAD_BYTES // 8
+HEAD = 10 + HEAD_BYTES // 8
 TAIL_SLOTS = 1024
 TAIL_BYTES = 192
 TAIL = 8 + TAIL_BYTES // 8
 TAILS = slice(HEAD_SLOTS * HEAD, HEAD_SLOTS * HEAD + TAIL_SLOTS * TAIL, TAIL)
 """The lengths of all tails: zero, they are forgotten."""
-MEMO = TAILS.stop
+NEXTS, NEXT_BITS = TAILS.stop, 12
+MEMO = NEXTS + (1 << NEXT_BITS)
 
 # programs: what arguments look like, STEP numbers a step: what to do and three numbers for it.  The
 # first step of a program is its kind and where the event's next program begins (-1: none).

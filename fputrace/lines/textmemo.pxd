@@ -11,8 +11,10 @@ cdef enum:
     GAP = 26
     HEAD_SLOTS = 512
     HEAD_BYTES = 64
-    HEAD = 17
+    HEAD = 18
     LINE = 1
+    NEXTS = 41984
+    NEXT_BITS = 12
     P_CPU = 10
     P_PID = 11
     P_COMM = 12
@@ -58,7 +60,7 @@ cdef void keep_tail(
 cdef long long recall(
     const unsigned char* d,
     long long* s,
-    const long long* memo,
+    long long* memo,
     const long long* comms,
     const unsigned char* texts,
     long long* ts,

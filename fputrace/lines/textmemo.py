@@ -38,6 +38,8 @@ if not cython.compiled:  # compiled, they are C constants of the .pxd beside thi
         HEAD_BYTES,
         HEAD_SLOTS,
         LINE,
+        NEXT_BITS,
+        NEXTS,
         P_COMM,
         P_COMM_END,
         P_CPU,
@@ -193,7 +195,8 @@ def keep_head(
     if cython.compiled:
         memset(cython.address(memo[slot + 7]), 0, 16)
     _keep(d, comm, s[P_COMM_END] - comm, memo, slot + 7)
-    _keep(d, line, memo[slot], memo, slot + 9)
+    memo[slot + 9] = 0
+    _keep(d, line, memo[slot], memo, slot + 10)
     s[POINT] = s[P_POINT] - line
     s[GAP] = gap
     s[SECONDS_TEXT] = cython.cast(cython.longlong, _load(d, s[P_POINT] - 8) >> 64 - 8 * gap)
@@ -234,6 +237,16 @@ def _tail_slot(
         h = _turn(h, 7) ^ _load(d, at + length - 8)
     i = cython.cast(cython.longlong, h * SPREAD >> 50) & TAIL_SLOTS - 1
     return HEAD_SLOTS * HEAD + i * TAIL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _pair(head: cython.longlong, last: cython.longlong) -> cython.longlong:
+    """Where to look for what a head has after a tail."""
+    both: cython.ulonglong = cython.cast(cython.ulonglong, head << 16 | last)
+    return cython.cast(cython.longlong, both * SPREAD >> 64 - NEXT_BITS)
 
 
 @cython.cfunc
@@ -302,7 +315,7 @@ def keep_tail(
 def recall(
     d: cython.pointer[cython.const[cython.uchar]],
     s: cython.pointer[cython.longlong],
-    memo: cython.pointer[cython.const[cython.longlong]],
+    memo: cython.pointer[cython.longlong],
     comms: cython.pointer[cython.const[cython.longlong]],
     texts: cython.pointer[cython.const[cython.uchar]],
     ts: cython.pointer[cython.longlong],
@@ -333,6 +346,7 @@ def recall(
     c: cython.longlong
     p: cython.longlong
     stop: cython.longlong
+    guess: cython.longlong
     slot: cython.longlong
     stamp: cython.longlong
     result: cython.longlong = -1
@@ -343,7 +357,7 @@ def recall(
             break
         head = _head_slot(d, line + column)
         length = memo[head]
-        if length == 0 or memo[head + 1] != column or not _is(d, line, length, memo, head + 9):
+        if length == 0 or memo[head + 1] != column or not _is(d, line, length, memo, head + 10):
             break
         # The task must be called what it was called last.
         c = memo[head + 2] & COMM_SLOTS - 1
@@ -374,23 +388,31 @@ def recall(
         if stamp < 0 or d[p] != 32 or s[SECONDS] + stamp < time:
             break
         stamp += s[SECONDS]
-        stop = newline(d, p, end)
-        slot = _tail_slot(d, p, stop - p)
-        if slot < 0 or memo[slot] != stop - p or not _is(d, p, stop - p, memo, slot + 8):
-            s[P_SLOT] = slot
-            s[P_TAIL] = p
-            s[P_TS] = stamp
-            s[P_PID] = memo[head + 2]
-            s[P_CPU] = memo[head + 3]
-            s[P_COMM] = line + memo[head + 4]
-            s[P_COMM_END] = line + memo[head + 5]
-            s[P_VALUE] = memo[head + 6]
-            while d[p] == 32:
-                p += 1
-            # Else it takes more to find the text.
-            if d[p] != 40 and d[p] > 13:
-                result = p
-            break
+        # Mostly a task does again what it did after that the last time.  Tails hold no newline, so
+        # one that ends before a newline ends with the line.
+        guess = NEXTS + _pair(head, memo[head + 9])
+        slot = memo[guess]
+        stop = p + memo[slot]
+        if slot == 0 or d[stop] != 10 or not _is(d, p, stop - p, memo, slot + 8):
+            stop = newline(d, p, end)
+            slot = _tail_slot(d, p, stop - p)
+            if slot < 0 or memo[slot] != stop - p or not _is(d, p, stop - p, memo, slot + 8):
+                s[P_SLOT] = slot
+                s[P_TAIL] = p
+                s[P_TS] = stamp
+                s[P_PID] = memo[head + 2]
+                s[P_CPU] = memo[head + 3]
+                s[P_COMM] = line + memo[head + 4]
+                s[P_COMM_END] = line + memo[head + 5]
+                s[P_VALUE] = memo[head + 6]
+                while d[p] == 32:
+                    p += 1
+                # Else it takes more to find the text.
+                if d[p] != 40 and d[p] > 13:
+                    result = p
+                break
+            memo[guess] = slot
+        memo[head + 9] = slot
         time = stamp
         ts[n] = stamp
         cpu[n] = cython.cast(cython.int, memo[head + 3])

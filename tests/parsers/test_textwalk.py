@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -288,6 +289,30 @@ def test_a_name_ends_where_plain_python_ends_it(
     ]
     path = tmp_path / "trace.txt"
     path.write_bytes(text.text_of([text.report(event, 6) for event in events]))
+    assert_same(everything(path), in_plain_python(path, monkeypatch))
+
+
+@pytest.mark.parametrize("distinct", [3, 40, 1500])
+def test_what_came_after_an_event_the_last_time_is_no_more_than_a_guess(
+    distinct: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1500 take each other's places; of some the text is the beginning of another's.
+    choice = random.Random(distinct)
+    tails = [
+        ("x86_fpu_regs_activated", text.fpu_args(f"{1 << n % 60:x}", n & 1)) if n % 3 else
+        ("kvm_entry", f"vcpu 0, rip 0x{n // 60 or ''}{'1' * (1 + n // 3 % 9)}")
+        for n in range(distinct)
+    ]  # fmt: skip
+    told: list[tuple[str, str]] = []
+    for _ in range(1200):
+        at = choice.randrange(distinct)
+        told += tails[at : at + choice.randrange(1, 6)]
+    events = [
+        text.TextEvent(at % 2, 5 * 10**9 + at * 7000, 5 + at % 3, "sh", *named)
+        for at, named in enumerate(told)
+    ]
+    path = tmp_path / "trace.txt"
+    path.write_bytes(text.text_of([text.ftrace(event, 6) for event in events]))
     assert_same(everything(path), in_plain_python(path, monkeypatch))
 
 
