@@ -92,12 +92,12 @@ LEAST_TICKS = 10
 HEAD_SLOTS = 512
 HEAD_BYTES = 64
 HEAD = 10 + HEAD_BYTES // 8
-TAIL_SLOTS = 1024
+TAIL_SLOTS = 4096
 TAIL_BYTES = 192
 TAIL = 8 + TAIL_BYTES // 8
 TAILS = slice(HEAD_SLOTS * HEAD, HEAD_SLOTS * HEAD + TAIL_SLOTS * TAIL, TAIL)
 """The lengths of all tails: zero, they are forgotten."""
-NEXTS, NEXT_BITS = TAILS.stop, 12
+NEXTS, NEXT_BITS = TAILS.stop, 14
 MEMO = NEXTS + (1 << NEXT_BITS)
 
 # programs: what arguments look like, STEP numbers a step: what to do and three numbers for it.  The

@@ -13,8 +13,8 @@ cdef enum:
     HEAD_BYTES = 64
     HEAD = 18
     LINE = 1
-    NEXTS = 41984
-    NEXT_BITS = 12
+    NEXTS = 140288
+    NEXT_BITS = 14
     P_CPU = 10
     P_PID = 11
     P_COMM = 12
@@ -32,7 +32,7 @@ cdef enum:
     ROW = 6
     SECONDS = 28
     SECONDS_TEXT = 27
-    TAIL_SLOTS = 1024
+    TAIL_SLOTS = 4096
     TAIL_BYTES = 192
     TAIL = 32
     TIME = 3

@@ -223,13 +223,15 @@ def _eight(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -
 def _tail_slot(
     d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, length: cython.longlong
 ) -> cython.longlong:
-    """Where to look for a tail: by its first and last 64 bytes; -1 for one that is not kept."""
+    """Where to look for a tail: by all its bytes up to 192; -1 for one that is not kept."""
     h: cython.ulonglong = 0
     i: cython.longlong = 0
     if length < 8 or length > TAIL_BYTES:
         return -1
     if length >= 64:
         h = _turn(_eight(d, at), 11) ^ _eight(d, at + length - 64)
+        if length > 128:
+            h = _turn(h, 11) ^ _eight(d, at + 64)
     else:
         while i + 8 <= length:
             h = _turn(h, 7) ^ _load(d, at + i)
@@ -245,7 +247,7 @@ def _tail_slot(
 @cython.exceptval(check=False)
 def _pair(head: cython.longlong, last: cython.longlong) -> cython.longlong:
     """Where to look for what a head has after a tail."""
-    both: cython.ulonglong = cython.cast(cython.ulonglong, head << 16 | last)
+    both: cython.ulonglong = cython.cast(cython.ulonglong, head << 20 | last)
     return cython.cast(cython.longlong, both * SPREAD >> 64 - NEXT_BITS)
 
 
