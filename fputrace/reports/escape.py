@@ -60,6 +60,8 @@ def _indented(value: Any, line: str) -> str:
 
     ``line`` begins a line of what is around ``value``.
     """
+    if type(value) in _PLAIN:
+        return _texts()[type(value)](value)
     inner = line + " "
     if not value or not isinstance(value, (dict, list, tuple)):
         return _encoder(", ")(value)
