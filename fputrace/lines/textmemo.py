@@ -20,6 +20,7 @@ except ImportError:
 
 if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline
+    from cython.cimports.fputrace.lines.words import load
     from cython.cimports.libc.string import memcmp, memcpy, memset
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
@@ -73,20 +74,6 @@ LEADING = cython.declare(cython.ulonglong, 0x3030)
 EVERY_FOURTH = cython.declare(cython.ulonglong, 0x000000FF000000FF)
 TO_HUNDREDS = cython.declare(cython.ulonglong, 0x000F424000000064)
 TO_TENS = cython.declare(cython.ulonglong, 0x0000271000000001)
-
-
-# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and
-# these run for every byte or word.
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
-    """The eight bytes at `at`; only where WIDE."""
-    word: cython.ulonglong = 0
-    if cython.compiled:
-        memcpy(cython.address(word), cython.address(d[at]), 8)
-    return word
 
 
 @cython.cfunc
@@ -151,9 +138,9 @@ def _head_slot(
     d: cython.pointer[cython.const[cython.uchar]], q: cython.longlong
 ) -> cython.longlong:
     """Where to look for a head, its CPU in brackets at `q`: by its pid, CPU and flags."""
-    h: cython.ulonglong = _load(d, q - 8) ^ _turn(_load(d, q), 13)
+    h: cython.ulonglong = load(d, q - 8) ^ _turn(load(d, q), 13)
     if d[q + 6] != 32:  # else no flags, but blanks before the time
-        h ^= _turn(_load(d, q + 3), 29)
+        h ^= _turn(load(d, q + 3), 29)
     return (cython.cast(cython.longlong, h * SPREAD >> 50) & HEAD_SLOTS - 1) * HEAD
 
 
@@ -199,7 +186,7 @@ def keep_head(
     _keep(d, line, memo[slot], memo, slot + 10)
     s[POINT] = s[P_POINT] - line
     s[GAP] = gap
-    s[SECONDS_TEXT] = cython.cast(cython.longlong, _load(d, s[P_POINT] - 8) >> 64 - 8 * gap)
+    s[SECONDS_TEXT] = cython.cast(cython.longlong, load(d, s[P_POINT] - 8) >> 64 - 8 * gap)
     s[SECONDS] = s[P_TS] // 1000000000 * 1000000000
 
 
@@ -209,10 +196,10 @@ def keep_head(
 @cython.exceptval(check=False)
 def _eight(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
     """A hash of 64 bytes."""
-    a: cython.ulonglong = _turn(_load(d, at), 7) ^ _load(d, at + 8)
-    b: cython.ulonglong = _turn(_load(d, at + 16), 7) ^ _load(d, at + 24)
-    c: cython.ulonglong = _turn(_load(d, at + 32), 7) ^ _load(d, at + 40)
-    e: cython.ulonglong = _turn(_load(d, at + 48), 7) ^ _load(d, at + 56)
+    a: cython.ulonglong = _turn(load(d, at), 7) ^ load(d, at + 8)
+    b: cython.ulonglong = _turn(load(d, at + 16), 7) ^ load(d, at + 24)
+    c: cython.ulonglong = _turn(load(d, at + 32), 7) ^ load(d, at + 40)
+    e: cython.ulonglong = _turn(load(d, at + 48), 7) ^ load(d, at + 56)
     return _turn(_turn(a, 14) ^ b, 28) ^ _turn(c, 14) ^ e
 
 
@@ -223,7 +210,7 @@ def _eight(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -
 def _tail_slot(
     d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong, length: cython.longlong
 ) -> cython.longlong:
-    """Where to look for a tail: by all its bytes up to 192; -1 for one that is not kept."""
+    """Where to look for a tail: by all its bytes; -1 for one that is not kept."""
     h: cython.ulonglong = 0
     i: cython.longlong = 0
     if length < 8 or length > TAIL_BYTES:
@@ -234,9 +221,9 @@ def _tail_slot(
             h = _turn(h, 11) ^ _eight(d, at + 64)
     else:
         while i + 8 <= length:
-            h = _turn(h, 7) ^ _load(d, at + i)
+            h = _turn(h, 7) ^ load(d, at + i)
             i += 8
-        h = _turn(h, 7) ^ _load(d, at + length - 8)
+        h = _turn(h, 7) ^ load(d, at + length - 8)
     i = cython.cast(cython.longlong, h * SPREAD >> 50) & TAIL_SLOTS - 1
     return HEAD_SLOTS * HEAD + i * TAIL
 
@@ -366,22 +353,22 @@ def recall(
         if (
             comms[c * COMM] != memo[head + 2]
             or comms[c * COMM + 1] != memo[head + 5] - memo[head + 4]
-            or _load(texts, c * COMM_ROOM) != cython.cast(cython.ulonglong, memo[head + 7])
-            or _load(texts, c * COMM_ROOM + 8) != cython.cast(cython.ulonglong, memo[head + 8])
+            or load(texts, c * COMM_ROOM) != cython.cast(cython.ulonglong, memo[head + 7])
+            or load(texts, c * COMM_ROOM + 8) != cython.cast(cython.ulonglong, memo[head + 8])
         ):
             break
         p = line + s[POINT]
         if (
             s[POINT] - length + 1 != s[GAP]
             or d[p] != 46
-            or _load(d, p - 8) >> 64 - 8 * s[GAP] != cython.cast(cython.ulonglong, s[SECONDS_TEXT])
+            or load(d, p - 8) >> 64 - 8 * s[GAP] != cython.cast(cython.ulonglong, s[SECONDS_TEXT])
         ):
             break
         if d[p + 7] == 58:
-            stamp = _number(_load(d, p + 1) << 16 | LEADING) * 1000
+            stamp = _number(load(d, p + 1) << 16 | LEADING) * 1000
             p += 8
         elif d[p + 10] == 58 and d[p + 9] >= 48 and d[p + 9] <= 57:
-            stamp = _number(_load(d, p + 1)) * 10
+            stamp = _number(load(d, p + 1)) * 10
             if stamp >= 0:
                 stamp += d[p + 9] - 48
             p += 11
@@ -391,7 +378,8 @@ def recall(
             break
         stamp += s[SECONDS]
         # Mostly a task does again what it did after that the last time.  Tails hold no newline, so
-        # one that ends before a newline ends with the line.
+        # one that ends before a newline ends with the line; of one that was forgotten there is
+        # nothing, and a blank stands there.
         guess = NEXTS + _pair(head, memo[head + 9])
         slot = memo[guess]
         stop = p + memo[slot]

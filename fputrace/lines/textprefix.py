@@ -17,7 +17,7 @@ except ImportError:
     from fputrace import nocython as cython
 
 if cython.compiled:
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.fputrace.lines.words import load
 
 if not cython.compiled:  # compiled, they are C constants of the .pxd beside this file
     from fputrace.lines.textlayout import (
@@ -47,18 +47,6 @@ NEWLINES = cython.declare(cython.ulonglong, 0x0A0A0A0A0A0A0A0A)
 ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
 HIGHS = cython.declare(cython.ulonglong, 0x8080808080808080)
 FARTHEST = cython.declare(cython.longlong, 256)  # column of a CPU, and less than PADDING
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
-    """The eight bytes at `at`; only where WIDE."""
-    word: cython.ulonglong = 0
-    if cython.compiled:
-        memcpy(cython.address(word), cython.address(d[at]), 8)
-    return word
 
 
 @cython.cfunc
@@ -105,8 +93,8 @@ def _one_line(
     if _blank(d, at) or _blank(d, end - 1):
         return False
     if WIDE:
-        word = _load(d, at) ^ NEWLINES
-        other = _load(d, at + 8) ^ NEWLINES
+        word = load(d, at) ^ NEWLINES
+        other = load(d, at + 8) ^ NEWLINES
         if ((word - ONES) & ~word & HIGHS | (other - ONES) & ~other & HIGHS) == 0:
             return True
     while at < end:
@@ -194,7 +182,7 @@ def _task(
         p -= 1
     first = line
     if WIDE:
-        while first + 8 <= p and _load(d, first) == BLANKS:
+        while first + 8 <= p and load(d, first) == BLANKS:
             first += 8
     while first <= p and d[first] == 32:
         first += 1

@@ -20,7 +20,7 @@ from fputrace.lines import textlayout
 if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
     from cython.cimports.fputrace.lines.textprefix import prefix
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.fputrace.lines.words import load
 else:
     from fputrace.lines.textchunk import newline, next_chunk
     from fputrace.lines.textprefix import prefix
@@ -63,19 +63,6 @@ WIDE = cython.declare(cython.bint, cython.compiled and sys.byteorder == "little"
 BLANKS = cython.declare(cython.ulonglong, 0x2020202020202020)
 
 
-# As textwalk.py has it: C inlines only what stands in its own file.
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
-    """The eight bytes at `at`; only where WIDE."""
-    word: cython.ulonglong = 0
-    if cython.compiled:
-        memcpy(cython.address(word), cython.address(d[at]), 8)
-    return word
-
-
 @cython.cfunc
 @cython.nogil
 @cython.inline
@@ -93,7 +80,7 @@ def _behind_blanks(
     d: cython.pointer[cython.const[cython.uchar]], p: cython.longlong
 ) -> cython.longlong:
     """Where a name begins that may be padded: perf's own records are, once a text was set anew."""
-    while WIDE and _load(d, p) == BLANKS:
+    while WIDE and load(d, p) == BLANKS:
         p += 8
     while d[p] == 32 or d[p] == 9:
         p += 1

@@ -29,7 +29,8 @@ if cython.compiled:
     from cython.cimports.fputrace.lines.textchunk import newline, next_chunk
     from cython.cimports.fputrace.lines.textmemo import keep_head, keep_tail, recall, tail
     from cython.cimports.fputrace.lines.textprefix import prefix
-    from cython.cimports.libc.string import memcmp, memcpy
+    from cython.cimports.fputrace.lines.words import load
+    from cython.cimports.libc.string import memcmp
 else:
     from fputrace.lines.textchunk import newline, next_chunk
     from fputrace.lines.textmemo import keep_head, keep_tail, recall, tail
@@ -114,18 +115,6 @@ EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def _load(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.ulonglong:
-    """The eight bytes at `at`; only where WIDE."""
-    word: cython.ulonglong = 0
-    if cython.compiled:
-        memcpy(cython.address(word), cython.address(d[at]), 8)
-    return word
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
 def _same(
     d: cython.pointer[cython.const[cython.uchar]],
     at: cython.longlong,
@@ -137,12 +126,12 @@ def _same(
     i: cython.longlong = 0
     if WIDE:
         while length - i >= 8:
-            if _load(d, at + i) != _load(pool, place + i):
+            if load(d, at + i) != load(pool, place + i):
                 return False
             i += 8
         if i == length:
             return True
-        return (_load(d, at + i) ^ _load(pool, place + i)) << 8 * (8 - (length - i)) == 0
+        return (load(d, at + i) ^ load(pool, place + i)) << 8 * (8 - (length - i)) == 0
     if cython.compiled:
         return memcmp(cython.address(d[at]), cython.address(pool[place]), length) == 0
     return bytes(d[at : at + length]) == bytes(pool[place : place + length])
@@ -206,7 +195,7 @@ def _nibble(c: cython.longlong) -> cython.longlong:
 @cython.exceptval(check=False)
 def _hex(d: cython.pointer[cython.const[cython.uchar]], at: cython.longlong) -> cython.longlong:
     """The value of eight hexadecimal digits, -1 when one of the bytes is none; only where WIDE."""
-    word: cython.ulonglong = _load(d, at)
+    word: cython.ulonglong = load(d, at)
     lower: cython.ulonglong = word | LOWER
     decimal: cython.ulonglong = word + FROM_ZERO & ~(word + ABOVE_NINE)
     letter: cython.ulonglong = lower + FROM_A & ~(lower + ABOVE_F)
@@ -432,7 +421,7 @@ def _flags_slot(
     h: cython.longlong = length
     word: cython.ulonglong
     if WIDE and length < 8:
-        word = _load(d, at) << 8 * (8 - length)
+        word = load(d, at) << 8 * (8 - length)
         return cython.cast(cython.longlong, word * SPREAD >> 56) & FLAG_SLOTS - 1
     for i in range(length):
         h = h * 31 + d[at + i]
@@ -476,7 +465,7 @@ def _token_end(
     stop: cython.longlong = at + LONGEST_NAME
     word: cython.ulonglong
     while WIDE and at < stop:
-        word = _load(d, at) ^ BLANKS
+        word = load(d, at) ^ BLANKS
         if (word - ONES) & ~word & HIGHS:
             break
         at += 8

@@ -450,7 +450,7 @@ class Ownership:
         op0: cython.longlong,
         op1: cython.longlong,
     ) -> cython.void:
-        """Task p speaks on CPU c, which did not just run it: a switch, or the end of a hole."""
+        """An event of task p tells more than that CPU c still runs it: a switch, or a hole."""
         win: cython.longlong = self.cpus[c, C_WIN]
         gap: cython.bint = kind == K_SCHED_SWITCH and op0 != p
         if win == WIN_OPEN:
