@@ -444,6 +444,15 @@ def geometry_of(table: EventTable, big: bool, slack: int) -> np.ndarray[Any, np.
         common.count_offset + 1,
     )
     geometry[layout.SLACK] = slack
+    places = (
+        common.type_offset,
+        common.type_size,
+        common.flags_offset,
+        common.count_offset,
+        common.pid_offset,
+    )
+    known = places == layout.USUAL_COMMON
+    geometry[layout.USUAL] = known and not big and not byte_order_differs(big)
     return geometry
 
 

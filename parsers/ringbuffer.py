@@ -75,6 +75,7 @@ COUNT_OFF = cython.declare(cython.longlong, layout.COUNT_OFF)
 HEAD = cython.declare(cython.longlong, layout.HEAD)
 SLACK = cython.declare(cython.longlong, layout.SLACK)
 TYPE_SIZE = cython.declare(cython.longlong, layout.TYPE_SIZE)
+USUAL = cython.declare(cython.longlong, layout.USUAL)
 KIND = cython.declare(cython.longlong, layout.KIND)
 NEED = cython.declare(cython.longlong, layout.NEED)
 IP_OFF = cython.declare(cython.longlong, layout.IP_OFF)
@@ -84,7 +85,13 @@ COMM_OFF = cython.declare(cython.longlong, layout.COMM_OFF)
 COMM_SIZE = cython.declare(cython.longlong, layout.COMM_SIZE)
 COMM_PID2 = cython.declare(cython.longlong, layout.COMM_PID2)
 COMM_OFF2 = cython.declare(cython.longlong, layout.COMM_OFF2)
+FULL = cython.declare(cython.longlong, layout.FULL)
+REACH = cython.declare(cython.longlong, layout.REACH)
 OPERAND = cython.declare(cython.longlong, layout.OPERAND)
+MASK = cython.declare(cython.longlong, layout.MASK)
+FLIP = cython.declare(cython.longlong, layout.FLIP)
+LESS = cython.declare(cython.longlong, layout.LESS)
+OPERAND_SIZE = cython.declare(cython.longlong, layout.OPERAND_SIZE)
 TABLE = cython.declare(cython.longlong, layout.TABLE)
 WHY_TIME = cython.declare(cython.longlong, layout.WHY_TIME)
 WHY_LENGTH = cython.declare(cython.longlong, layout.WHY_LENGTH)
@@ -186,45 +193,13 @@ def _number(
 @cython.exceptval(check=False)
 @cython.boundscheck(False)
 @cython.wraparound(False)
-def _load(
-    data: cython.const[cython.uchar][::1],
-    at: cython.longlong,
-    size: cython.longlong,
-    signed: cython.longlong,
-) -> cython.longlong:
-    """As `_field`, for little-endian with eight bytes of data from `at` on: no branch in it.
-
-    Which event comes next is anybody's guess, so that the processor would guess wrong at each.
-    """
-    low: cython.longlong = 0
+def _word(data: cython.const[cython.uchar][::1], at: cython.longlong) -> cython.longlong:
+    """Eight bytes as a number, which is right where they and the machine are little-endian."""
+    word: cython.longlong = 0
     if cython.compiled:
-        memcpy(cython.address(low), cython.address(data[at]), 8)
-        size = 64 - size * 8 & 63
-        at = cython.cast(cython.longlong, cython.cast(cython.ulonglong, low) << size) >> size
-        low = cython.cast(cython.longlong, cython.cast(cython.ulonglong, low) << size >> size)
-    return at if signed else low
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def _field(
-    data: cython.const[cython.uchar][::1],
-    words: cython.const[cython.uint][::1],
-    at: cython.longlong,
-    size: cython.longlong,
-    signed: cython.longlong,
-    swap: cython.longlong,
-    big: cython.longlong,
-) -> cython.longlong:
-    """As `_number`, in line where the recording has this machine's byte order."""
-    if cython.compiled:
-        if swap == 0 and big == 0 and at + 8 <= data.shape[0]:
-            return _load(data, at, size, signed)
-    return _number(data, words, at, size, signed, swap, big)
+        memcpy(cython.address(word), cython.address(data[at]), 8)
+        return word
+    return int.from_bytes(data[at : at + 8], "little", signed=True)
 
 
 @cython.cfunc
@@ -265,8 +240,8 @@ def _comm_changed(
     """Whether the cache knows another name for this pid; it knows this one afterwards."""
     if size < 8 or size > 16:  # other than TASK_COMM_LEN; 0: the caller must find the name
         return 1
-    low: cython.longlong = _field(data, words, at, 8, 1, 0, 0)
-    high: cython.longlong = _field(data, words, at + size - 8, 8, 1, 0, 0)
+    low: cython.longlong = _word(data, at)
+    high: cython.longlong = _word(data, at + size - 8)
     i: cython.longlong = (pid & (COMMS - 1)) * 3
     if comms[i] == pid and comms[i + 1] == low and comms[i + 2] == high:
         return 0
@@ -532,10 +507,10 @@ def _walk(
     when: cython.longlong
 
     entry: cython.longlong = state[ENTRY]
-    quick: cython.longlong = cython.compiled and swap == 0 and big == 0
-    value: cython.longlong = 0
-    there: cython.longlong
-    sign: cython.longlong
+    usual: cython.longlong = geo[USUAL]
+    value: cython.longlong
+    task: cython.longlong
+    marks: cython.longlong
 
     while True:
         why = 0
@@ -658,7 +633,15 @@ def _walk(
                 if (limit >= 0 and t > limit) or t >= LATEST:
                     why = WHY_TIME
                     break
-            eid = _field(data, words, payload + type_off, type_size, 0, swap, big)
+            if usual:
+                value = _word(data, payload)
+                eid = value & 0xFFFF
+                task = value >> 32
+                marks = value >> 16 & 0xFFFF
+            else:
+                eid = _number(data, words, payload + type_off, type_size, 0, swap, big)
+                task = _number(data, words, payload + pid_off, 4, 1, swap, big)
+                marks = data[payload + flags_off] | data[payload + count_off] << 8
             index = index_of[eid if eid < 0x10000 else 0x10000]
             if index < 0:
                 state[ASKED] = eid
@@ -672,7 +655,7 @@ def _walk(
                 break
             k = table[o + KIND]
             if table[o + IP_OFF] >= 0:
-                ip = _field(
+                ip = _number(
                     data, words, payload + table[o + IP_OFF], table[o + IP_SIZE], 0, swap, big
                 )
                 slot = (ip ^ ip >> 12 ^ index * 31) & ip_mask
@@ -728,33 +711,37 @@ def _walk(
                 state[BAD] = 0
 
             ts[row] = when
-            pid[row] = cython.cast(
-                cython.int, _field(data, words, payload + pid_off, 4, 1, swap, big)
-            )
+            pid[row] = cython.cast(cython.int, task)
             kind[row] = cython.cast(cython.uchar, k)
-            flags[row] = cython.cast(
-                cython.ushort,
-                data[payload + flags_off] | data[payload + count_off] << 8,
-            )
+            flags[row] = cython.cast(cython.ushort, marks)
             event[row] = cython.cast(cython.int, index)
             raw[row] = _origin(origins, entry, payload, state) if stop else serial << 32 | at
-            for i in range(4):
-                field = table[o + OPERAND + i * 3]
-                width = table[o + OPERAND + i * 3 + 1]
-                sign = table[o + OPERAND + i * 3 + 2]
-                there = (width != 0) & (field + width <= size)
-                if quick and payload + field + 8 <= length:
-                    value = _load(data, payload + field, width, sign)
-                elif there:
-                    value = _field(data, words, payload + field, width, sign, swap, big)
-                op[row * 4 + i] = value if there else ABSENT
+            k = o + OPERAND
+            if usual and size >= table[o + FULL] and payload + table[o + REACH] <= length:
+                # No branch in it: which event comes next is anybody's guess, so that the processor
+                # would guess wrong at each.
+                for i in range(4):
+                    value = _word(data, payload + table[k]) & table[k + MASK]
+                    op[row * 4 + i] = (value ^ table[k + FLIP]) - table[k + LESS]
+                    k += OPERAND_SIZE
+            else:
+                for i in range(4):
+                    field = table[k]
+                    width = table[k + 1]
+                    value = ABSENT
+                    if width and field + width <= size:
+                        value = _number(
+                            data, words, payload + field, width, table[k + 2], swap, big
+                        )
+                    op[row * 4 + i] = value
+                    k += OPERAND_SIZE
             if table[o + COMM_PID] >= 0:
                 for i in range(2):
                     field = table[o + (COMM_PID if i == 0 else COMM_PID2)]
                     width = table[o + (COMM_OFF if i == 0 else COMM_OFF2)]
                     if field < 0 or field + 4 > size or width + table[o + COMM_SIZE] > size:
                         continue
-                    ip = _field(data, words, payload + field, 4, 1, swap, big)
+                    ip = _number(data, words, payload + field, 4, 1, swap, big)
                     if _comm_changed(data, words, ip, payload + width, table[o + COMM_SIZE], comms):
                         changes[n_changes * CHANGE] = ip
                         changes[n_changes * CHANGE + 1] = payload + width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fputrace.events import EventFormat, FormatField, Kind, Trace
+from fputrace.events import ABSENT, EventFormat, FormatField, Kind, Trace
 from fputrace.parsers import layout
 from fputrace.parsers.formats import Common, choose_common, common_of, decoder_of, is_string
 from fputrace.parsers.probes import recognise
@@ -44,9 +44,7 @@ class EventTable:
         self.trace.event_kinds.append(kind)
         if len(self.rows) < (index + 1) * layout.TABLE:
             self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-        row = self.rows[index * layout.TABLE :]
-        row[layout.KIND] = kind
-        row[layout.IP_OFF] = row[layout.COMM_PID] = row[layout.COMM_PID2] = -1
+        self._blank(index, kind)
         if self.index_of[number] < 0:
             self.index_of[number] = index
         return index
@@ -69,17 +67,22 @@ class EventTable:
             row[layout.IP_OFF], row[layout.IP_SIZE] = decoder.ip.offset, decoder.ip.size
         for i, operand in enumerate(decoder.operands):
             if operand is not None:
-                place = (operand.offset, operand.size, int(operand.signed))
-                row[layout.OPERAND + 3 * i : layout.OPERAND + 3 * i + 3] = place
+                _set_operand(row, i, operand)
         self._add_comms(form, kind, row)
 
     def disable(self, index: int) -> None:
         """Make an event one of no kind: what there is of it is counted and proves nothing."""
+        self._blank(index, Kind.OTHER)
+        self.trace.event_kinds[index] = Kind.OTHER
+
+    def _blank(self, index: int, kind: Kind) -> None:
+        """An event's row that tells its kind and nothing else."""
         row = self.rows[index * layout.TABLE : (index + 1) * layout.TABLE]
         row[:] = 0
-        row[layout.KIND] = Kind.OTHER
+        row[layout.KIND] = kind
         row[layout.IP_OFF] = row[layout.COMM_PID] = row[layout.COMM_PID2] = -1
-        self.trace.event_kinds[index] = Kind.OTHER
+        row[layout.REACH] = 8
+        row[layout.OPERAND + layout.FLIP :: layout.OPERAND_SIZE] = ABSENT
 
     def _add_comms(self, form: EventFormat, kind: Kind, row: np.ndarray) -> None:
         fields = {field.name: field for field in form.fields}
@@ -134,3 +137,15 @@ class EventTable:
             self._make_ips(len(self.ips) // 3 * 4)
         else:
             self._put_ip(address, index, kind)
+
+
+def _set_operand(row: np.ndarray, number: int, field: FormatField) -> None:
+    """Tell the walk where an operand is, and how to take it out of the eight bytes there."""
+    place = layout.OPERAND + number * layout.OPERAND_SIZE
+    row[place : place + layout.MASK] = (field.offset, field.size, field.signed)
+    bits = 8 * field.size
+    sign = 1 << bits - 1 if field.signed and bits < 64 else 0
+    row[place + layout.MASK] = (1 << bits) - 1 if bits < 64 else -1
+    row[place + layout.FLIP] = row[place + layout.LESS] = sign
+    row[layout.FULL] = max(row[layout.FULL], field.offset + field.size)
+    row[layout.REACH] = max(row[layout.REACH], field.offset + 8)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fputrace.events import Kind, Trace
-from fputrace.parsers import merge, open_trace, passes, ringbuffer
+from fputrace.parsers import layout, merge, open_trace, passes, ringbuffer, tracedat
 from tests.conftest import SAMPLES
 from tests.parsers.rows import Pass, read_all
 from tests.tools.plain import plain
@@ -109,6 +109,23 @@ def test_operands_of_every_size_and_sign(tmp_path: Path, endian: Any) -> None:
     assert block.op[0].tolist() == [fpu - (1 << 64), 1, features - (1 << 64), 0]
     assert block.op[1, :3].tolist() == [3, -2, -5]
     assert block.pid[:2].tolist() == [-1, 3]
+
+
+@pytest.mark.parametrize("case", ["6.1-storm-lost", "6.12-kfpu-probes", "4.14.5-pinned"])
+def test_words_give_what_single_fields_give(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head and the operands of a record are taken out of words where that can be done."""
+    path = SAMPLES / case / "trace.dat"
+    by_words = columns(path)
+    usual = passes.geometry_of
+
+    def unusual(*of: Any) -> Any:
+        geometry = usual(*of)
+        assert geometry[layout.USUAL] == (sys.byteorder == "little")
+        geometry[layout.USUAL] = 0
+        return geometry
+
+    monkeypatch.setattr(tracedat, "geometry_of", unusual)
+    assert columns(path) == by_words
 
 
 def pages_of(w: TraceWriter, cpu: int = 0) -> list[bytearray]:
