@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fputrace.events import ABSENT
+from fputrace.events import ABSENT, Loss
 from fputrace.reports.costs import costs_json
-from fputrace.reports.escape import decoded, dumps
+from fputrace.reports.escape import Alike, decoded, dumps
 from fputrace.reports.outline import sorted_findings
 from fputrace.reports.steps import MASKS, POINTERS
 
@@ -62,16 +62,7 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
             "candidates": list(generation.candidates),
             "evidence": [decoded(line) for line in generation.evidence],
         },
-        "losses": [
-            {
-                "cpu": cpu,
-                "after_ns": after_ns,
-                "before_ns": before_ns,
-                "count": count,
-                "where": decoded(where),
-            }
-            for cpu, after_ns, before_ns, count, where, _placed, _severity in analysis.losses
-        ],
+        "losses": _losses(analysis.losses),
         "coverage": [
             {
                 "code": row.code,
@@ -86,6 +77,21 @@ def _trace(analysis: Analysis) -> dict[str, Any]:
         "record": text_or_none(analysis.record),
         **_suppressed(analysis),
     }
+
+
+def _losses(losses: Sequence[Loss]) -> Alike:
+    """All of them, of which a recording may have tens of thousands."""
+    columns = zip(*losses, strict=True) if losses else ((),) * len(Loss._fields)
+    cpu, after_ns, before_ns, count, where, _placed, _severity = columns
+    return Alike(
+        {
+            "cpu": cpu,
+            "after_ns": after_ns,
+            "before_ns": before_ns,
+            "count": count,
+            "where": list(map(decoded, where)),
+        }
+    )
 
 
 def _suppressed(analysis: Analysis) -> dict[str, Any]:

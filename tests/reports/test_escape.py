@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fputrace.reports.escape import (
+    Alike,
     clean,
     code,
     decoded,
@@ -145,6 +146,13 @@ _LEAVES = (
 def test_json_is_what_the_standard_library_writes(document: object) -> None:
     expected = json.dumps(document, indent=1).replace("\x7f", "\\u007f") + "\n"
     assert dumps(document) == expected
+
+
+@given(st.lists(st.tuples(_LEAVES, _LEAVES), max_size=4))
+def test_json_of_columns_is_that_of_their_objects(rows: list[tuple[object, object]]) -> None:
+    columns = {"%s": [one for one, _ in rows], "b": [other for _, other in rows]}
+    objects = [{"%s": one, "b": other} for one, other in rows]
+    assert dumps({"a": [Alike(columns), 1]}) == dumps({"a": [objects, 1]})
 
 
 @pytest.mark.parametrize("document", [float("nan"), [float("inf")], {"a": [{"b": float("nan")}]}])
