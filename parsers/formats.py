@@ -107,7 +107,10 @@ def is_integer(field: FormatField) -> bool:
 
 
 class Common(PlainTuple):
-    """Where the fields that every record begins with are (``struct trace_entry``)."""
+    """Where the fields that every record begins with are (``struct trace_entry``).
+
+    By default as 64-bit kernels have them: one word of eight bytes, which the walk reads at once.
+    """
 
     type_offset: int = 0
     type_size: int = 2

@@ -63,11 +63,8 @@ COUNT_OFF: Final = 10  # common_preempt_count
 HEAD: Final = 11  # bytes every record must have: the common fields
 SLACK: Final = 12  # how far events may lie after the next page's base (clocks that jump)
 TYPE_SIZE: Final = 13
-USUAL: Final = 14  # little-endian as this machine, and the common fields are USUAL_COMMON
+USUAL: Final = 14  # little-endian as this machine, and the common fields are formats.Common()
 GEOMETRY: Final = 15
-
-USUAL_COMMON: Final = (0, 2, 2, 3, 4)
-"""Offset and size of common_type; offsets of common_flags, _preempt_count and _pid: one word."""
 
 # One event's row of the table: kind, need, ip field, two (pid, comm) pairs, four operands.
 KIND: Final = 0
@@ -81,13 +78,13 @@ COMM_PID2: Final = 7
 COMM_OFF2: Final = 8
 FULL: Final = 9  # bytes a record has that has all operands
 REACH: Final = 10  # bytes from its beginning to behind the eight that begin with its last operand
-OPERAND: Final = 11  # then for each of four offset, size, signed (size 0: absent), and for the
-# word that begins there: value = ((word & MASK) ^ FLIP) - LESS, whatever of these it is
-MASK: Final = 3
-FLIP: Final = 4
-LESS: Final = 5
-OPERAND_SIZE: Final = 6
-TABLE: Final = 35
+OPERAND: Final = 11  # then for each of four: offset, size (0: absent), and what makes its value of
+# the word that begins there: ((word & MASK) ^ FLIP) - LESS, signed or not, absent or not
+MASK: Final = 2
+FLIP: Final = 3
+LESS: Final = 4
+OPERAND_SIZE: Final = 5
+TABLE: Final = 31
 
 # Why a page cannot be used.
 WHY_TIME: Final = 1

@@ -13,6 +13,7 @@ from fputrace.parsers import layout, merge, ringbuffer
 from fputrace.parsers.clocks import Correction
 from fputrace.parsers.compression import engine_for
 from fputrace.parsers.container import Buffer, Container, CpuData
+from fputrace.parsers.formats import Common
 from fputrace.parsers.losses import CpuLosses, LossBook
 from fputrace.parsers.records import BlockRecords, RecordDecoder
 from fputrace.parsers.rows import note
@@ -444,15 +445,7 @@ def geometry_of(table: EventTable, big: bool, slack: int) -> np.ndarray[Any, np.
         common.count_offset + 1,
     )
     geometry[layout.SLACK] = slack
-    places = (
-        common.type_offset,
-        common.type_size,
-        common.flags_offset,
-        common.count_offset,
-        common.pid_offset,
-    )
-    known = places == layout.USUAL_COMMON
-    geometry[layout.USUAL] = known and not big and not byte_order_differs(big)
+    geometry[layout.USUAL] = common == Common() and not big and not geometry[layout.SWAP]
     return geometry
 
 

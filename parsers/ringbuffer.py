@@ -237,7 +237,10 @@ def _comm_changed(
     size: cython.longlong,
     comms: cython.longlong[::1],
 ) -> cython.longlong:
-    """Whether the cache knows another name for this pid; it knows this one afterwards."""
+    """Whether the cache knows another name for this pid; it knows this one afterwards.
+
+    Names are only compared, so that it does not matter in which order their bytes are.
+    """
     if size < 8 or size > 16:  # other than TASK_COMM_LEN; 0: the caller must find the name
         return 1
     low: cython.longlong = _word(data, at)
@@ -511,6 +514,7 @@ def _walk(
     value: cython.longlong
     task: cython.longlong
     marks: cython.longlong
+    place: cython.longlong
 
     while True:
         why = 0
@@ -716,25 +720,24 @@ def _walk(
             flags[row] = cython.cast(cython.ushort, marks)
             event[row] = cython.cast(cython.int, index)
             raw[row] = _origin(origins, entry, payload, state) if stop else serial << 32 | at
-            k = o + OPERAND
+            place = o + OPERAND
             if usual and size >= table[o + FULL] and payload + table[o + REACH] <= length:
                 # No branch in it: which event comes next is anybody's guess, so that the processor
                 # would guess wrong at each.
                 for i in range(4):
-                    value = _word(data, payload + table[k]) & table[k + MASK]
-                    op[row * 4 + i] = (value ^ table[k + FLIP]) - table[k + LESS]
-                    k += OPERAND_SIZE
+                    value = _word(data, payload + table[place]) & table[place + MASK]
+                    op[row * 4 + i] = (value ^ table[place + FLIP]) - table[place + LESS]
+                    place += OPERAND_SIZE
             else:
                 for i in range(4):
-                    field = table[k]
-                    width = table[k + 1]
+                    field = table[place]
+                    width = table[place + 1]
                     value = ABSENT
                     if width and field + width <= size:
-                        value = _number(
-                            data, words, payload + field, width, table[k + 2], swap, big
-                        )
+                        value = _number(data, words, payload + field, width, 0, swap, big)
+                        value = (value ^ table[place + FLIP]) - table[place + LESS]
                     op[row * 4 + i] = value
-                    k += OPERAND_SIZE
+                    place += OPERAND_SIZE
             if table[o + COMM_PID] >= 0:
                 for i in range(2):
                     field = table[o + (COMM_PID if i == 0 else COMM_PID2)]

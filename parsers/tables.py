@@ -142,7 +142,7 @@ class EventTable:
 def _set_operand(row: np.ndarray, number: int, field: FormatField) -> None:
     """Tell the walk where an operand is, and how to take it out of the eight bytes there."""
     place = layout.OPERAND + number * layout.OPERAND_SIZE
-    row[place : place + layout.MASK] = (field.offset, field.size, field.signed)
+    row[place], row[place + 1] = field.offset, field.size
     bits = 8 * field.size
     sign = 1 << bits - 1 if field.signed and bits < 64 else 0
     row[place + layout.MASK] = (1 << bits) - 1 if bits < 64 else -1

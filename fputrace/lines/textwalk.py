@@ -109,8 +109,6 @@ QUADS = cython.declare(cython.ulonglong, 0x0000FFFF0000FFFF)
 EIGHT = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 
 
-# The few lines that textprefix.py has as well: C inlines only what stands in its own file, and
-# these run for every byte or word.
 @cython.cfunc
 @cython.nogil
 @cython.inline
@@ -137,6 +135,8 @@ def _same(
     return bytes(d[at : at + length]) == bytes(pool[place : place + length])
 
 
+# What textprefix.py has as well: C inlines only what stands in its own file, and these run for
+# every byte.
 @cython.cfunc
 @cython.nogil
 @cython.inline

@@ -91,8 +91,7 @@ def _indented(value: Any, line: str) -> str:
 
 def _table(columns: Mapping[str, Sequence[Any]], line: str) -> str:
     """Objects with the same keys and plain values, which have their values in columns."""
-    rows = len(next(iter(columns.values())))
-    if not rows:
+    if not next(iter(columns.values())):
         return "[]"
     inner = line + " "
     pairs = [_key(key).replace("%", "%%") + "%s" for key in columns]
