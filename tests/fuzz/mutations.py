@@ -30,6 +30,8 @@ INTERESTING = (
 )
 MOST_BYTES = 4 << 20
 """A mutant that has grown beyond is left as it is."""
+_MOST_WORDS = 1000
+"""Words of a line that change places; a list of millions would take the memory of who reads it."""
 ENDIANS: tuple[Endian, ...] = ("little", "big")
 HOSTILE_BYTES = (
     b"\0",
@@ -183,7 +185,7 @@ def _text(out: bytearray, other: bytes, chance: random.Random) -> str:
         start = other.rfind(b"\n", 0, start) + 1
         out[begin:begin] = other[start : start + chance.choice((40, 400, 4000))]
     elif what == "swap words":
-        words = line.split(b" ")
+        words = line.split(b" ", _MOST_WORDS)
         chance.shuffle(words)
         out[begin:end] = b" ".join(words)
     elif what == "long":

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+import tracemalloc
 from itertools import groupby
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.fuzz import sandbox
 from tests.fuzz.__main__ import cuts, fuzz, jobs, mutant_of
 from tests.fuzz.forms import FORMS
+from tests.fuzz.mutations import mutate_text
 from tests.fuzz.sandbox import run_all
 
 FOREVER = float("inf")
@@ -58,6 +61,18 @@ def misbehave(path: Path) -> None:
         bytearray(b"x") * (500 << 20)
     if what == "sleep":
         time.sleep(60)
+
+
+def test_making_a_mutant_leaves_the_memory_to_who_reads_it() -> None:
+    blanks = b"sh-1 [000] " + b" " * 3_000_000 + b"\n"
+    tracemalloc.start()
+    try:
+        made = [mutate_text(blanks, b"other\n", Random(seed))[0] for seed in range(60)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "swap words" in " ".join(made)
+    assert most < 16 * len(blanks)
 
 
 def test_the_sandbox_notices(tmp_path: Path) -> None:
