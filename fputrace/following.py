@@ -423,22 +423,28 @@ class Pass:
         if self._probed is None and rows and int(block.kind.max()) >= Kind.PROBE_SAVE:
             self._probed = Followed(self)
             self._sectioned = Sectioned(self)
+        followers = self._followers()
+        fitted = 0  # tasks that every follower has room for
+        for follower in followers:
+            follower.loop.read(*columns)
         while start < rows:
             facts = self.machine.part(block, start)
-            self._fit()
             stop = start + len(facts)
-            table = view(facts)
             if self._probed is not None and self._sectioned is not None:
                 self._probed.learn(block, start, facts)
                 self._lived.loop.know(self._probed.by_name)
                 self._sectioned.loop.know(self._probed.by_name, view(block.flags))
-            for follower in self._followers():
-                done = start
+            for follower in followers:
+                if fitted != self.machine.task_rows:
+                    follower.fit(self.machine.cpu_rows, self.machine.task_rows)
+                done = follower.loop.run(start, stop)
                 while done < stop:
-                    rows_and_facts: tuple[Any, ...] = (start, done, stop, *columns, table)
-                    done = follower.loop.run(*rows_and_facts)
                     self._collect(follower)
+                    done = follower.loop.run(done, stop)
+            fitted = self.machine.task_rows
             start = stop
+        for follower in followers:
+            self._collect(follower)
         self._check()
         self._family(block)
 
@@ -456,10 +462,6 @@ class Pass:
         always: list[Follower] = [self._judged, self._lived, self._swapped]
         some = (self._probed, self._sectioned, self.counted)
         return [*always, *(one for one in some if one is not None)]
-
-    def _fit(self) -> None:
-        for follower in self._followers():
-            follower.fit(self.machine.cpu_rows, self.machine.task_rows)
 
     def _collect(self, follower: Follower) -> None:
         """Keep a follower's rows; the rules see them together, which costs once a block."""

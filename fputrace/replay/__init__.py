@@ -146,9 +146,9 @@ class Replay:
         return [cpu for cpu in self._listed if cpu < len(seen) and not seen[cpu]]
 
     def columns(self, block: EventBlock) -> tuple[Any, ...]:
-        """Views of a block's columns as the loops take them; checks its CPU numbers.
+        """Views of a block's columns and of its facts, as the loops read them.
 
-        Raises FormatError for a CPU number no Linux has.
+        From now on the replay is at this block.  Raises FormatError for a CPU number no Linux has.
         """
         if self._block is not block:
             if len(block):
@@ -163,10 +163,15 @@ class Replay:
             self._block = block
             if len(block) > len(self._facts):
                 self._facts = np.zeros((len(block), Before.WIDTH), dtype=np.int64)
-            self._columns = tuple(
+            ts, cpu, pid, kind, event, op, facts = (
                 view(np.ascontiguousarray(column))
-                for column in (block.ts, block.cpu, block.pid, block.kind, block.event, block.op)
+                for column in (
+                    *(block.ts, block.cpu, block.pid, block.kind, block.event, block.op),
+                    self.facts(block),
+                )
             )
+            self._columns = (ts, cpu, pid, kind, event, op, facts)
+            self.loop.read(ts, cpu, pid, kind, op, facts)
         return self._columns
 
     def state(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,15 +189,14 @@ class Replay:
 
     def part(self, block: EventBlock, start: int, before: int | None = None) -> NDArray[np.int64]:
         """Replay the next rows of ``block`` from ``start`` on, none from row ``before`` on."""
-        ts, cpu, pid, kind, _event, op = self.columns(block)
+        self.columns(block)
         stop = min(start + PART, len(block) if before is None else before)
-        facts = self._facts[start:stop]
-        done = self.loop.run(start, stop, ts, cpu, pid, kind, op, view(facts))
+        done = self.loop.run(start, stop)
         if done < stop:
             self._tasks = np.concatenate([self._tasks, np.zeros_like(self._tasks)])
             self._free = np.concatenate([self._free, np.zeros_like(self._free)])
             self.loop.grow_tasks(view(self._tasks), view(self._free))
-        return facts[: done - start]
+        return self._facts[start:done]
 
     def facts(self, block: EventBlock) -> NDArray[np.int64]:
         """The facts of a block all of whose rows were replayed: the latest one."""

@@ -497,21 +497,15 @@ class Costs(Reader):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -532,15 +526,14 @@ class Costs(Reader):
                 continue
             if self.nout > room or self.book.full():
                 return i
-            f = i - start
             c = cpu_[i]
-            s = facts[f, B_SLOT]
-            if self.cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
-                self.fresh_cpu(c, facts[f, B_CPU_KNOW])
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
-            tail = facts[f, B_WIN] == WIN_OPEN
-            kvm = facts[f, B_KVM]
+            s = facts[i, B_SLOT]
+            if self.cpus[c, C_KNOW] != facts[i, B_CPU_KNOW]:
+                self.fresh_cpu(c, facts[i, B_CPU_KNOW])
+            if self.tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
+            tail = facts[i, B_WIN] == WIN_OPEN
+            kvm = facts[i, B_KVM]
             soft = kind >= K_PROBE_SAVE
             row[0] = ts_[i]
             row[1] = c
@@ -593,14 +586,14 @@ class Costs(Reader):
                 self.book.decide(s, W_BLOCKED)
             elif kind == K_REGS_DEACTIVATED:
                 if tail:
-                    own = facts[f, B_OWN_STATE]
-                    mine = own == OWN_TOKEN and facts[f, B_OWN] == row[5]
+                    own = facts[i, B_OWN_STATE]
+                    mine = own == OWN_TOKEN and facts[i, B_OWN] == row[5]
                     self.saved(c, s, mine, kvm)
             elif kind == K_REGS_ACTIVATED:
-                last = facts[f, B_LAST]
-                own = facts[f, B_OWN_STATE]
-                mine = own == OWN_TOKEN and facts[f, B_OWN] == row[5] and last == c
-                self.activated(c, s, tail, mine, last, facts[f, B_TIF], kvm)
+                last = facts[i, B_LAST]
+                own = facts[i, B_OWN_STATE]
+                mine = own == OWN_TOKEN and facts[i, B_OWN] == row[5] and last == c
+                self.activated(c, s, tail, mine, last, facts[i, B_TIF], kvm)
             elif kind == K_SCHED_SWITCH:
                 self.tasks[s, T_WHY_LAST] = self.tasks[s, T_WHY]
                 if row[6] >= TASK_REPORT_MAX:
@@ -614,7 +607,7 @@ class Costs(Reader):
                     self.tasks[s, T_WHY_LAST] = self.tasks[s, T_WHY]
                 self.tasks[s, T_WHY] = why
                 # Kernel threads and idle have no registers that anybody would save.
-                if self.tasks[s, T_PID] > 0 and (facts[f, B_F_KNOWN] or self.tasks[s, T_KVMISH]):
+                if self.tasks[s, T_PID] > 0 and (facts[i, B_F_KNOWN] or self.tasks[s, T_KVMISH]):
                     self.book.add(s, why, X_TIMES)
                     if kvm == KVM_LOADED:
                         self.book.step(s, 1, 2, P_OUT)
@@ -651,12 +644,12 @@ class Costs(Reader):
             elif kind == K_PROBE_KFPU_BEGIN:
                 self.probed = True
                 self.cpus[c, C_KFPU] = 1
-                if facts[f, B_F_KNOWN] and self.tasks[s, T_PID] > 0:
+                if facts[i, B_F_KNOWN] and self.tasks[s, T_PID] > 0:
                     if self.eager:
                         self.book.add(s, W_KERNEL, X_TIMES)
                         self.book.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
                         self.book.op(s, W_KERNEL, True, kvm == KVM_LOADED, True)
-                    elif facts[f, B_TIF] == 0 and not self.tasks[s, T_KSAVED]:
+                    elif facts[i, B_TIF] == 0 and not self.tasks[s, T_KSAVED]:
                         # It saves and sets TIF_NEED_FPU_LOAD; the next one finds it set.
                         self.book.op(s, W_KERNEL, False, kvm == KVM_LOADED, True)
                         self.tasks[s, T_KSAVED] = 1

@@ -406,23 +406,17 @@ class Judge(Proofs):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         cpus: cython.longlong[:, ::1] = self.cpus
         tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -452,11 +446,10 @@ class Judge(Proofs):
         for i in range(first, stop):
             if self.nout > room:
                 return i
-            f = i - start
             c = cpu_[i]
             kind = kind_[i]
-            if cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
-                self.fresh_cpu(c, facts[f, B_CPU_KNOW])
+            if cpus[c, C_KNOW] != facts[i, B_CPU_KNOW]:
+                self.fresh_cpu(c, facts[i, B_CPU_KNOW])
             if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
                 if cpus[c, C_TWO_PID]:
                     self.two_cpus(c, F_TWO_CPUS_OPEN)
@@ -469,15 +462,15 @@ class Judge(Proofs):
             op2 = op_[i, 2]
             op3 = op_[i, 3]
             event = event_[i]
-            s = facts[f, B_SLOT]
-            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
-            tail = facts[f, B_WIN] == WIN_OPEN
+            s = facts[i, B_SLOT]
+            if tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
+            tail = facts[i, B_WIN] == WIN_OPEN
             soft = kind == K_OTHER or kind >= K_PROBE_SAVE
-            own_state = facts[f, B_OWN_STATE]
-            own = facts[f, B_OWN]
-            last = facts[f, B_LAST]
-            kvm = facts[f, B_KVM]
+            own_state = facts[i, B_OWN_STATE]
+            own = facts[i, B_OWN]
+            last = facts[i, B_LAST]
+            kvm = facts[i, B_KVM]
             if cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s, kind != K_SCHED_SWITCH)
 
@@ -486,7 +479,7 @@ class Judge(Proofs):
                 n = cpus[c, C_ENTRY_SLOT]
                 if not (kind == K_REGS_ACTIVATED and n == s):
                     n = self.emit_task(
-                        cpus[c, C_ENTRY_BITS], c, n, facts[f, B_OWN_PID], T_REF_ENTRY
+                        cpus[c, C_ENTRY_BITS], c, n, facts[i, B_OWN_PID], T_REF_ENTRY
                     )
                     if n >= 0:
                         put(self.out, n, O_NEXT, ts, c, p, kind, event, op0, op1, op2, op3)
@@ -588,7 +581,7 @@ class Judge(Proofs):
                     not self.eager
                     and op1 == 0
                     and p > 0  # idle's flag says nothing (fpu_idle_fpregs() of old)
-                    and facts[f, B_WIN] == WIN_NONE
+                    and facts[i, B_WIN] == WIN_NONE
                     and not tasks[s, T_DEAD]
                 ):
                     # fpu__drop(): exit, and until 5.7 exec and signal delivery.
@@ -620,9 +613,9 @@ class Judge(Proofs):
                 if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED:
                     bits |= tasks[s, T_ACT_BITS]
                 if tasks[s, T_PENDING]:
-                    self.settle(F_SAVED_LOADED_OPEN, c, s, facts[f, B_OWN_PID])
+                    self.settle(F_SAVED_LOADED_OPEN, c, s, facts[i, B_OWN_PID])
             elif kind == K_KVM_ENTRY:
-                foreign = facts[f, B_F_KNOWN] and differs(own_state, own, facts[f, B_F])
+                foreign = facts[i, B_F_KNOWN] and differs(own_state, own, facts[i, B_F])
                 elsewhere = last != LAST_UNKNOWN and last != c
                 self.seen[E_ENTRIES] += 1
                 tasks[s, T_TOLD] |= TOLD_KVM_ENTRY
@@ -641,7 +634,7 @@ class Judge(Proofs):
                 if tasks[s, T_PREV_KIND] == K_REGS_ACTIVATED and tasks[s, T_ACT_FLAG]:
                     self.seen[E_RELOAD_BEFORE_ENTRY] += 1
                 if tasks[s, T_PENDING] and kvm == KVM_LOADED:
-                    n = self.settle(F_SAVED_LOADED_ENTRY, c, s, facts[f, B_OWN_PID])
+                    n = self.settle(F_SAVED_LOADED_ENTRY, c, s, facts[i, B_OWN_PID])
                     if n >= 0:
                         put(self.out, n, O_NEXT, ts, c, p, kind, event, op0, op1, op2, op3)
                 put(tasks, s, T_REF_ENTRY, ts, c, p, kind, event, op0, op1, op2, op3)
@@ -652,7 +645,7 @@ class Judge(Proofs):
             elif kind == K_KVM_EXIT:
                 self.seen[E_EXITS] += 1
             elif kind == K_SYS_ENTER or kind == K_PAGE_FAULT_USER:
-                foreign = facts[f, B_F_KNOWN] and differs(own_state, own, facts[f, B_F])
+                foreign = facts[i, B_F_KNOWN] and differs(own_state, own, facts[i, B_F])
                 tasks[s, T_PUT_AT_OUT] = 0
                 if kvm == KVM_LOADED:
                     bits |= F_USER_LOADED
@@ -698,7 +691,7 @@ class Judge(Proofs):
                         bits &= ~ONCE_LOADED
                     cpus[c, C_STAY_REPORTED] |= ONCE_LOADED
             if bits:
-                n = self.emit(bits, c, s, facts[f, B_OWN_PID])
+                n = self.emit(bits, c, s, facts[i, B_OWN_PID])
                 if n >= 0:
                     put(self.out, n, O_EVENT, ts, c, p, kind, event, op0, op1, op2, op3)
 
@@ -728,7 +721,7 @@ class Judge(Proofs):
                     cpus[c, C_STAY_ACTED] = 0
             elif kind == K_DROPPED:
                 # Its own, not that of a child whose fork failed.
-                if not tail and (facts[f, B_F_KNOWN] == 0 or facts[f, B_F] == op0):
+                if not tail and (facts[i, B_F_KNOWN] == 0 or facts[i, B_F] == op0):
                     tasks[s, T_DEAD] = 1
                     cpus[c, C_STAY_ACTED] = 0
             elif kind == K_KVM_FPU:

@@ -237,22 +237,16 @@ class Lives(Reader):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         s: cython.Py_ssize_t
         n: cython.Py_ssize_t
@@ -270,19 +264,18 @@ class Lives(Reader):
                 continue
             if self.nout > room:
                 return i
-            f = i - start
-            s = facts[f, B_SLOT]
-            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
-            tasks[s, T_F_KNOWN] = facts[f, B_F_KNOWN]
-            tasks[s, T_F] = facts[f, B_F]
+            s = facts[i, B_SLOT]
+            if tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
+            tasks[s, T_F_KNOWN] = facts[i, B_F_KNOWN]
+            tasks[s, T_F] = facts[i, B_F]
             if kind == K_KVM_ENTRY:
                 # What was saved was still in the registers, or loading it did no harm.
                 tasks[s, T_VCPU] = op_[i, 0] + 1
                 tasks[s, T_IN_USE] = 0
                 tasks[s, T_SWITCHED_OFF] = 0
                 continue
-            tail = facts[f, B_WIN] == WIN_OPEN
+            tail = facts[i, B_WIN] == WIN_OPEN
             kthread = tasks[s, T_KTHREAD] or tasks[s, T_PID] == 0
             if kind != K_REGS_ACTIVATED or (not tail and (kthread or self.lazy)):
                 row[0] = ts_[i]
@@ -314,12 +307,12 @@ class Lives(Reader):
                         self.emit(F_PTRACE_LOST, s, T_REF_CAUSE)
                         tasks[s, T_WRITTEN] = 0
                     if (
-                        facts[f, B_KVM] == KVM_LOADED
+                        facts[i, B_KVM] == KVM_LOADED
                         and tasks[s, T_XFD_KNOWN]
                         and row[7] & tasks[s, T_XFD]
                     ):
                         self.emit(F_XFD_SET, s, T_REF_CAUSE)
-                    if facts[f, B_KVM] == KVM_LOADED and row[7] > 0:
+                    if facts[i, B_KVM] == KVM_LOADED and row[7] > 0:
                         tasks[s, T_IN_USE] = row[7]
                         for j in range(REF):
                             tasks[s, T_REF_IN_USE + j] = row[j]

@@ -162,7 +162,8 @@ class Ownership:
 
     cpus: int64[ncpu, Cpu.WIDTH]; tasks: int64[cap, Task.WIDTH], row 0 is nobody; pids:
     int32[PID_MAX+1], pid -> task row, 0 none; free: int32[cap], rows given back; table:
-    int64[256, 3], Act bits by kind and Win.
+    int64[256, 3], Act bits by kind and Win; ts to facts: a block's columns, held from ``read`` to
+    ``read``.
     """
 
     cpus: cython.longlong[:, ::1]
@@ -182,6 +183,12 @@ class Ownership:
     shown_kvm: cython.bint
     eager: cython.bint
     tif_in: cython.bint
+    ts: cython.longlong[::1]
+    cpu: cython.int[::1]
+    pid: cython.int[::1]
+    kind: cython.uchar[::1]
+    op: cython.longlong[:, ::1]
+    facts: cython.longlong[:, ::1]
 
     def __init__(
         self,
@@ -483,46 +490,48 @@ class Ownership:
 
     # -- the loop -----------------------------------------------------------------------------
 
-    def run(
+    def read(
         self,
-        start: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        op_: cython.longlong[:, ::1],
+        ts: cython.longlong[::1],
+        cpu: cython.int[::1],
+        pid: cython.int[::1],
+        kind: cython.uchar[::1],
+        op: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Replay rows ``start`` to ``stop``; returns the first row not done.
+    ) -> None:
+        """The columns of the block whose rows come next; ``facts``: int64[rows, Before.WIDTH]."""
+        self.ts = ts
+        self.cpu = cpu
+        self.pid = pid
+        self.kind = kind
+        self.op = op
+        self.facts = facts
+
+    def run(self, start: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
+        """Replay rows ``start`` to ``stop`` of the block; returns the first row not done.
 
         Stops early when the task table could overflow in the next row (then ``grow_tasks``).
-        ``facts``: int64[stop - start, Before.WIDTH], the state before row ``start`` + i.
+        Row i of ``facts`` becomes the state before row i.
         """
         done: cython.longlong
         with cython.nogil:
-            done = self._run(start, stop, ts_, cpu_, pid_, kind_, op_, facts)
+            done = self._run(start, stop)
         return done
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, start: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         cpus: cython.longlong[:, ::1] = self.cpus
         tasks: cython.longlong[:, ::1] = self.tasks
         table: cython.longlong[:, ::1] = self.table
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
         sp: cython.Py_ssize_t
@@ -541,16 +550,15 @@ class Ownership:
         for i in range(start, stop):
             if self.ntasks > room:
                 return i
-            f = i - start
             ts = ts_[i]
             c = cpu_[i]
             kind = kind_[i]
             if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
                 self.mark(c, kind)
-                facts[f, B_CUR] = -1
-                facts[f, B_OWN_PID] = -1
-                facts[f, B_IMAGE] = IMG_UNKNOWN
-                facts[f, B_CPU_KNOW] = cpus[c, C_KNOW]
+                facts[i, B_CUR] = -1
+                facts[i, B_OWN_PID] = -1
+                facts[i, B_IMAGE] = IMG_UNKNOWN
+                facts[i, B_CPU_KNOW] = cpus[c, C_KNOW]
                 continue
             p = pid_[i]
             op0 = op_[i, 0]
@@ -580,19 +588,19 @@ class Ownership:
 
             cpus[c, C_SLOT] = s
             if cython.compiled:
-                memcpy(cython.address(facts[f, 0]), cython.address(cpus[c, 0]), 8 * B_SUBJECT)
+                memcpy(cython.address(facts[i, 0]), cython.address(cpus[c, 0]), 8 * B_SUBJECT)
                 memcpy(
-                    cython.address(facts[f, B_SUBJECT]),
+                    cython.address(facts[i, B_SUBJECT]),
                     cython.address(tasks[s, 0]),
                     8 * (B_WIDTH - B_SUBJECT),
                 )
             else:
                 for k in range(B_SUBJECT):
-                    facts[f, k] = cpus[c, k]
+                    facts[i, k] = cpus[c, k]
                 for k in range(B_WIDTH - B_SUBJECT):
-                    facts[f, B_SUBJECT + k] = tasks[s, k]
+                    facts[i, B_SUBJECT + k] = tasks[s, k]
             if cpus[c, C_CUR] == NO_PID:
-                facts[f, B_CUR] = -1
+                facts[i, B_CUR] = -1
 
             # Effects.
             armed = cpus[c, C_DROP_ARMED]

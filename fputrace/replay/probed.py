@@ -482,21 +482,15 @@ class Probed(Reader):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -513,17 +507,16 @@ class Probed(Reader):
         for i in range(first, stop):
             if self.nout > room:
                 return i
-            f = i - start
             c = cpu_[i]
             kind = kind_[i]
-            if self.cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
-                self.fresh_cpu(c, facts[f, B_CPU_KNOW])
+            if self.cpus[c, C_KNOW] != facts[i, B_CPU_KNOW]:
+                self.fresh_cpu(c, facts[i, B_CPU_KNOW])
             if kind == K_LOSS or kind == K_LOSS_END or kind == K_CPU_END:
                 continue
-            s = facts[f, B_SLOT]
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
-            tail = facts[f, B_WIN] == WIN_OPEN
+            s = facts[i, B_SLOT]
+            if self.tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
+            tail = facts[i, B_WIN] == WIN_OPEN
             if self.cpus[c, C_SWITCHING] and not tail:
                 self.close_window(c, s, kind != K_SCHED_SWITCH)
             op0 = op_[i, 0]
@@ -561,7 +554,7 @@ class Probed(Reader):
                 if tail:
                     if self.cpus[c, C_STALE] and not self.tasks[s, T_DEAD]:
                         bits |= F_KERNEL_SAVED
-                    if self.tasks[s, T_PARKED] and facts[f, B_KVM] == KVM_LOADED:
+                    if self.tasks[s, T_PARKED] and facts[i, B_KVM] == KVM_LOADED:
                         bits |= F_PARKED_SAVED
             elif kind == K_KVM_FPU:
                 if self.tasks[s, T_PENDING]:
@@ -592,7 +585,7 @@ class Probed(Reader):
             elif kind == K_SYS_EXIT:
                 self.cpus[c, C_STAY_SYS] = 1
             elif kind == K_PROBE_SAVE:
-                bits |= self.saved(c, s, tail, facts[f, B_F_KNOWN] != 0, facts[f, B_F])
+                bits |= self.saved(c, s, tail, facts[i, B_F_KNOWN] != 0, facts[i, B_F])
 
             bits &= self.wanted
             if bits & ONCE:
@@ -602,7 +595,7 @@ class Probed(Reader):
                 self.cpus[c, C_STAY_REPORTED] = 1
             if bits:
                 self.emit(bits, c, s)
-            self.follow(c, s, kind, tail, again, facts[f, B_F_KNOWN] != 0, facts[f, B_F])
+            self.follow(c, s, kind, tail, again, facts[i, B_F_KNOWN] != 0, facts[i, B_F])
             self.cpus[c, C_PREV_KIND] = kind
             self.cpus[c, C_PREV_EVENT] = event_[i]
         return stop

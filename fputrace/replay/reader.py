@@ -24,7 +24,9 @@ class Reader:
     """Tables, the rows for the rules, and the way into a loop; ``_run`` is the loop itself.
 
     cpus, tasks: int64[cap, the loop's widths]; out: int64[rows, Out.WIDTH], of which ``nout`` are
-    filled; row: int64[REF] to work in; wanted: the Fact bits some rule asks for.
+    filled; row: int64[REF] to work in; wanted: the Fact bits some rule asks for; ts to facts: a
+    block's columns, held from ``read`` to ``read``: to take them anew for every part of a block
+    costs some of them as much as their loop.
     """
 
     cpus: cython.longlong[:, ::1]
@@ -33,6 +35,13 @@ class Reader:
     row: cython.longlong[::1]
     nout: cython.Py_ssize_t
     wanted: cython.longlong
+    ts: cython.longlong[::1]
+    cpu: cython.int[::1]
+    pid: cython.int[::1]
+    kind: cython.uchar[::1]
+    event: cython.int[::1]
+    op: cython.longlong[:, ::1]
+    facts: cython.longlong[:, ::1]
 
     def grow(self, cpus: cython.longlong[:, ::1], tasks: cython.longlong[:, ::1]) -> None:
         """Go on with longer tables (the old rows copied by the caller)."""
@@ -45,45 +54,40 @@ class Reader:
         self.nout = 0
         return count
 
-    def run(
+    def read(
         self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
+        ts: cython.longlong[::1],
+        cpu: cython.int[::1],
+        pid: cython.int[::1],
+        kind: cython.uchar[::1],
+        event: cython.int[::1],
+        op: cython.longlong[:, ::1],
         facts: cython.longlong[:, ::1],
-    ) -> int:
-        """Go over rows ``first`` to ``stop``; facts row 0 is row ``start``.
+    ) -> None:
+        """The columns of the block whose rows come next; ``facts``: what was known before each."""
+        self.ts = ts
+        self.cpu = cpu
+        self.pid = pid
+        self.kind = kind
+        self.event = event
+        self.op = op
+        self.facts = facts
+
+    def run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
+        """Go over rows ``first`` to ``stop`` of the block, whose facts are there by now.
 
         Returns the first row not done: fewer than asked when ``out`` could overflow (then
         ``take``), or whatever else a loop fills.
         """
         done: cython.longlong
         with cython.nogil:
-            done = self._run(start, first, stop, ts_, cpu_, pid_, kind_, event_, op_, facts)
+            done = self._run(first, stop)
         return done
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
         """Of the loop that is one of these; alone it has nothing to look for."""
         return stop
 

@@ -239,21 +239,15 @@ class Sections(Reader):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -281,13 +275,12 @@ class Sections(Reader):
                 continue
             if self.nout > room:
                 return i
-            f = i - start
-            if self.cpus[c, C_KNOW] != facts[f, B_CPU_KNOW]:
-                self.fresh_cpu(c, facts[f, B_CPU_KNOW])
+            if self.cpus[c, C_KNOW] != facts[i, B_CPU_KNOW]:
+                self.fresh_cpu(c, facts[i, B_CPU_KNOW])
                 again = False
-            s = facts[f, B_SLOT]
-            if self.tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
+            s = facts[i, B_SLOT]
+            if self.tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
             row[0] = ts_[i]
             row[1] = c
             row[2] = pid_[i]
@@ -308,7 +301,7 @@ class Sections(Reader):
                     self.cpus[c, C_BEGIN_SURE] = 1
             elif not again:
                 if kind == K_PROBE_KFPU_BEGIN:
-                    self.begun(c, s, facts[f, B_WIN] == WIN_OPEN)
+                    self.begun(c, s, facts[i, B_WIN] == WIN_OPEN)
                 else:
                     self.ended(c, s)
         return stop

@@ -173,23 +173,17 @@ class Swaps(Reader):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-99, check=True)
-    def _run(
-        self,
-        start: cython.Py_ssize_t,
-        first: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        ts_: cython.longlong[::1],
-        cpu_: cython.int[::1],
-        pid_: cython.int[::1],
-        kind_: cython.uchar[::1],
-        event_: cython.int[::1],
-        op_: cython.longlong[:, ::1],
-        facts: cython.longlong[:, ::1],
-    ) -> cython.longlong:
+    def _run(self, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
+        ts_: cython.longlong[::1] = self.ts
+        cpu_: cython.int[::1] = self.cpu
+        pid_: cython.int[::1] = self.pid
+        kind_: cython.uchar[::1] = self.kind
+        event_: cython.int[::1] = self.event
+        op_: cython.longlong[:, ::1] = self.op
+        facts: cython.longlong[:, ::1] = self.facts
         cpus: cython.longlong[:, ::1] = self.cpus
         tasks: cython.longlong[:, ::1] = self.tasks
         i: cython.Py_ssize_t
-        f: cython.Py_ssize_t
         j: cython.Py_ssize_t
         c: cython.Py_ssize_t
         s: cython.Py_ssize_t
@@ -206,17 +200,16 @@ class Swaps(Reader):
                 continue
             if self.nout > room:
                 return i
-            f = i - start
             c = cpu_[i]
-            s = facts[f, B_SLOT]
-            if tasks[s, T_KNOW] != facts[f, B_TASK_KNOW]:
-                self.fresh_task(s, f, facts)
+            s = facts[i, B_SLOT]
+            if tasks[s, T_KNOW] != facts[i, B_TASK_KNOW]:
+                self.fresh_task(s, i, facts)
             if kind == K_KVM_ENTRY:
                 tasks[s, T_ENTERED] = 1
                 tasks[s, T_VCPU] = op_[i, 0] + 1
                 cpus[c, 0] = ts_[i]
                 continue
-            tail = facts[f, B_WIN] == WIN_OPEN
+            tail = facts[i, B_WIN] == WIN_OPEN
             if kind == K_REGS_DEACTIVATED and not tail:
                 continue
             row[0] = ts_[i]
@@ -227,7 +220,7 @@ class Swaps(Reader):
             for j in range(4):
                 row[5 + j] = op_[i, j]
             if kind == K_REGS_DEACTIVATED:
-                j = T_STICKY_GUEST if facts[f, B_KVM] == KVM_LOADED else T_STICKY_USER
+                j = T_STICKY_GUEST if facts[i, B_KVM] == KVM_LOADED else T_STICKY_USER
                 mask = row[7]
                 if mask >= 0 and mask & STICKY:
                     tasks[s, j] += 1
