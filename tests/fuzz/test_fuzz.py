@@ -77,9 +77,11 @@ def test_making_a_mutant_leaves_the_memory_to_who_reads_it() -> None:
 
 def test_the_sandbox_notices(tmp_path: Path) -> None:
     """Each misdeed is reported under its label, and the rest still runs."""
-    names = ["fine", "raise", "fine", "die", "eat", "touch", "sleep", "fine"]
+    names = ["fine", "raise", "fine", "die", "eat", "touch", "fine"]
     inputs = [(name, name.encode()) for name in names]
-    failures = run_all(inputs, misbehave, tmp_path, seconds=1)
+    # Half a GiB of new pages may take a busy machine a while.
+    failures = run_all(inputs, misbehave, tmp_path, seconds=20)
+    failures += run_all([("sleep", b"sleep"), ("fine", b"fine")], misbehave, tmp_path, seconds=1)
     assert [failure.label for failure in failures] == ["raise", "die", "eat", "touch", "sleep"]
     whys = ["KeyError", "exit code", "MemoryError", "MiB resident", "longer than 1 s"]
     for failure, why in zip(failures, whys, strict=True):
